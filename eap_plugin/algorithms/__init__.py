@@ -1,0 +1,17 @@
+"""The built-in algorithms, registered through the hook that any plugin uses."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from eap_plugin.host import hookimpl
+
+
+@hookimpl
+def register_algorithms(register: Callable[[object], None]) -> None:
+    """Register each algorithm of this folder."""
+    from eap_plugin.algorithms.eap import EAP
+    from eap_plugin.algorithms.random import Random
+
+    register(EAP())
+    register(Random())

@@ -1,0 +1,97 @@
+"""What an algorithm (prune-score provider) is: a name, typed options, a declared cost, and ``attribute``."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import ClassVar, Generic, NamedTuple, TypeVar
+
+from jaxtyping import Float
+from torch import Tensor
+
+from eap_plugin.batch import Batch
+from eap_plugin.metrics.metric import Metric
+from eap_plugin.residual import ResidualModel
+
+O = TypeVar("O")  # noqa: E741 - an algorithm's options
+
+
+class Piece(NamedTuple):
+    """Prompt pairs run through the model together, and their share of the batch they are judged in.
+
+    Weighting each piece's mean metric by its share makes the size of pieces a matter of memory alone.
+    """
+
+    batch: Batch
+    share: float
+
+
+def pieces(batches: Iterable[Batch], size: int | None) -> list[Piece]:
+    """Batches cut into pieces of at most ``size`` prompt pairs; uncut when ``size`` is ``None``."""
+    return [
+        Piece(part, len(part) / len(batch)) for batch in batches for part in batch.split(size or len(batch))
+    ]
+
+
+class Cost(NamedTuple):
+    """Passes through the model for each piece of the data."""
+
+    forwards: int
+    backwards: int
+
+
+@dataclass(frozen=True)
+class Attribution:
+    """What an algorithm gives.
+
+    Attributes:
+        matrix: the score of each edge, [sources, readers], or [pos, sources, readers]; zero where there is no edge.
+        clean_metric: the metric on the clean prompts, averaged over batches, if it came up on the way.
+        corrupt_metric: likewise on the corrupt prompts.
+    """
+
+    matrix: Float[Tensor, "*pos sources readers"]
+    clean_metric: float | None = None
+    corrupt_metric: float | None = None
+
+
+class Algorithm(ABC, Generic[O]):
+    """A prune-score provider.
+
+    Attributes:
+        name: how it is chosen on the command line.
+        summary: one line on what it does.
+        reference: the paper it is from.
+        options: the frozen dataclass of its options, fields declared with ``eap_plugin.host.options.option``.
+    """
+
+    name: ClassVar[str]
+    summary: ClassVar[str]
+    reference: ClassVar[str]
+    options: type[O]
+
+    @abstractmethod
+    def cost(self, options: O) -> Cost:
+        """How many passes each piece of the data takes with these options."""
+
+    @abstractmethod
+    def attribute(
+        self,
+        model: ResidualModel,
+        data: Sequence[Piece],
+        metric: Metric,
+        options: O,
+        progress: Callable[[], None],
+    ) -> Attribution:
+        """Score every edge.
+
+        Runs where the weights are, on a frozen model with gradients enabled.
+
+        Args:
+            model: the model, its tokens on ``model.device``.
+            data: the prompt pairs; scores of pieces add up.
+            metric: what to attribute; a positive score means that corrupting this edge alone lowers it.
+            options: this algorithm's options.
+            progress: to be called once after each piece.
+        """

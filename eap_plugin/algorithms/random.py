@@ -1,0 +1,48 @@
+"""Random scores: the baseline that any algorithm has to beat."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+
+from eap_plugin.algorithms.base import Algorithm, Attribution, Cost, Piece
+from eap_plugin.host.options import option
+from eap_plugin.metrics.metric import Metric
+from eap_plugin.residual import ResidualModel
+
+
+@dataclass(frozen=True)
+class RandomOptions:
+    """What can be chosen."""
+
+    seed: int = option(0, help="seed of the random numbers", minimum=0)
+
+
+class Random(Algorithm[RandomOptions]):
+    """Independent standard normal scores, the same for the same seed on every machine."""
+
+    name = "random"
+    summary = "standard normal scores that look at nothing: the baseline"
+    reference = "-"
+    options = RandomOptions
+
+    def cost(self, options: RandomOptions) -> Cost:
+        """The model is not run."""
+        return Cost(forwards=0, backwards=0)
+
+    def attribute(
+        self,
+        model: ResidualModel,
+        data: Sequence[Piece],
+        metric: Metric,
+        options: RandomOptions,
+        progress: Callable[[], None],
+    ) -> Attribution:
+        """See ``Algorithm.attribute``."""
+        graph = model.graph
+        generator = torch.Generator().manual_seed(options.seed)
+        matrix = torch.randn(len(graph.sources), len(graph.readers), generator=generator)
+        cuts = torch.tensor([reader.cut for reader in graph.readers])
+        return Attribution(matrix * (torch.arange(len(graph.sources))[:, None] < cuts))

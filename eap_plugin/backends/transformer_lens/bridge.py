@@ -1,0 +1,180 @@
+"""TransformerLens 4's ``TransformerBridge``, raw or in compatibility mode, as a ``ResidualModel``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+
+from eap_plugin.backends.state import frozen_module, visiting
+from eap_plugin.errors import EapPluginError
+from eap_plugin.graph import Graph
+from eap_plugin.norm import Norm
+from eap_plugin.residual import Layer, ResidualModel, Site, Visitor
+
+_FLAGS = ("use_attn_result", "use_split_qkv_input", "use_attn_in", "use_hook_mlp_in")
+
+
+class BridgeModel(ResidualModel):
+    """A ``TransformerBridge``: hook points for the sites, its components' weights for the layers."""
+
+    def __init__(self, bridge: Any, **about: Any) -> None:
+        """Wrap a bridge.
+
+        Raises:
+            EapPluginError: if it is not a decoder of plain attention blocks, naming what was not found.
+        """
+        self.bridge = bridge
+        self._blocks = list(bridge.blocks) if hasattr(bridge, "blocks") else []
+        for layer, block in enumerate(self._blocks):
+            for part in ("q", "k", "v", "o"):
+                if getattr(getattr(block, "attn", None), part, None) is None:
+                    raise _unsupported(bridge, f"block {layer} has no attn.{part}")
+        if not self._blocks:
+            raise _unsupported(bridge, "it has no list of blocks")
+        self._layers = [self._read_layer(block) for block in self._blocks]
+        super().__init__(graph=self._read_graph(), **about)
+
+    def _read_graph(self) -> Graph:
+        block, layer = self._blocks[0], self._layers[0]
+        heads = {(len(x.W_Q), len(x.W_K)) for x in self._layers}
+        if len(heads) != 1:
+            raise _unsupported(self.bridge, f"its layers differ in their numbers of heads: {sorted(heads)}")
+        return Graph(
+            n_layers=len(self._blocks),
+            n_heads=len(layer.W_Q),
+            n_kv_heads=len(layer.W_K),
+            parallel=_is_parallel(block),
+            has_mlp=hasattr(block, "mlp"),
+        )
+
+    def _read_layer(self, block: Any) -> Layer:
+        attn, d_head = block.attn, int(self.bridge.cfg.d_head)
+
+        def heads_in(linear: Any) -> tuple[Tensor, Tensor | None]:
+            weight, bias = _weight_and_bias(linear)
+            return (
+                weight.view(len(weight), -1, d_head).transpose(0, 1),
+                None if bias is None else bias.view(-1, d_head),
+            )
+
+        (W_Q, b_Q), (W_K, b_K), (W_V, b_V) = heads_in(attn.q), heads_in(attn.k), heads_in(attn.v)
+        W_O, b_O = _weight_and_bias(attn.o)
+        ln1, ln2 = _part(block, "ln1"), _part(block, "ln2")
+        return Layer(
+            W_Q=W_Q, W_K=W_K, W_V=W_V, W_O=W_O.reshape(-1, d_head, W_O.shape[1]),
+            b_Q=b_Q, b_K=b_K, b_V=b_V, b_O=b_O,
+            attn_norm=_norm(ln1),
+            mlp_norm=_norm(ln2 if ln2 is not None or not _is_parallel(block) else ln1),
+            attn_post_norm=_norm(_part(block, "ln1_post")),
+        )  # fmt: skip
+
+    @property
+    def device(self) -> torch.device:
+        """Where the embedding is."""
+        return next(self.bridge.original_model.parameters()).device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The dtype of the weights."""
+        return next(self.bridge.original_model.parameters()).dtype
+
+    @property
+    def layers(self) -> Sequence[Layer]:
+        """Each block's projections and norms."""
+        return self._layers
+
+    def forward(
+        self,
+        tokens: Int[Tensor, "batch pos"],
+        visit: Mapping[Site, Visitor],
+        *,
+        attention_mask: Bool[Tensor, "batch pos"] | None = None,
+        last: Int[Tensor, "batch"] | None = None,
+    ) -> Float[Tensor, "batch vocab"]:
+        """See ``ResidualModel.forward``."""
+        mask = {} if attention_mask is None else {"attention_mask": attention_mask.long()}
+        with visiting(self._hook_points, visit, self.bridge.unembed, last):
+            logits = self.bridge(tokens, return_type="logits", use_cache=False, **mask)
+        return logits[0]
+
+    def _hook_points(self, site: Site) -> Iterator[tuple[int, Any]]:
+        if site == "embed":
+            yield 0, self._blocks[0].hook_in
+        elif site == "final":
+            yield len(self._blocks) - 1, self.bridge.ln_final.hook_in
+        else:
+            for layer, block in enumerate(self._blocks):
+                yield layer, _hook_point(block, site)
+
+    @contextmanager
+    def frozen(self) -> Iterator[None]:
+        """See ``ResidualModel.frozen``; TransformerLens' flags that change what hooks see are off, too."""
+        on = [flag for flag in _FLAGS if getattr(self.bridge.cfg, flag, False)]
+        with frozen_module(self.bridge):
+            try:
+                for flag in on:
+                    getattr(self.bridge, f"set_{flag}")(False)
+                yield
+            finally:
+                for flag in on:
+                    getattr(self.bridge, f"set_{flag}")(True)
+
+
+def _hook_point(block: Any, site: Site) -> Any:
+    if site in ("q", "k", "v", "z"):
+        return getattr(block.attn, f"hook_{site}")
+    if site == "attn_in":
+        return block.ln1.hook_in if _part(block, "ln1") is not None else block.attn.hook_in
+    if site == "mlp":
+        return block.mlp.hook_in
+    if site == "mlp_out":
+        return block.hook_mlp_out
+    for norm in ("ln2", "ln1") if _is_parallel(block) else ("ln2",):
+        if _part(block, norm) is not None:
+            return getattr(block, norm).hook_in
+    return block.mlp.hook_in
+
+
+def _is_parallel(block: Any) -> bool:
+    return "Parallel" in type(block).__name__
+
+
+def _part(block: Any, name: str) -> Any:
+    return block.submodules.get(name) if name in getattr(block, "_modules", {}) else None
+
+
+def _weight_and_bias(linear: Any) -> tuple[Float[Tensor, "d_in d_out"], Float[Tensor, "d_out"] | None]:
+    """A projection's weight as [in, out] and its bias."""
+    module = linear.original_component
+    weight = module.weight.detach()
+    bias = getattr(module, "bias", None)
+    return weight.T if isinstance(module, nn.Linear) else weight, None if bias is None else bias.detach()
+
+
+def _norm(component: Any) -> Norm | None:
+    if component is None or isinstance(component.original_component, nn.Identity):
+        return None
+    module = component.original_component
+    weight, bias = getattr(module, "weight", None), getattr(module, "bias", None)
+    if weight is not None:
+        weight = weight.detach() + 1 if component.uses_weight_offset else weight.detach()
+    eps = getattr(module, "eps", getattr(module, "variance_epsilon", None))
+    return Norm(
+        weight=weight,
+        bias=None if bias is None else bias.detach(),
+        eps=float(component.config.eps if eps is None else eps),
+        centred=not component.uses_rms_norm,
+    )
+
+
+def _unsupported(bridge: Any, what: str) -> EapPluginError:
+    architecture = getattr(bridge.cfg, "architecture", None) or type(bridge).__name__
+    return EapPluginError(
+        f"{architecture} is not a decoder of attention blocks with q, k, v and o projections: {what}; "
+        f"edge scores are not defined for it"
+    )

@@ -1,0 +1,142 @@
+"""A batch of prompt pairs: clean and corrupt tokens, right and wrong answers, and where the answer is read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, fields, replace
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from eap_plugin.errors import UsageError
+
+NO_ANSWER = -1
+"""Pads ragged answer lists; no metric reads it."""
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Prompt pairs that are judged together: the metric is averaged over a batch, batches add up.
+
+    Attributes:
+        clean: token ids of the clean prompts.
+        corrupt: token ids of the corrupt prompts, aligned with ``clean`` position by position.
+        answers: ids of the right next tokens, one or more per prompt, rows padded with ``NO_ANSWER``.
+        wrong_answers: ids of the wrong next tokens, likewise.
+        attention_mask: true at real tokens, false at padding (left or right); ``None`` when nothing is padded.
+        clean_logits: the logits of the unchanged model on the clean prompts, for metrics that compare with them.
+    """
+
+    clean: Int[Tensor, "batch pos"]
+    corrupt: Int[Tensor, "batch pos"]
+    answers: Int[Tensor, "batch n_answers"]
+    wrong_answers: Int[Tensor, "batch n_wrong"]
+    attention_mask: Bool[Tensor, "batch pos"] | None = None
+    clean_logits: Float[Tensor, "batch vocab"] | None = None
+
+    def __post_init__(self) -> None:
+        """Check that the parts agree, so that a mistake shows here and not as a wrong score."""
+        if self.clean.ndim != 2 or self.clean.shape != self.corrupt.shape:
+            raise UsageError(
+                f"clean and corrupt prompts must be [batch, pos] tensors of one shape, got "
+                f"{list(self.clean.shape)} and {list(self.corrupt.shape)}; pad both to the same length"
+            )
+        for name in ("answers", "wrong_answers"):
+            shape = list(getattr(self, name).shape)
+            if len(shape) != 2 or shape[0] != len(self.clean):
+                raise UsageError(f"{name} must be [batch={len(self.clean)}, n] token ids, got {shape}")
+        if self.attention_mask is not None:
+            if self.attention_mask.shape != self.clean.shape:
+                raise UsageError(
+                    f"attention_mask must have the prompts' shape {list(self.clean.shape)}, "
+                    f"got {list(self.attention_mask.shape)}"
+                )
+            if not bool(self.attention_mask.any(dim=1).all()):
+                raise UsageError("attention_mask leaves a prompt with no real token; drop that prompt")
+
+    def __len__(self) -> int:
+        """The number of prompt pairs."""
+        return len(self.clean)
+
+    @property
+    def last(self) -> Int[Tensor, "batch"]:
+        """The position of each prompt's last real token, whose logits the metric reads."""
+        n_pos = self.clean.shape[1]
+        if self.attention_mask is None:
+            return torch.full((len(self),), n_pos - 1, device=self.clean.device)
+        positions = torch.arange(n_pos, device=self.clean.device)
+        return torch.where(self.attention_mask, positions, -1).amax(dim=1)
+
+    def select(self, rows: slice) -> Batch:
+        """Some of the prompt pairs, as a batch of their own."""
+        parts = {f.name: getattr(self, f.name) for f in fields(self)}
+        return Batch(**{name: None if part is None else part[rows] for name, part in parts.items()})
+
+    def split(self, size: int) -> Iterator[Batch]:
+        """The same prompt pairs in pieces of at most ``size``, in order."""
+        if size < 1:
+            raise UsageError(f"batch_size must be at least 1, got {size}")
+        for start in range(0, len(self), size):
+            yield self.select(slice(start, start + size))
+
+    def to(self, device: torch.device) -> Batch:
+        """The same batch with every tensor on ``device``."""
+        parts = {f.name: getattr(self, f.name) for f in fields(self)}
+        return replace(self, **{k: v.to(device) for k, v in parts.items() if v is not None})
+
+
+def pad_answers(rows: Sequence[Sequence[int] | Tensor]) -> Int[Tensor, "batch n"]:
+    """One row of ids per prompt, ragged or not, as a tensor padded with ``NO_ANSWER``."""
+    tensors = [torch.as_tensor(row, dtype=torch.long).reshape(-1) for row in rows]
+    width = max((len(t) for t in tensors), default=0)
+    out = torch.full((len(tensors), width), NO_ANSWER, dtype=torch.long)
+    for i, row in enumerate(tensors):
+        out[i, : len(row)] = row
+    return out
+
+
+def as_batch(item: object) -> Batch:
+    """A ``Batch`` from anything that has ``clean``, ``corrupt``, ``answers`` and ``wrong_answers``.
+
+    AutoCircuit's ``PromptPairBatch`` is such an object; its answers may be a tensor or a list of tensors.
+
+    Raises:
+        UsageError: if a part is missing or the shapes disagree.
+    """
+    if isinstance(item, Batch):
+        return item
+    missing = [n for n in ("clean", "corrupt", "answers", "wrong_answers") if not hasattr(item, n)]
+    if missing:
+        raise UsageError(
+            f"a batch must have .clean, .corrupt, .answers and .wrong_answers; {type(item).__name__} "
+            f"lacks .{', .'.join(missing)}"
+        )
+    answers, wrong = (
+        a if isinstance(a, Tensor) and a.ndim == 2 else pad_answers(list(a))
+        for a in (item.answers, item.wrong_answers)  # type: ignore[attr-defined]
+    )
+    mask = getattr(item, "attention_mask", None)
+    return Batch(
+        clean=torch.as_tensor(item.clean),  # type: ignore[attr-defined]
+        corrupt=torch.as_tensor(item.corrupt),  # type: ignore[attr-defined]
+        answers=answers.long(),
+        wrong_answers=wrong.long(),
+        attention_mask=None if mask is None else torch.as_tensor(mask).bool(),
+    )
+
+
+def as_batches(data: object) -> list[Batch]:
+    """The batches of a task, of one batch, or of any iterable of batches (such as a data loader).
+
+    Raises:
+        UsageError: if ``data`` is none of these or holds no batch.
+    """
+    if hasattr(data, "batch") and callable(data.batch):
+        return [data.batch()]
+    if isinstance(data, Iterable):
+        batches = [as_batch(item) for item in data]
+        if not batches:
+            raise UsageError("the data holds no batch; give at least one prompt pair")
+        return batches
+    return [as_batch(data)]

@@ -1,0 +1,26 @@
+"""The exceptions a user may see. Each message is one line: what was wrong, what was expected, what to do."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+
+class EapPluginError(Exception):
+    """Something failed that was not a mistake in how it was asked for; the command line exits with 1."""
+
+    exit_code = 1
+
+
+class UsageError(EapPluginError):
+    """The request itself was wrong (unknown name, bad option, bad file); the command line exits with 2."""
+
+    exit_code = 2
+
+
+def unknown_name(kind: str, name: str, known: Iterable[str]) -> UsageError:
+    """The error for a name that is not registered, listing the right ones with "did you mean"."""
+    names = sorted(known)
+    close = get_close_matches(name, names, n=1)
+    hint = f"; did you mean {close[0]!r}?" if close else ""
+    return UsageError(f"unknown {kind} {name!r}{hint} (known: {', '.join(names) or 'none'})")

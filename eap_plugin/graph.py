@@ -1,0 +1,171 @@
+"""The edges of a transformer: which writers of the residual stream feed which readers of it. No tensors here.
+
+Names are those of EAP-IG and MIB (``input``, ``a3.h1``, ``m2``, ``logits``, ``a0.h1->a3.h2<q>``); reader module names and
+the order of sources are AutoCircuit's.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from typing import Any, Literal, NamedTuple
+
+from eap_plugin.errors import UsageError, unknown_name
+
+Slot = Literal["q", "k", "v", "qkv", "mlp", "logits"]
+
+
+class Reader(NamedTuple):
+    """One reader of the residual stream: a head's q, k or v input (or all three summed), an MLP, or the logits.
+
+    Attributes:
+        slot: what is read.
+        layer: the layer it is in; for the logits, the last one.
+        head: which head (for k and v, which key/value head; for qkv, which group); 0 for the others.
+        cut: how many sources come before it: it is fed by the first ``cut`` of them.
+    """
+
+    slot: Slot
+    layer: int
+    head: int
+    cut: int
+
+
+@dataclass(frozen=True)
+class Graph:
+    """The shape of a decoder-only transformer, as far as its edges go.
+
+    Attributes:
+        n_layers: the number of blocks.
+        n_heads: query heads per layer, each a writer.
+        n_kv_heads: key/value heads per layer, each a k and a v reader; ``n_heads`` without grouped-query attention.
+        parallel: attention and MLP of a block read the same residual, so a layer's heads do not feed its own MLP.
+        has_mlp: false for attention-only models.
+        summed_qkv: the q, k and v inputs of a head (with grouped-query attention: of a key/value group) are one reader.
+    """
+
+    n_layers: int
+    n_heads: int
+    n_kv_heads: int
+    parallel: bool = False
+    has_mlp: bool = True
+    summed_qkv: bool = False
+
+    def __post_init__(self) -> None:
+        """Check that heads divide into groups."""
+        if min(self.n_layers, self.n_heads, self.n_kv_heads) < 1 or self.n_heads % self.n_kv_heads:
+            raise UsageError(
+                f"a graph needs at least one layer and head, and n_kv_heads must divide n_heads; got "
+                f"{self.n_layers} layers, {self.n_heads} heads, {self.n_kv_heads} key/value heads"
+            )
+
+    @property
+    def sources_per_layer(self) -> int:
+        """How many writers a layer has: its heads and, unless attention-only, its MLP."""
+        return self.n_heads + self.has_mlp
+
+    @cached_property
+    def sources(self) -> tuple[str, ...]:
+        """Names of the writers, in the order of the matrix's rows: ``input``, then each layer's heads and its MLP."""
+        names = ["input"]
+        for layer in range(self.n_layers):
+            names += [f"a{layer}.h{head}" for head in range(self.n_heads)]
+            names += [f"m{layer}"] * self.has_mlp
+        return tuple(names)
+
+    @cached_property
+    def readers(self) -> tuple[Reader, ...]:
+        """The readers, in the order of the matrix's columns: per layer q, k, v heads and the MLP; the logits last."""
+        slots: tuple[tuple[Slot, int], ...] = (
+            (("qkv", self.n_kv_heads),)
+            if self.summed_qkv
+            else (("q", self.n_heads), ("k", self.n_kv_heads), ("v", self.n_kv_heads))
+        )
+        out: list[Reader] = []
+        for layer in range(self.n_layers):
+            cut = self.head_row(layer)
+            out += [Reader(slot, layer, head, cut) for slot, count in slots for head in range(count)]
+            if self.has_mlp:
+                out.append(Reader("mlp", layer, 0, cut if self.parallel else cut + self.n_heads))
+        out.append(Reader("logits", self.n_layers - 1, 0, len(self.sources)))
+        return tuple(out)
+
+    def head_row(self, layer: int) -> int:
+        """The row of a layer's first head; the rows before it are what its attention reads."""
+        return 1 + layer * self.sources_per_layer
+
+    def mlp_row(self, layer: int) -> int:
+        """The row of a layer's MLP."""
+        return self.head_row(layer) + self.n_heads
+
+    def reader_name(self, reader: Reader) -> str:
+        """A reader's name, such as ``a3.h2<q>``, ``m1`` or ``logits``."""
+        if reader.slot == "mlp":
+            return f"m{reader.layer}"
+        if reader.slot == "logits":
+            return "logits"
+        if reader.slot == "qkv":
+            group = "h" if self.n_heads == self.n_kv_heads else "g"
+            return f"a{reader.layer}.{group}{reader.head}"
+        return f"a{reader.layer}.h{reader.head}<{reader.slot}>"
+
+    def module_name(self, reader: Reader) -> str:
+        """The name of the reader's module in AutoCircuit's layout, such as ``blocks.0.hook_q_input``."""
+        name = {
+            "q": "hook_q_input",
+            "k": "hook_k_input",
+            "v": "hook_v_input",
+            "qkv": "hook_attn_in",
+            "mlp": "hook_mlp_in",
+            "logits": "hook_resid_post",
+        }[reader.slot]
+        return f"blocks.{reader.layer}.{name}"
+
+    @cached_property
+    def modules(self) -> dict[str, tuple[int, ...]]:
+        """For each module of AutoCircuit's layout, the columns of its readers, heads in order."""
+        columns: dict[str, list[int]] = {}
+        for column, reader in enumerate(self.readers):
+            columns.setdefault(self.module_name(reader), []).append(column)
+        return {module: tuple(c) for module, c in columns.items()}
+
+    @cached_property
+    def columns(self) -> dict[str, int]:
+        """The column of each reader, by name."""
+        return {self.reader_name(reader): column for column, reader in enumerate(self.readers)}
+
+    @cached_property
+    def rows(self) -> dict[str, int]:
+        """The row of each source, by name."""
+        return {name: row for row, name in enumerate(self.sources)}
+
+    @property
+    def n_edges(self) -> int:
+        """How many edges there are."""
+        return sum(reader.cut for reader in self.readers)
+
+    def edge_name(self, row: int, column: int) -> str:
+        """The name of an edge, such as ``a0.h1->a3.h2<q>``."""
+        return f"{self.sources[row]}->{self.reader_name(self.readers[column])}"
+
+    def edge(self, name: str) -> tuple[int, int]:
+        """Row and column of an edge given by name.
+
+        Raises:
+            UsageError: if the name is not of the form ``source->reader``, or the graph has no such edge.
+        """
+        source, arrow, reader = name.partition("->")
+        if not arrow:
+            raise UsageError(f"an edge is written source->reader, such as 'm0->logits'; got {name!r}")
+        if source not in self.rows:
+            raise unknown_name("source", source, self.sources)
+        if reader not in self.columns:
+            raise unknown_name("reader", reader, self.columns)
+        row, column = self.rows[source], self.columns[reader]
+        if row >= self.readers[column].cut:
+            raise UsageError(f"there is no edge {name!r}: {source} does not come before {reader}")
+        return row, column
+
+    def to_dict(self) -> dict[str, Any]:
+        """The graph as plain values, for files."""
+        return asdict(self)

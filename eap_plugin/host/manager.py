@@ -1,0 +1,176 @@
+"""The host: loads every plugin on its own and asks it, when first needed, what it registers.
+
+``EAP_PLUGIN_STRICT=1`` makes a plugin's failure an error instead of a line in the list of plugins.
+``EAP_PLUGIN_DISABLE=name,...`` leaves plugins out: a name is an entry point's, a distribution's, or both as
+``distribution:entry-point``.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from functools import cache
+from threading import RLock
+from typing import TYPE_CHECKING, Any
+
+from eap_plugin.errors import EapPluginError, UsageError, unknown_name
+from eap_plugin.host.hookspecs import PROJECT
+from eap_plugin.host.kinds import KINDS
+from eap_plugin.host.plugin import Plugin, PluginInfo, one_line
+from eap_plugin.host.registry import Registry
+from eap_plugin.host.values import parse_bool
+
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
+
+STRICT = "EAP_PLUGIN_STRICT"
+DISABLE = "EAP_PLUGIN_DISABLE"
+LOAD = "load"
+
+
+class Host:
+    """The plugins and what they register.
+
+    Nothing is imported before the first question. The environment variables are read when the host is made.
+
+    Args:
+        entry_points: the plugins' entry points; by default those that installed distributions declare.
+    """
+
+    def __init__(self, entry_points: Iterable[EntryPoint] | None = None) -> None:
+        """Read the environment.
+
+        Raises:
+            UsageError: if ``EAP_PLUGIN_STRICT`` is neither yes nor no.
+        """
+        self._strict = _flag(STRICT)
+        self._disable = [name.strip() for name in os.environ.get(DISABLE, "").split(",") if name.strip()]
+        self._entry_points = entry_points
+        self._plugins: list[Plugin] | None = None
+        self._registries: dict[str, Registry] = {}
+        self._lock = RLock()
+        self._busy = False
+
+    def plugins(self) -> list[PluginInfo]:
+        """Every plugin, by name. They are imported, but no hook is called.
+
+        A plugin whose hook was found to fail by ``registry`` is "failed" from then on.
+
+        Raises:
+            EapPluginError: if plugins are to be strict and one cannot be loaded.
+        """
+        return [plugin.info for plugin in self._loaded()]
+
+    def warnings(self) -> list[str]:
+        """One line per failed plugin and per name in ``EAP_PLUGIN_DISABLE`` that is no plugin's."""
+        plugins = self._loaded()
+        names = {name for plugin in plugins for name in plugin.names if name}
+        known = {_normal(name) for name in names}
+        failed = [plugin.info for plugin in plugins if plugin.info.state == "failed"]
+        unknown = [name for name in self._disable if _normal(name) not in known]
+        return [
+            *(f"plugin {info} failed: {info.reason}" for info in failed),
+            *(f"{DISABLE}: {unknown_name('plugin', name, names)}" for name in unknown),
+        ]
+
+    def registry(self, kind: str) -> Registry:
+        """What the plugins register as ``kind``; the first time, their hooks are called.
+
+        Args:
+            kind: "algorithms", "backends", "metrics", "tasks" or "formats".
+
+        Raises:
+            UsageError: if there is no such kind.
+            EapPluginError: if plugins are to be strict and one fails.
+        """
+        if kind not in KINDS:
+            raise unknown_name("kind of registry", kind, KINDS)
+        plugins = self._loaded()
+        with self._exclusively():
+            if kind not in self._registries:
+                self._registries[kind] = self._collect(kind, plugins)
+            return self._registries[kind]
+
+    def _loaded(self) -> list[Plugin]:
+        with self._exclusively():
+            if self._plugins is None:
+                self._plugins = self._load()
+            return self._plugins
+
+    def _load(self) -> list[Plugin]:
+        plugins = [Plugin(entry_point) for entry_point in self._find()]
+        disable = {_normal(name) for name in self._disable}
+        for plugin in plugins:
+            if disable & {_normal(name) for name in plugin.names}:
+                plugin.disabled = f"left out by {DISABLE}"
+                continue
+            with self._contained(plugin, LOAD):
+                plugin.load()
+        return sorted(plugins, key=lambda plugin: plugin.name)
+
+    def _find(self) -> Iterable[EntryPoint]:
+        if self._entry_points is not None:
+            return self._entry_points
+        from importlib.metadata import entry_points  # slower to import than the rest of the host
+
+        return entry_points(group=PROJECT)
+
+    def _collect(self, name: str, plugins: list[Plugin]) -> Registry:
+        kind = KINDS[name]
+        claims: dict[str, list[tuple[Plugin, Any]]] = {}
+        for plugin in plugins:
+            if kind.hook in plugin.hooks:
+                with self._contained(plugin, kind.hook):
+                    for key, thing in plugin.collect(kind).items():
+                        claims.setdefault(key, []).append((plugin, thing))
+        failed = [p.name for p in plugins if p.failures.keys() & {LOAD, kind.hook}]
+        count = "1 plugin" if len(failed) == 1 else f"{len(failed)} plugins"
+        note = f"{count} failed to load ({', '.join(failed)}): see `eap plugins --check`" if failed else ""
+        return Registry(kind, claims, note)
+
+    @contextmanager
+    def _contained(self, plugin: Plugin, step: str) -> Iterator[None]:
+        """Turn an exception of one plugin into its failure at ``step``, or into an error when strict."""
+        try:
+            yield
+        except (Exception, SystemExit) as error:
+            doing = f"cannot load {plugin.entry_point.value}" if step == LOAD else step
+            reason = f"{doing}: {one_line(error)}"
+            if self._strict:
+                raise EapPluginError(f"plugin {plugin.info} failed: {reason}") from error
+            plugin.failures[step] = reason
+
+    @contextmanager
+    def _exclusively(self) -> Iterator[None]:
+        """One thread at a time, and never from inside a plugin that is being loaded."""
+        with self._lock:
+            if self._busy:
+                raise EapPluginError(
+                    "a plugin asked the host for names while being loaded; look them up when used"
+                )
+            self._busy = True
+            try:
+                yield
+            finally:
+                self._busy = False
+
+
+@cache
+def get_host() -> Host:
+    """The host of this process."""
+    return Host()
+
+
+def _flag(variable: str) -> bool:
+    text = os.environ.get(variable, "") or "no"
+    try:
+        return parse_bool(text)
+    except ValueError:
+        raise UsageError(f"{variable} must be 1 or 0, got {text!r}") from None
+
+
+def _normal(name: str) -> str:
+    """A name as package indexes compare it."""
+    return re.sub(r"[-_.]+", "-", name).lower()

@@ -1,0 +1,182 @@
+"""Options of algorithms: a frozen dataclass whose fields say what they take, from Python or as text."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Mapping
+from typing import Any, TypeVar, get_type_hints
+
+from eap_plugin.errors import EapPluginError, UsageError, unknown_name
+from eap_plugin.host.values import convert, expected, narrow, type_name
+
+T = TypeVar("T")
+
+
+@dataclasses.dataclass(frozen=True)
+class OptionInfo:
+    """What there is to say about one option.
+
+    Attributes:
+        name: the option's name.
+        type: what kind of value it takes, such as "int" or "float or none".
+        default: the value it has when it is not given.
+        help: what it does.
+        unit: what its numbers count, if anything.
+        range: which values it takes, in words, if not all.
+    """
+
+    name: str
+    type: str
+    default: object
+    help: str
+    unit: str
+    range: str
+
+
+def option(
+    default: Any,
+    *,
+    help: str,
+    unit: str = "",
+    minimum: float | None = None,
+    maximum: float | None = None,
+    choices: tuple[object, ...] | None = None,
+) -> Any:
+    """A field of an options dataclass.
+
+    Args:
+        default: its value when it is not given.
+        help: one sentence saying what it does.
+        unit: what its numbers count.
+        minimum: the smallest number it takes.
+        maximum: the largest number it takes.
+        choices: the only values it takes; a ``Literal`` type says the same.
+    """
+    rules = {"help": help, "unit": unit, "minimum": minimum, "maximum": maximum, "choices": choices}
+    return dataclasses.field(default=default, metadata=rules)
+
+
+def describe_options(cls: type) -> list[OptionInfo]:
+    """What each option of an options dataclass is, in the order they are declared.
+
+    Raises:
+        EapPluginError: if ``cls`` is not an options dataclass.
+    """
+    return [declared.info for declared in _declared(cls).values()]
+
+
+def build_options(cls: type[T], values: Mapping[str, object], owner: str) -> T:
+    """An options dataclass from the values that were given; the others keep their defaults.
+
+    Args:
+        cls: the options dataclass.
+        values: Python values or text, by option name.
+        owner: whose options they are, for messages.
+
+    Raises:
+        UsageError: if a name or a value is wrong, saying which are right.
+        EapPluginError: if ``cls`` is not an options dataclass.
+    """
+    declared = _declared(cls)
+    kwargs = {}
+    for name, value in values.items():
+        if name not in declared:
+            raise unknown_name(f"{owner} option", name, declared)
+        try:
+            kwargs[name] = declared[name].read(value)
+        except ValueError:
+            raise UsageError(
+                f"{owner} option {name!r} must be {declared[name].rule}, got {value!r}"
+            ) from None
+    return cls(**kwargs)
+
+
+def parse_assignments(assignments: Iterable[str]) -> dict[str, str]:
+    """``["a=1", "b=x"]`` as ``{"a": "1", "b": "x"}``; a value may hold more equals signs.
+
+    Raises:
+        UsageError: if one has no name or no equals sign, or a name is given twice.
+    """
+    values: dict[str, str] = {}
+    for assignment in assignments:
+        name, equals, value = assignment.partition("=")
+        name = name.strip()
+        if not name or not equals:
+            raise UsageError(f"an option is given as name=value, got {assignment!r}")
+        if name in values:
+            raise UsageError(f"option {name!r} is given twice, as {values[name]!r} and as {value!r}")
+        values[name] = value
+    return values
+
+
+class _Declared:
+    """A field of an options dataclass with its type."""
+
+    def __init__(self, field: dataclasses.Field[Any], accepted: Any) -> None:
+        self._name = field.name
+        self._default = field.default
+        self._help: str = field.metadata.get("help", "")
+        self._unit: str = field.metadata.get("unit", "")
+        self._minimum: float | None = field.metadata.get("minimum")
+        self._maximum: float | None = field.metadata.get("maximum")
+        choices: tuple[object, ...] | None = field.metadata.get("choices")
+        self._accepted = narrow(accepted, choices) if choices else accepted
+
+    def read(self, value: object) -> object:
+        """``value`` as the option takes it; raises ValueError if it does not."""
+        value = convert(value, self._accepted)
+        if isinstance(value, (int, float)):
+            if self._minimum is not None and value < self._minimum:
+                raise ValueError(value)
+            if self._maximum is not None and value > self._maximum:
+                raise ValueError(value)
+        return value
+
+    @property
+    def rule(self) -> str:
+        """What the option takes, in words; raises TypeError if its type is not understood."""
+        return ", ".join(filter(None, (expected(self._accepted), self._range)))
+
+    @property
+    def _range(self) -> str:
+        least = "" if self._minimum is None else f"at least {self._minimum}"
+        most = "" if self._maximum is None else f"at most {self._maximum}"
+        return " and ".join(filter(None, (least, most)))
+
+    @property
+    def info(self) -> OptionInfo:
+        """The option as tables show it."""
+        return OptionInfo(
+            self._name, type_name(self._accepted), self._default, self._help, self._unit, self._range
+        )
+
+    def check(self, owner: str) -> None:
+        """Check the declaration itself.
+
+        Raises:
+            EapPluginError: unless the type is understood and the default is one of the option's values.
+        """
+        wrong = f"option {self._name!r} of {owner} is declared wrongly"
+        try:
+            rule = self.rule
+        except TypeError as error:
+            raise EapPluginError(f"{wrong}: {error}") from None
+        if self._default is dataclasses.MISSING:
+            raise EapPluginError(f"{wrong}: it must have a default")
+        try:
+            self.read(self._default)
+        except ValueError:
+            raise EapPluginError(f"{wrong}: its default must be {rule}, got {self._default!r}") from None
+
+
+def _declared(cls: type) -> dict[str, _Declared]:
+    if not (isinstance(cls, type) and dataclasses.is_dataclass(cls)):
+        raise EapPluginError(f"options must be declared as a dataclass, got {cls!r}")
+    try:
+        types = get_type_hints(cls)
+    except Exception as error:
+        raise EapPluginError(f"the types of {cls.__name__}'s options cannot be resolved: {error}") from error
+    declared = {field.name: _Declared(field, types[field.name]) for field in dataclasses.fields(cls)}
+    for candidate in declared.values():
+        candidate.check(cls.__name__)
+    return declared

@@ -1,0 +1,66 @@
+"""What the plugins registered under one kind, by name; a name that two of them claim belongs to neither."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from typing import Any
+
+from eap_plugin.errors import EapPluginError, unknown_name
+from eap_plugin.host.kinds import Kind
+from eap_plugin.host.plugin import Plugin, PluginInfo
+
+
+class Registry(Collection[str]):
+    """Things of one kind by name; iterating gives the names in order.
+
+    Args:
+        kind: what they are.
+        claims: for each name, every plugin that registers it and what it registers.
+        note: what else to say when a name is unknown, such as that plugins failed.
+    """
+
+    def __init__(self, kind: Kind, claims: dict[str, list[tuple[Plugin, Any]]], note: str = "") -> None:
+        """Keep the claims; conflicts are raised when a name is used."""
+        self._kind = kind
+        self._claims = claims
+        self._note = note
+
+    def __getitem__(self, name: str) -> Any:
+        """The thing of that name.
+
+        Raises:
+            UsageError: if no plugin registers it; it lists the known names.
+            EapPluginError: if several plugins register it.
+        """
+        return self._claim(name)[1]
+
+    def provider(self, name: str) -> PluginInfo:
+        """The plugin that registers ``name``; raises as looking it up does."""
+        return self._claim(name)[0].info
+
+    def __contains__(self, name: object) -> bool:
+        """Whether any plugin registers ``name``."""
+        return name in self._claims
+
+    def __len__(self) -> int:
+        """The number of names."""
+        return len(self._claims)
+
+    def __iter__(self) -> Iterator[str]:
+        """The names in alphabetical order; raises EapPluginError if any of them is claimed twice."""
+        for name in self._claims:
+            self._claim(name)
+        return iter(sorted(self._claims))
+
+    def _claim(self, name: str) -> tuple[Plugin, Any]:
+        claims = self._claims.get(name)
+        if not claims:
+            error = unknown_name(self._kind.singular, name, self._claims)
+            raise type(error)(f"{error}; {self._note}") if self._note else error
+        if len(claims) > 1:
+            plugins = [plugin.info for plugin, _ in claims]
+            raise EapPluginError(
+                f"{self._kind.singular} {name!r} is registered by {' and by '.join(map(str, plugins))}; "
+                f"leave one out, for example with EAP_PLUGIN_DISABLE={plugins[-1].name}"
+            )
+        return claims[0]

@@ -1,0 +1,16 @@
+"""The built-in metrics, registered through the hook that any plugin uses."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from eap_plugin.host import hookimpl
+
+
+@hookimpl
+def register_metrics(register: Callable[[object], None]) -> None:
+    """Register the metrics of ``metric.py``."""
+    from eap_plugin.metrics.metric import METRICS
+
+    for metric in METRICS:
+        register(metric)

@@ -1,0 +1,110 @@
+"""How well a model does a task: one number per prompt from its logits, higher being better."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from eap_plugin.batch import NO_ANSWER, Batch
+from eap_plugin.errors import UsageError
+
+Judge = Callable[[Float[Tensor, "batch vocab"], Batch], Tensor]
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A named metric.
+
+    Attributes:
+        name: how it is chosen on the command line.
+        summary: one line on what it measures.
+        judge: from the logits at each prompt's last position and the batch, one number per prompt, or their mean.
+        unit: what the numbers are in.
+        needs_clean_logits: whether ``batch.clean_logits`` must be there.
+        flat_when_clean: whether its gradient on the clean run is zero by construction.
+    """
+
+    name: str
+    summary: str
+    judge: Judge
+    unit: str = ""
+    needs_clean_logits: bool = False
+    flat_when_clean: bool = False
+
+    def __call__(self, logits: Float[Tensor, "batch vocab"], batch: Batch) -> Float[Tensor, ""]:
+        """The mean over the batch's prompts.
+
+        Raises:
+            UsageError: if the function gives neither one number per prompt nor a single one.
+        """
+        value = self.judge(logits, batch)
+        if not isinstance(value, Tensor) or value.shape not in ((), (len(batch),)):
+            got = list(value.shape) if isinstance(value, Tensor) else type(value).__name__
+            raise UsageError(
+                f"metric {self.name!r} must return one number per prompt, a tensor [batch={len(batch)}], "
+                f"or their mean; got {got}"
+            )
+        return value.mean()
+
+
+def as_metric(function: Judge) -> Metric:
+    """A user's function of ``(logits, batch)`` as a metric."""
+    name = getattr(function, "__name__", type(function).__name__)
+    return Metric(name, "a function given by the user", function)
+
+
+def over_answers(
+    values: Float[Tensor, "batch vocab"], ids: Int[Tensor, "batch n"]
+) -> Float[Tensor, "batch"]:
+    """The mean of ``values`` at each prompt's ids, which may be ragged; zero where a prompt has none."""
+    there = ids != NO_ANSWER
+    picked = values.gather(1, ids.clamp_min(0)) * there
+    return picked.sum(1) / there.sum(1).clamp_min(1)
+
+
+def difference(values: Float[Tensor, "batch vocab"], batch: Batch) -> Float[Tensor, "batch"]:
+    """Right answers' mean less wrong answers' mean; the right ones' alone for a prompt without wrong ones."""
+    return over_answers(values, batch.answers) - over_answers(values, batch.wrong_answers)
+
+
+def minus_kl(logits: Float[Tensor, "batch vocab"], batch: Batch) -> Float[Tensor, "batch"]:
+    """Minus the Kullback–Leibler divergence of the run from the clean run, in nats: 0 when they agree."""
+    if batch.clean_logits is None:
+        raise UsageError("the metric 'kl' compares with the clean run; the batch has no clean_logits")
+    clean = batch.clean_logits.log_softmax(-1)
+    return (clean.exp() * (logits.log_softmax(-1) - clean)).sum(-1)
+
+
+METRICS = (
+    Metric("logit_diff", "logit of the right answers less that of the wrong ones", difference, "logits"),
+    Metric(
+        "answer_logit",
+        "logit of the right answers",
+        lambda logits, batch: over_answers(logits, batch.answers),
+        "logits",
+    ),
+    Metric(
+        "logprob_diff",
+        "log-probability of the right answers less that of the wrong ones",
+        lambda logits, batch: difference(logits.log_softmax(-1), batch),
+        "nats",
+    ),
+    Metric(
+        "prob_diff",
+        "probability of the right answers less that of the wrong ones",
+        lambda logits, batch: difference(torch.softmax(logits, -1), batch),
+        "probability",
+    ),
+    Metric(
+        "kl",
+        "minus the KL divergence from the clean run's predictions",
+        minus_kl,
+        "nats",
+        needs_clean_logits=True,
+        flat_when_clean=True,
+    ),
+)

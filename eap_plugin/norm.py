@@ -1,0 +1,71 @@
+"""Layer norms and RMS norms as formulas: their value, their action with frozen statistics, and their derivative.
+
+A norm is y = weight · x̂ + bias with x̂ = (x − mean(x)) · s for a layer norm and x̂ = x · s for an RMS norm, where
+s = 1/sqrt(mean of the squares + eps). Its vector-Jacobian product at x is (Ba et al. 2016, differentiated)
+
+    vjp(g) = s · (h − x̂ · mean(h · x̂)),    h = weight · g, less its mean for a layer norm.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+
+class Stats(NamedTuple):
+    """What a norm computes of its input: x̂ and s."""
+
+    x_hat: Float[Tensor, "*shape d_model"]
+    scale: Float[Tensor, "*shape 1"]
+
+
+@dataclass(frozen=True)
+class Norm:
+    """A layer norm (``centred``) or RMS norm over the last dimension.
+
+    Attributes:
+        weight: the gain; ``None`` for ones.
+        bias: the offset; ``None`` for zeros.
+        eps: what is added to the mean of the squares.
+        centred: whether the mean is taken off first.
+    """
+
+    weight: Float[Tensor, "d_model"] | None
+    bias: Float[Tensor, "d_model"] | None
+    eps: float
+    centred: bool
+
+    def stats(self, x: Float[Tensor, "*shape d_model"]) -> Stats:
+        """x̂ and s at ``x``."""
+        if self.centred:
+            x = x - x.mean(-1, keepdim=True)
+        scale = (x.pow(2).mean(-1, keepdim=True) + self.eps).rsqrt()
+        return Stats(x * scale, scale)
+
+    def apply(self, x: Float[Tensor, "*shape d_model"]) -> Float[Tensor, "*shape d_model"]:
+        """The norm's output."""
+        y = self.gain(self.stats(x).x_hat)
+        return y if self.bias is None else y + self.bias
+
+    def linear(
+        self, x: Float[Tensor, "*shape d_model"], scale: Float[Tensor, "*shape 1"]
+    ) -> Float[Tensor, "*shape d_model"]:
+        """What a part ``x`` of the norm's input adds to its output, with the whole input's ``scale`` held fixed."""
+        return self.gain(self.centre(x) * scale)
+
+    def centre(self, x: Float[Tensor, "*shape d_model"]) -> Float[Tensor, "*shape d_model"]:
+        """``x`` less its mean, for a layer norm."""
+        return x - x.mean(-1, keepdim=True) if self.centred else x
+
+    def gain(self, x: Float[Tensor, "*shape d_model"]) -> Float[Tensor, "*shape d_model"]:
+        """``x`` times the weight."""
+        return x if self.weight is None else x * self.weight
+
+    def vjp(self, stats: Stats, g: Float[Tensor, "*shape d_model"]) -> Float[Tensor, "*shape d_model"]:
+        """The gradient on the norm's input, given the gradient ``g`` on its output."""
+        h = self.centre(self.gain(g))
+        return stats.scale * (h - stats.x_hat * (h * stats.x_hat).mean(-1, keepdim=True))

@@ -1,0 +1,1 @@
+"""The file formats that prompt pairs are read from, one file each."""

@@ -1,0 +1,170 @@
+"""Edge scores from their definition: one reader at a time reads its own copy of the residual stream.
+
+For L = -mean over the batch of the metric, with the gradient taken on the clean run,
+
+    score(u -> v) = sum over batch, position and d_model of (c_u[corrupt] - c_u[clean]) * dL/dr_v
+
+where c_u is what writer u adds to the residual stream and r_v the residual stream as reader v alone reads it,
+before its norm. Names are those of EAP-IG: ``input``, ``a0.h1`` and ``m0`` write; ``a0.h1<q>``, ``a0.h1<k>``,
+``a0.h1<v>``, ``m0`` and ``logits`` read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from tests.oracle.layout import LAYOUTS, Layout
+from tests.oracle.writers import Run, observe
+
+Edge = tuple[str, str]
+"""The names of a writer and of a later reader."""
+
+Metric = Callable[[Tensor], Tensor]
+"""From the last position's logits, [batch, vocab], to one number per prompt, [batch]."""
+
+
+@dataclass(frozen=True)
+class Reader:
+    """A reader: its name, its kind (q, k, v, mlp or logits), and the layer and head where it has them."""
+
+    name: str
+    kind: str
+    layer: int = 0
+    head: int = 0
+
+    @property
+    def stream(self) -> str:
+        """The name, in ``Run.read``, of the residual stream that it reads."""
+        return f"a{self.layer}" if self.kind in "qkv" else self.name
+
+
+def readers(layout: Layout, n_layers: int) -> list[Reader]:
+    """All readers of a model, in order."""
+    found = []
+    for layer in range(n_layers):
+        for kind, slots in layout.heads.items():
+            found += [Reader(f"a{layer}.h{h}<{kind}>", kind, layer, h) for h in range(len(slots))]
+        found.append(Reader(f"m{layer}", "mlp", layer))
+    return [*found, Reader("logits", "logits")]
+
+
+def oracle_scores(
+    model: Any,
+    name: str,
+    clean: Tensor,
+    corrupt: Tensor,
+    answers: Tensor,
+    wrong: Tensor,
+    *,
+    metric: Metric | None = None,
+    positions: bool = False,
+) -> dict[Edge, Any]:
+    """The score of every edge of the zoo's model ``name``, which ``model`` is.
+
+    Args:
+        model: a plain Hugging Face causal language model in eval mode.
+        name: its name in ``tests.zoo``.
+        clean: token ids of the clean prompts, [batch, pos].
+        corrupt: token ids of the corrupt prompts, [batch, pos].
+        answers: ids of the right next tokens, [batch, n].
+        wrong: ids of the wrong next tokens, [batch, n].
+        metric: what to judge by; by default the mean right logit less the mean wrong one.
+        positions: give a float64 tensor [pos] per edge, whose sum is the score, instead of a float.
+    """
+    layout = LAYOUTS[name]
+    before, after = observe(model, layout, clean), observe(model, layout, corrupt)
+    scores = {}
+    for reader in readers(layout, len(model.get_submodule(layout.layers))):
+        leaf = before.read[reader.stream].clone().requires_grad_()
+        loss = _loss(model, layout, reader, leaf, clean, metric or _difference(answers, wrong))
+        (gradient,) = torch.autograd.grad(loss, leaf)
+        for writer in before.feeding[reader.stream]:
+            change = _change(before, after, writer)
+            by_position = (change.double() * gradient.double()).sum(dim=(0, 2))
+            scores[writer, reader.name] = by_position if positions else by_position.sum().item()
+    return scores
+
+
+@torch.no_grad()
+def finite_difference(
+    model: Any,
+    name: str,
+    edge: Edge,
+    clean: Tensor,
+    corrupt: Tensor,
+    answers: Tensor,
+    wrong: Tensor,
+    *,
+    metric: Metric | None = None,
+    step: float = 1e-5,
+) -> float:
+    """The score of one edge without autograd: the slope of L as that edge alone turns from clean to corrupt.
+
+    With ``step`` as it is, ``model`` must be float64 and this must run within ``InFloat64``.
+    """
+    layout = LAYOUTS[name]
+    before, after = observe(model, layout, clean), observe(model, layout, corrupt)
+    (reader,) = (r for r in readers(layout, len(model.get_submodule(layout.layers))) if r.name == edge[1])
+    residual, change = before.read[reader.stream], _change(before, after, edge[0])
+    up, down = (
+        _loss(
+            model,
+            layout,
+            reader,
+            residual + sign * step * change,
+            clean,
+            metric or _difference(answers, wrong),
+        )
+        for sign in (1, -1)
+    )
+    return ((up - down) / (2 * step)).item()
+
+
+def _difference(answers: Tensor, wrong: Tensor) -> Metric:
+    return lambda logits: logits.gather(1, answers).mean(dim=1) - logits.gather(1, wrong).mean(dim=1)
+
+
+def _change(before: Run, after: Run, writer: str) -> Tensor:
+    return after.written[writer] - before.written[writer]
+
+
+def _loss(
+    model: Any, layout: Layout, reader: Reader, residual: Tensor, tokens: Tensor, metric: Metric
+) -> Tensor:
+    """L when this reader, and nobody else, reads ``residual`` [batch, pos, d_model]."""
+    with reading(model, layout, reader, residual):
+        return -metric(model(tokens, use_cache=False).logits[:, -1]).mean()
+
+
+@contextmanager
+def reading(model: Any, layout: Layout, reader: Reader, residual: Tensor) -> Iterator[None]:
+    """Within it, this reader, and nobody else, reads ``residual`` [batch, pos, d_model]."""
+
+    def replace_input(module: nn.Module, args: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        return (normed.reshape(args[0].shape),)
+
+    def replace_slot(module: nn.Module, args: tuple[Tensor, ...], output: Tensor) -> Tensor:
+        mixed = output.clone()
+        slot.part(mixed).copy_(slot.part(module.forward(normed)))  # .forward: no hooks, so not this one again
+        return mixed
+
+    if reader.kind == "logits":
+        normed = residual
+        handle = model.get_submodule(layout.final_norm).register_forward_pre_hook(replace_input)
+    elif reader.kind == "mlp":
+        normed = layout.part(model, reader.layer, layout.mlp_norm)(residual)
+        handle = layout.part(model, reader.layer, layout.mlp_in).register_forward_pre_hook(replace_input)
+    else:
+        normed = layout.part(model, reader.layer, layout.attn_norm)(residual)
+        slot = layout.heads[reader.kind][reader.head]
+        handle = layout.part(model, reader.layer, slot.path).register_forward_hook(replace_slot)
+    try:
+        yield
+    finally:
+        handle.remove()

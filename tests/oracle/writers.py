@@ -1,0 +1,116 @@
+"""What each writer adds to the residual stream in one run, checked against what the readers find there."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from tests.oracle.layout import Layout
+
+
+@dataclass(frozen=True)
+class Run:
+    """One forward pass.
+
+    Attributes:
+        written: what each writer (``input``, ``a0.h1``, ``m0``) adds to the stream, [batch, pos, d_model].
+        read: the stream, [batch, pos, d_model], at ``a0`` (layer 0's q, k and v), ``m0``, …, ``logits``.
+        feeding: for each place in ``read``, the writers before it.
+    """
+
+    written: dict[str, Tensor] = field(default_factory=dict)
+    read: dict[str, Tensor] = field(default_factory=dict)
+    feeding: dict[str, tuple[str, ...]] = field(default_factory=dict)
+
+
+@torch.no_grad()
+def observe(model: Any, layout: Layout, tokens: Tensor) -> Run:
+    """Run the model on ``tokens`` [batch, pos] and take the residual stream apart.
+
+    Raises:
+        AssertionError: if the writers before some reader, with the biases, do not add up to what it reads.
+    """
+    n_layers = len(model.get_submodule(layout.layers))
+    seen = _watch(model, layout, n_layers, tokens)
+    run = Run(read={name: seen[name] for name in seen if not name.endswith((".z", ".out"))})
+    run.written["input"] = seen["a0"]
+    biases = torch.zeros_like(seen["a0"])
+    for layer in range(n_layers):
+        _arrive(run, f"a{layer}", biases)
+        if layout.parallel:
+            _arrive(run, f"m{layer}", biases)
+        heads, bias = _heads(model, layout, layer, seen[f"{layer}.z"])
+        run.written.update({f"a{layer}.h{h}": head for h, head in enumerate(heads)})
+        biases = biases + bias
+        if not layout.parallel:
+            _arrive(run, f"m{layer}", biases)
+        run.written[f"m{layer}"] = layout.part(model, layer, layout.mlp_post_norm)(seen[f"{layer}.out"])
+    _arrive(run, "logits", biases)
+    return run
+
+
+def _watch(model: Any, layout: Layout, n_layers: int, tokens: Tensor) -> dict[str, Tensor]:
+    """What the layers, the output projections, the MLPs' norms and the final norm get, and the MLPs give."""
+    seen: dict[str, Tensor] = {}
+
+    def keep_input(name: str) -> Callable[..., None]:
+        return lambda module, args: seen.__setitem__(name, args[0].clone())
+
+    def keep_output(name: str) -> Callable[..., None]:
+        return lambda module, args, output: seen.__setitem__(name, output.clone())
+
+    handles = [model.get_submodule(layout.final_norm).register_forward_pre_hook(keep_input("logits"))]
+    for layer in range(n_layers):
+
+        def at(path: str, layer: int = layer) -> nn.Module:
+            return layout.part(model, layer, path)
+
+        block = model.get_submodule(f"{layout.layers}.{layer}")
+        handles += [
+            block.register_forward_pre_hook(keep_input(f"a{layer}")),
+            at(layout.o).register_forward_pre_hook(keep_input(f"{layer}.z")),
+            at(layout.mlp_norm or layout.mlp_in).register_forward_pre_hook(keep_input(f"m{layer}")),
+            at(layout.mlp_out).register_forward_hook(keep_output(f"{layer}.out")),
+        ]
+    try:
+        model(tokens, use_cache=False)
+    finally:
+        for handle in handles:
+            handle.remove()
+    shape = seen["logits"].shape
+    return {name: value if name.endswith(".z") else value.reshape(shape) for name, value in seen.items()}
+
+
+def _heads(model: Any, layout: Layout, layer: int, z: Tensor) -> tuple[list[Tensor], Tensor]:
+    """What each head adds to the residual stream, and what the output projection's bias adds.
+
+    A norm after the projection is applied with the statistics of this run: as it has no bias and does not
+    centre, it multiplies each element by some number, which is what came out over what went in.
+    """
+    project = layout.part(model, layer, layout.o)
+    whole, bias = project(z), project(torch.zeros_like(z))
+    scale = layout.part(model, layer, layout.attn_post_norm)(whole) / whole if layout.attn_post_norm else 1.0
+    per_head = z.unflatten(-1, (len(layout.heads["q"]), -1))
+    heads = []
+    for h in range(per_head.shape[-2]):
+        alone = torch.zeros_like(per_head)
+        alone[..., h, :] = per_head[..., h, :]
+        heads.append((project(alone.flatten(-2)) - bias) * scale)
+    return heads, bias * scale
+
+
+def _arrive(run: Run, place: str, biases: Tensor) -> None:
+    """Note the writers so far as those that feed ``place``; they must add up to what is read there."""
+    found = run.read[place]
+    torch.testing.assert_close(
+        sum(run.written.values(), start=biases),
+        found,
+        rtol=1e-4,
+        atol=1e-4 * found.abs().max().item(),
+        msg=lambda detail: f"the writers before {place} do not add up to what it reads: {detail}",
+    )
+    run.feeding[place] = tuple(run.written)
