@@ -102,12 +102,7 @@ class WriterTape:
         self._embed = value.detach()[:, self._start :].clone()
 
     def _on_z(self, index: int, value: Tensor) -> None:
-        z, layer = value.detach()[:, self._start :], self._layers[index]
-        if layer.attn_post_norm is None:
-            self._z[index] = z.clone()
-        else:
-            written = attention_output(layer, z)
-            self._z[index] = z * layer.attn_post_norm.stats(written).scale[..., None]
+        self._z[index] = scaled_z(self._layers[index], value.detach()[:, self._start :])
 
     def _on_mlp_out(self, layer: int, value: Tensor) -> None:
         self._mlp[layer] = value.detach()[:, self._start :].clone()
@@ -187,6 +182,18 @@ def _in_turn(visitors: Sequence[Visitor]) -> Visitor:
 
 def _make_differentiable(layer: int, value: Tensor) -> Tensor:
     return value.detach().requires_grad_()
+
+
+def scaled_z(
+    layer: Layer, z: Float[Tensor, "batch pos heads d_head"]
+) -> Float[Tensor, "batch pos heads d_head"]:
+    """A copy of ``z``, times the scale of the norm that follows attention, if there is one.
+
+    With that scale held at its value in this run, what the heads add is linear in ``z`` and adds up exactly.
+    """
+    if layer.attn_post_norm is None:
+        return z.clone()
+    return z * layer.attn_post_norm.stats(attention_output(layer, z)).scale[..., None]
 
 
 def attention_output(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields, replace
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -140,3 +141,20 @@ def as_batches(data: object) -> list[Batch]:
             raise UsageError("the data holds no batch; give at least one prompt pair")
         return batches
     return [as_batch(data)]
+
+
+class Piece(NamedTuple):
+    """Prompt pairs run through the model together, and their share of the batch they are judged in.
+
+    Weighting each piece's mean metric by its share makes the size of pieces a matter of memory alone.
+    """
+
+    batch: Batch
+    share: float
+
+
+def pieces(batches: Iterable[Batch], size: int | None) -> list[Piece]:
+    """Batches cut into pieces of at most ``size`` prompt pairs; uncut when ``size`` is ``None``."""
+    return [
+        Piece(part, len(part) / len(batch)) for batch in batches for part in batch.split(size or len(batch))
+    ]

@@ -10,7 +10,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from typing import Any, Concatenate, Literal, ParamSpec, TypeVar
+from typing import Any, Concatenate, Literal, ParamSpec, TypeVar, get_args
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -33,6 +33,9 @@ mlp_out   [batch, pos, d_model]     what the MLP adds to the residual stream
 final     [batch, pos, d_model]     the residual stream as the logits read it, before the final norm
 ========= ========================= ==================================================================
 """
+
+SITES: tuple[Site, ...] = get_args(Site)
+"""In an order in which a layer's sites are visited; where several fall together, visitors are called in it."""
 
 Visitor = Callable[[int, Tensor], Tensor | None]
 """Called with the layer and the value at a site; a returned tensor replaces the value."""
@@ -74,6 +77,7 @@ class ResidualModel(ABC):
     Attributes:
         graph: its writers, readers and edges.
         name: what the model is called in reports.
+        n_vocab: the number of tokens it knows.
         tokenizer: its Hugging Face tokenizer, if it has one.
         prepend_bos: whether text prompts begin with the tokenizer's beginning-of-sequence token.
         provenance: backend, library versions and revision, for the files that scores are saved in.
@@ -81,6 +85,7 @@ class ResidualModel(ABC):
 
     graph: Graph
     name: str
+    n_vocab: int
     tokenizer: Any = None
     prepend_bos: bool = False
     provenance: dict[str, str] = field(default_factory=dict)

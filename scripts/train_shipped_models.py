@@ -27,19 +27,17 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
-from eap_plugin.shipped import __file__ as shipped_init
+from eap_plugin import shipped
 from eap_plugin.tasks.ioi import IOI, NAMES, PLACES, TEMPLATES, THINGS
 from eap_plugin.tasks.task import Task
 
 SPECIAL = ("<bos>", "<pad>", "<unk>")
 WORD = r" ?\w+|[^\w\s]"
 N_POSITIONS = 32
-STEPS, BATCH, PEAK_RATE, SEED = 1100, 128, 3e-3, 0
+STEPS, BATCH, PEAK_RATE, SEED = 1000, 224, 3e-3, 0
 THREE_NAMES = 0.1
 """The share of training sentences in which a third person gives, so that either of the two may receive."""
 N_TEST = 4000
-
-
 CARD = Path(__file__).with_name("shipped_model_card.md")
 
 
@@ -206,7 +204,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     names = ("ioi-gpt2", "ioi-llama")
     parser.add_argument("--model", choices=names, help="train only this one")
-    parser.add_argument("--out", type=Path, default=Path(shipped_init).parent, help="folder of the models")
+    parser.add_argument("--out", type=Path, default=Path(shipped.__file__).parent, help="folder of the models")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     for name in (arguments.model,) if arguments.model else names:

@@ -3,35 +3,19 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Generic, NamedTuple, TypeVar
 
 from jaxtyping import Float
 from torch import Tensor
 
-from eap_plugin.batch import Batch
+from eap_plugin.batch import Piece
+from eap_plugin.graph import Graph
 from eap_plugin.metrics.metric import Metric
 from eap_plugin.residual import ResidualModel
 
 O = TypeVar("O")  # noqa: E741 - an algorithm's options
-
-
-class Piece(NamedTuple):
-    """Prompt pairs run through the model together, and their share of the batch they are judged in.
-
-    Weighting each piece's mean metric by its share makes the size of pieces a matter of memory alone.
-    """
-
-    batch: Batch
-    share: float
-
-
-def pieces(batches: Iterable[Batch], size: int | None) -> list[Piece]:
-    """Batches cut into pieces of at most ``size`` prompt pairs; uncut when ``size`` is ``None``."""
-    return [
-        Piece(part, len(part) / len(batch)) for batch in batches for part in batch.split(size or len(batch))
-    ]
 
 
 class Cost(NamedTuple):
@@ -46,11 +30,13 @@ class Attribution:
     """What an algorithm gives.
 
     Attributes:
+        graph: the model's graph, or with q, k and v summed.
         matrix: the score of each edge, [sources, readers], or [pos, sources, readers]; zero where there is no edge.
         clean_metric: the metric on the clean prompts, averaged over batches, if it came up on the way.
         corrupt_metric: likewise on the corrupt prompts.
     """
 
+    graph: Graph
     matrix: Float[Tensor, "*pos sources readers"]
     clean_metric: float | None = None
     corrupt_metric: float | None = None
@@ -63,12 +49,14 @@ class Algorithm(ABC, Generic[O]):
         name: how it is chosen on the command line.
         summary: one line on what it does.
         reference: the paper it is from.
+        gradient_run: which run gradients are taken on: ``clean``, ``corrupt``, ``between`` or ``none``.
         options: the frozen dataclass of its options, fields declared with ``eap_plugin.host.options.option``.
     """
 
     name: ClassVar[str]
     summary: ClassVar[str]
     reference: ClassVar[str]
+    gradient_run: ClassVar[str] = "none"
     options: type[O]
 
     @abstractmethod

@@ -8,13 +8,14 @@ from typing import Literal
 
 import torch
 
-from eap_plugin.algorithms.base import Algorithm, Attribution, Cost, Piece
+from eap_plugin.algorithms.base import Algorithm, Attribution, Cost
 from eap_plugin.attribution import EdgeScorer, GradientTape, WriterTape, merge
-from eap_plugin.batch import NO_ANSWER, Batch
+from eap_plugin.batch import NO_ANSWER, Batch, Piece
 from eap_plugin.errors import UsageError
 from eap_plugin.host.options import option
 from eap_plugin.metrics.metric import Metric
 from eap_plugin.residual import ResidualModel
+from eap_plugin.scores import PruneScores
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,7 @@ class EAP(Algorithm[EAPOptions]):
     name = "eap"
     summary = "Edge Attribution Patching: first-order effect of corrupting each edge"
     reference = "Syed et al. 2023, arXiv 2310.10348"
+    gradient_run = "clean"
     options = EAPOptions
 
     def cost(self, options: EAPOptions) -> Cost:
@@ -67,8 +69,10 @@ class EAP(Algorithm[EAPOptions]):
             clean, corrupt = clean + on_clean, corrupt + on_corrupt
             progress()
         total = sum(piece.share for piece in data)
-        matrix = scorer.matrix if options.positions else scorer.matrix[0]
-        return Attribution(matrix, clean / total, corrupt / total)
+        scores = PruneScores(model.graph, scorer.matrix if options.positions else scorer.matrix[0])
+        if options.qkv == "summed":
+            scores = scores.sum_qkv()
+        return Attribution(scores.graph, scores.matrix, clean / total, corrupt / total)
 
 
 def _add_batch(

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 import torch
 
-from eap_plugin.algorithms.base import Algorithm, Attribution, Cost, Piece
+from eap_plugin.algorithms.base import Algorithm, Attribution, Cost
+from eap_plugin.batch import Piece
 from eap_plugin.host.options import option
 from eap_plugin.metrics.metric import Metric
 from eap_plugin.residual import ResidualModel
@@ -45,4 +46,4 @@ class Random(Algorithm[RandomOptions]):
         generator = torch.Generator().manual_seed(options.seed)
         matrix = torch.randn(len(graph.sources), len(graph.readers), generator=generator)
         cuts = torch.tensor([reader.cut for reader in graph.readers])
-        return Attribution(matrix * (torch.arange(len(graph.sources))[:, None] < cuts))
+        return Attribution(graph, matrix * (torch.arange(len(graph.sources))[:, None] < cuts))

@@ -1,1 +1,15 @@
-"""x"""
+"""The built-in backends, registered through the hook that any plugin uses."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from eap_plugin.host import hookimpl
+
+
+@hookimpl
+def register_backends(register: Callable[[object], None]) -> None:
+    """Register each backend of this folder."""
+    from eap_plugin.backends.transformer_lens import TransformerLens
+
+    register(TransformerLens())

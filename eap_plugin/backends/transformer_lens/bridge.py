@@ -10,7 +10,8 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from eap_plugin.backends.state import frozen_module, visiting
+from eap_plugin.backends.state import frozen_module
+from eap_plugin.backends.transformer_lens.hooks import Attach, at_hook_point, visiting
 from eap_plugin.errors import EapPluginError
 from eap_plugin.graph import Graph
 from eap_plugin.norm import Norm
@@ -98,18 +99,18 @@ class BridgeModel(ResidualModel):
     ) -> Float[Tensor, "batch vocab"]:
         """See ``ResidualModel.forward``."""
         mask = {} if attention_mask is None else {"attention_mask": attention_mask.long()}
-        with visiting(self._hook_points, visit, self.bridge.unembed, last):
+        with visiting(self._places, visit, self.bridge.unembed, last):
             logits = self.bridge(tokens, return_type="logits", use_cache=False, **mask)
         return logits[0]
 
-    def _hook_points(self, site: Site) -> Iterator[tuple[int, Any]]:
+    def _places(self, site: Site) -> Iterator[tuple[int, Attach]]:
         if site == "embed":
-            yield 0, self._blocks[0].hook_in
+            yield 0, at_hook_point(self._blocks[0].hook_in)
         elif site == "final":
-            yield len(self._blocks) - 1, self.bridge.ln_final.hook_in
+            yield len(self._blocks) - 1, at_hook_point(self.bridge.ln_final.hook_in)
         else:
             for layer, block in enumerate(self._blocks):
-                yield layer, _hook_point(block, site)
+                yield layer, at_hook_point(_hook_point(block, site))
 
     @contextmanager
     def frozen(self) -> Iterator[None]:

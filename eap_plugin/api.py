@@ -1,0 +1,287 @@
+"""What users call: load a model and a task, score edges, check a model."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import platform
+from collections.abc import Callable
+from dataclasses import asdict, replace
+from datetime import datetime, timezone
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+import eap_plugin
+from eap_plugin.algorithms.base import Algorithm
+from eap_plugin.batch import Batch, Piece, as_batches, pieces
+from eap_plugin.check import CheckReport, self_check
+from eap_plugin.errors import EapPluginError, UsageError
+from eap_plugin.host import get_host
+from eap_plugin.host.options import build_options
+from eap_plugin.host.registry import Registry
+from eap_plugin.metrics.metric import Judge, Metric, as_metric
+from eap_plugin.residual import ResidualModel
+from eap_plugin.scores import PruneScores
+from eap_plugin.tasks.load import read_task_file
+from eap_plugin.tasks.task import Task, encode_task
+
+SIGN = "positive: feeding the corrupt value through this edge alone lowers the metric"
+
+
+def algorithms() -> Registry:
+    """The registered algorithms, by name."""
+    return get_host().registry("algorithms")
+
+
+def backends() -> Registry:
+    """The registered model backends, by name."""
+    return get_host().registry("backends")
+
+
+def metrics() -> Registry:
+    """The registered metrics, by name."""
+    return get_host().registry("metrics")
+
+
+def tasks() -> Registry:
+    """The registered task generators, by name."""
+    return get_host().registry("tasks")
+
+
+def load_model(
+    name: str,
+    *,
+    backend: str = "transformer_lens",
+    device: str = "cpu",
+    dtype: str = "float32",
+    revision: str | None = None,
+) -> ResidualModel:
+    """Load a model by name or path.
+
+    Args:
+        name: a shipped model, a hub name, or a folder that ``save_pretrained`` wrote.
+        backend: what runs it; see ``backends()``.
+        device: such as ``cpu`` or ``cuda:0``.
+        dtype: ``float32``, ``float64``, ``bfloat16`` or ``float16``.
+        revision: the hub's branch, tag or commit.
+
+    Raises:
+        UsageError: if there is no such model or backend.
+        EapPluginError: if the backend's library is not installed.
+    """
+    provider = backends()[backend]
+    missing = provider.missing() if hasattr(provider, "missing") else None
+    if missing:
+        raise EapPluginError(f"the backend {backend!r} cannot be used here: {missing}")
+    model: ResidualModel = provider.load(name, device=device, dtype=dtype, revision=revision)
+    return model
+
+
+def wrap_model(model: object) -> ResidualModel:
+    """A model object of any library that a backend knows, as a ``ResidualModel``; the object stays as it is.
+
+    Raises:
+        UsageError: if no backend accepts it.
+    """
+    if isinstance(model, ResidualModel):
+        return model
+    registry = backends()
+    for name in registry:
+        if registry[name].accepts(model):
+            wrapped: ResidualModel = registry[name].wrap(model)
+            return wrapped
+    raise UsageError(
+        f"no backend accepts a {type(model).__module__}.{type(model).__name__}; "
+        f"expected what one of these makes: {', '.join(registry)}"
+    )
+
+
+def load_task(
+    name: str | Path,
+    model: object,
+    *,
+    n_prompts: int = 64,
+    seed: int = 0,
+    format: str | None = None,
+    prepend_bos: bool | None = None,
+) -> Task:
+    """Load a task's prompts for a model's tokenizer.
+
+    Args:
+        name: a registered task, or a file of prompt pairs.
+        model: whose tokenizer to use.
+        n_prompts: how many prompt pairs to generate, or at most to take from a file.
+        seed: which ones to generate.
+        format: the file's format, if its suffix does not tell.
+        prepend_bos: put a beginning-of-sequence token before each prompt; by default what the model does itself.
+
+    Raises:
+        UsageError: if there is no such task or file, or no prompt of it can be used with this tokenizer.
+    """
+    wrapped = wrap_model(model)
+    if n_prompts < 1:
+        raise UsageError(f"a task needs at least one prompt pair, got {n_prompts}")
+    bos = wrapped.prepend_bos if prepend_bos is None else prepend_bos
+    if bos and getattr(wrapped.tokenizer, "bos_token_id", None) is None:
+        raise UsageError(f"the tokenizer of {wrapped.name} has no beginning-of-sequence token to prepend")
+    path = Path(name)
+    if str(name) not in tasks() and (path.suffix or path.exists()):
+        pairs = read_task_file(path, get_host().registry("formats"), format)
+        return encode_task(path.stem, pairs, wrapped.tokenizer, prepend_bos=bos, limit=n_prompts)
+    generator = tasks()[str(name)]
+    task: Task = generator.generate(wrapped.tokenizer, n_prompts=n_prompts, seed=seed, prepend_bos=bos)
+    return task
+
+
+def prune_scores(
+    model: object,
+    data: object,
+    *,
+    algorithm: str = "eap",
+    metric: str | Metric | Judge = "logit_diff",
+    batch_size: int | None = None,
+    progress: Callable[[int, int], None] | None = None,
+    **options: Any,
+) -> PruneScores:
+    """Score every edge of a model on a task.
+
+    Args:
+        model: from ``load_model``, or a ``TransformerBridge`` or ``HookedTransformer`` as it stands.
+        data: a ``Task``, or any iterable of batches with ``clean``, ``corrupt`` [batch, pos], ``answers`` and
+            ``wrong_answers`` [batch, n]. The metric is averaged over a batch and batches add up; a task is one batch.
+        algorithm: see ``algorithms()``.
+        metric: see ``metrics()``, or a function of (logits [batch, vocab], batch) giving one number per prompt.
+        batch_size: run at most so many prompt pairs at a time; changes memory and speed, not scores.
+        progress: called with the number of prompt pairs done and their total.
+        **options: the algorithm's own; ``eap algorithms NAME`` lists them.
+
+    Raises:
+        UsageError: if a name, an option or the data is wrong.
+        EapPluginError: if the self-check fails on this model, naming the layer and the number.
+    """
+    wrapped, batches = wrap_model(model), as_batches(data)
+    provider: Algorithm[Any] = algorithms()[algorithm]
+    judge = _metric(metric)
+    chosen = build_options(provider.options, options, owner=algorithm)
+    _check_ids(wrapped, batches)
+    first = batches[0].select(slice(0, 1))
+    self_check(wrapped, first.clean, first.attention_mask).raise_if_failed()
+    if judge.needs_clean_logits:
+        batches = wrapped.run(_with_clean_logits, batches, batch_size)
+    parts = pieces(batches, batch_size)
+    found = wrapped.run(provider.attribute, parts, judge, chosen, _ticker(parts, progress))
+    if not bool(found.matrix.isfinite().all()):
+        raise EapPluginError(
+            f"{algorithm} gave scores that are not finite on {wrapped.name} ({wrapped.dtype}); try dtype float32"
+        )
+    clean, corrupt = found.clean_metric, found.corrupt_metric
+    if clean is None or corrupt is None:
+        clean, corrupt = wrapped.run(_performance, parts, judge)
+    about = {
+        "algorithm": algorithm,
+        "options": asdict(chosen),
+        "reference": provider.reference,
+        "metric": judge.name,
+        "metric_unit": judge.unit,
+        "clean_metric": clean,
+        "corrupt_metric": corrupt,
+        "sign": SIGN,
+        "gradient_run": provider.gradient_run,
+        "model": wrapped.name,
+        "provenance": wrapped.provenance,
+        "versions": _versions(),
+        "task": data.name if isinstance(data, Task) else type(data).__name__,
+        "task_digest": data.digest if isinstance(data, Task) else _digest(batches),
+        "n_prompts": sum(len(batch) for batch in batches),
+        "n_batches": len(batches),
+        "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+    }
+    return PruneScores(found.graph, found.matrix.detach().cpu(), about)
+
+
+def check(model: object, data: object = None) -> CheckReport:
+    """Whether edge scores mean anything on this model: that writers add up to what each reader reads.
+
+    Args:
+        model: as for ``prune_scores``.
+        data: prompts to check on, as for ``prune_scores``; random tokens if not given.
+    """
+    wrapped = wrap_model(model)
+    if data is not None:
+        batch = as_batches(data)[0].select(slice(0, 4))
+        return self_check(wrapped, batch.clean, batch.attention_mask)
+    generator = torch.Generator().manual_seed(0)
+    return self_check(wrapped, torch.randint(wrapped.n_vocab, (2, 16), generator=generator))
+
+
+def _metric(metric: str | Metric | Judge) -> Metric:
+    if isinstance(metric, str):
+        found: Metric = metrics()[metric]
+        return found
+    return metric if isinstance(metric, Metric) else as_metric(metric)
+
+
+def _check_ids(model: ResidualModel, batches: list[Batch]) -> None:
+    for batch in batches:
+        for name in ("clean", "corrupt", "answers", "wrong_answers"):
+            ids = getattr(batch, name)
+            if ids.numel() and not -1 <= int(ids.min()) <= int(ids.max()) < model.n_vocab:
+                raise UsageError(
+                    f"{name} has token ids from {int(ids.min())} to {int(ids.max())}, but {model.name} has "
+                    f"{model.n_vocab} tokens; use the model's own tokenizer"
+                )
+
+
+def _with_clean_logits(model: ResidualModel, batches: list[Batch], size: int | None) -> list[Batch]:
+    with torch.no_grad():
+        return [
+            replace(b, clean_logits=torch.cat([_logits(model, part, part.clean) for part in b.split(size or len(b))]))
+            for b in batches
+        ]
+
+
+def _performance(model: ResidualModel, parts: list[Piece], metric: Metric) -> tuple[float, float]:
+    """The metric on the clean and the corrupt prompts, averaged over batches."""
+    clean, corrupt = 0.0, 0.0
+    with torch.no_grad():
+        for part, share in parts:
+            batch = part.to(model.device)
+            clean += share * float(metric(_logits(model, batch, batch.clean), batch))
+            corrupt += share * float(metric(_logits(model, batch, batch.corrupt), batch))
+    total = sum(part.share for part in parts)
+    return clean / total, corrupt / total
+
+
+def _logits(model: ResidualModel, batch: Batch, tokens: Tensor) -> Tensor:
+    mask = None if batch.attention_mask is None else batch.attention_mask.to(model.device)
+    return model.forward(
+        tokens.to(model.device), {}, attention_mask=mask, last=batch.last.to(model.device)
+    )
+
+
+def _ticker(parts: list[Piece], progress: Callable[[int, int], None] | None) -> Callable[[], None]:
+    """What an algorithm calls after each piece, in order."""
+    total, done = sum(len(part.batch) for part in parts), 0
+    sizes = iter(parts)
+
+    def tick() -> None:
+        nonlocal done
+        done += len(next(sizes).batch)
+        if progress is not None:
+            progress(done, total)
+
+    return tick
+
+
+def _digest(batches: list[Batch]) -> str:
+    content = [[b.clean.tolist(), b.corrupt.tolist(), b.answers.tolist(), b.wrong_answers.tolist()] for b in batches]
+    return hashlib.sha256(json.dumps(content).encode()).hexdigest()
+
+
+def _versions() -> dict[str, str]:
+    packages = {name: version(name) for name in ("torch", "transformers")}
+    return {"eap-plugin": eap_plugin.__version__, "python": platform.python_version(), **packages}

@@ -1,0 +1,139 @@
+"""TransformerLens 2's and 3's ``HookedTransformer`` as a ``ResidualModel``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+
+from eap_plugin.backends.state import frozen_module
+from eap_plugin.backends.transformer_lens.hooks import Attach, at_hook_point, at_input, visiting
+from eap_plugin.errors import EapPluginError
+from eap_plugin.graph import Graph
+from eap_plugin.norm import Norm
+from eap_plugin.residual import Layer, ResidualModel, Site, Visitor
+
+_FLAGS = (
+    "use_attn_result",
+    "use_split_qkv_input",
+    "use_attn_in",
+    "use_hook_mlp_in",
+    "ungroup_grouped_query_attention",
+)
+
+
+class HookedModel(ResidualModel):
+    """A ``HookedTransformer``: hook points for the sites, its own parameters for the layers."""
+
+    def __init__(self, model: Any, **about: Any) -> None:
+        """Wrap a model.
+
+        Raises:
+            EapPluginError: if its normalization is not one that has a formula here.
+        """
+        self.model = model
+        cfg = model.cfg
+        graph = Graph(
+            n_layers=cfg.n_layers,
+            n_heads=cfg.n_heads,
+            n_kv_heads=cfg.n_key_value_heads or cfg.n_heads,
+            parallel=bool(cfg.parallel_attn_mlp) and not cfg.attn_only,
+            has_mlp=not cfg.attn_only,
+        )
+        self._layers = [_read_layer(block) for block in model.blocks]
+        super().__init__(graph=graph, **about)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the embedding is."""
+        return self.model.W_E.device  # type: ignore[no-any-return]
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The dtype of the weights."""
+        return self.model.W_E.dtype  # type: ignore[no-any-return]
+
+    @property
+    def layers(self) -> Sequence[Layer]:
+        """Each block's projections and norms."""
+        return self._layers
+
+    def forward(
+        self,
+        tokens: Int[Tensor, "batch pos"],
+        visit: Mapping[Site, Visitor],
+        *,
+        attention_mask: Bool[Tensor, "batch pos"] | None = None,
+        last: Int[Tensor, "batch"] | None = None,
+    ) -> Float[Tensor, "batch vocab"]:
+        """See ``ResidualModel.forward``."""
+        mask = None if attention_mask is None else attention_mask.long()
+        with visiting(self._places, visit, self.model.unembed, last):
+            logits: Tensor = self.model(tokens, return_type="logits", attention_mask=mask)
+        return logits[0]
+
+    def _places(self, site: Site) -> Iterator[tuple[int, Attach]]:
+        blocks = self.model.blocks
+        if site == "embed":
+            yield 0, at_hook_point(blocks[0].hook_resid_pre)
+        elif site == "final":
+            yield len(blocks) - 1, at_hook_point(blocks[-1].hook_resid_post)
+        else:
+            for layer, block in enumerate(blocks):
+                yield layer, self._place(block, site)
+
+    def _place(self, block: Any, site: Site) -> Attach:
+        if site in ("q", "k", "v", "z"):
+            return at_hook_point(getattr(block.attn, f"hook_{site}"))
+        if site == "attn_in" or (site == "mlp_in" and self.graph.parallel):
+            return at_hook_point(block.hook_resid_pre)
+        if site == "mlp":
+            return at_input(block.mlp)
+        return at_hook_point(block.hook_resid_mid if site == "mlp_in" else block.hook_mlp_out)
+
+    @contextmanager
+    def frozen(self) -> Iterator[None]:
+        """See ``ResidualModel.frozen``; TransformerLens' flags that change what hooks see are off, too."""
+        found = {flag: getattr(self.model.cfg, flag) for flag in _FLAGS if hasattr(self.model.cfg, flag)}
+        with frozen_module(self.model):
+            try:
+                for flag in found:
+                    setattr(self.model.cfg, flag, False)
+                yield
+            finally:
+                for flag, value in found.items():
+                    setattr(self.model.cfg, flag, value)
+
+
+def _read_layer(block: Any) -> Layer:
+    attn = block.attn
+    grouped = hasattr(attn, "_W_K")
+    W_K, W_V, b_K, b_V = (
+        getattr(attn, f"_{name}" if grouped else name).detach() for name in ("W_K", "W_V", "b_K", "b_V")
+    )
+    return Layer(
+        W_Q=attn.W_Q.detach(), W_K=W_K, W_V=W_V, W_O=attn.W_O.detach(),
+        b_Q=attn.b_Q.detach(), b_K=b_K, b_V=b_V, b_O=attn.b_O.detach(),
+        attn_norm=_norm(block.ln1),
+        mlp_norm=_norm(getattr(block, "ln2", None)),
+        attn_post_norm=_norm(getattr(block, "ln1_post", None)),
+    )  # fmt: skip
+
+
+def _norm(module: nn.Module | None) -> Norm | None:
+    if module is None or isinstance(module, nn.Identity):
+        return None
+    kind = type(module).__name__
+    if kind not in ("LayerNorm", "LayerNormPre", "RMSNorm", "RMSNormPre"):
+        raise EapPluginError(f"the norm {kind} has no formula here; expected LayerNorm or RMSNorm, or folded")
+    weight, bias = getattr(module, "w", None), getattr(module, "b", None)
+    return Norm(
+        weight=None if weight is None else weight.detach(),
+        bias=None if bias is None else bias.detach(),
+        eps=float(module.eps),  # type: ignore[arg-type]
+        centred=kind.startswith("LayerNorm"),
+    )

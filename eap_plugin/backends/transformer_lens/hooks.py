@@ -1,0 +1,85 @@
+"""Visitors at TransformerLens hook points, put on for one forward pass and taken off whatever happens."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+import torch
+from jaxtyping import Int
+from torch import Tensor, nn
+
+from eap_plugin.residual import SITES, Site, Visitor
+
+Hook = Callable[[Tensor], Tensor]
+Attach = Callable[[Hook], Callable[[], None]]
+"""Puts a hook on a place in the model and gives what takes it off again."""
+
+
+def at_hook_point(point: Any) -> Attach:
+    """The value that passes a hook point. Hooks that others have put there stay."""
+
+    def attach(visitor: Hook) -> Callable[[], None]:
+        def on_activation(value: Tensor, hook: Any) -> Tensor:
+            return visitor(value)
+
+        point.add_hook(on_activation)
+        handle = point.fwd_hooks[-1]
+
+        def remove() -> None:
+            handle.hook.remove()
+            point.fwd_hooks = [other for other in point.fwd_hooks if other is not handle]
+
+        return remove
+
+    return attach
+
+
+def at_input(module: nn.Module) -> Attach:
+    """The first argument of a module's forward pass."""
+
+    def attach(hook: Hook) -> Callable[[], None]:
+        return module.register_forward_pre_hook(lambda _, args: (hook(args[0]), *args[1:])).remove
+
+    return attach
+
+
+@contextmanager
+def visiting(
+    places: Callable[[Site], Iterable[tuple[int, Attach]]],
+    visit: Mapping[Site, Visitor],
+    unembed: nn.Module,
+    last: Int[Tensor, "batch"] | None,
+) -> Iterator[None]:
+    """Call visitors, and unembed only the positions ``last``, as one row of prompts.
+
+    Args:
+        places: the layers and places of a site.
+        visit: the visitor of each site of interest.
+        unembed: the module that turns the final residual stream into logits.
+        last: the position of each prompt whose logits are wanted; the last one if not given.
+    """
+
+    def keep_last(x: Tensor) -> Tensor:
+        kept = x[:, -1] if last is None else x[torch.arange(len(x), device=x.device), last]
+        return kept[None]  # one row: a single matrix product, where a row per prompt would be one product each
+
+    with ExitStack() as stack:
+        stack.callback(at_input(unembed)(keep_last))
+        for site in SITES:
+            if site in visit:
+                for layer, attach in places(site):
+                    stack.callback(attach(_hook(visit[site], layer)))
+        yield
+
+
+def _hook(visitor: Visitor, layer: int) -> Hook:
+    def hook(value: Tensor) -> Tensor:
+        # An alias of its own, and handed back even when unchanged: only so is the value that the visitor saw the one
+        # the model goes on with, and its gradient that of this site alone where two sites share a tensor.
+        value = value.view_as(value)
+        new = visitor(layer, value)
+        return value if new is None else new
+
+    return hook

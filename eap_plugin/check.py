@@ -1,0 +1,135 @@
+"""The self-check: do edge scores mean anything on this model?
+
+Two things must hold on a plain forward pass. *Writers*: at every reader, the embedding and what all earlier heads and
+MLPs are said to add must sum to the residual stream there. *Readers*: norm and projection, as formulas of the residual
+stream, must give what the model's own q, k, v and MLP inputs are. Where both hold, writers and readers are the model's.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from eap_plugin.attribution import attention_output
+from eap_plugin.errors import EapPluginError
+from eap_plugin.norm import Norm
+from eap_plugin.residual import ResidualModel, Site, Visitor
+
+TOLERANCE = {torch.float16: 2e-2, torch.bfloat16: 1e-1}
+"""Largest residue that rounding explains, for half precision; ``FULL_TOLERANCE`` for the others."""
+
+FULL_TOLERANCE = 1e-4
+
+
+@dataclass(frozen=True)
+class CheckRow:
+    """One comparison.
+
+    Attributes:
+        layer: the layer.
+        what: ``writers`` reaching attention, MLP or logits, or the ``reader`` q, k, v or MLP.
+        residue: largest absolute difference, over the root mean square of what is compared.
+    """
+
+    layer: int
+    what: str
+    residue: float
+
+
+@dataclass(frozen=True)
+class CheckReport:
+    """The self-check of one model, row by row in forward order."""
+
+    model: str
+    rows: tuple[CheckRow, ...]
+    tolerance: float
+
+    @property
+    def worst(self) -> CheckRow:
+        """The row with the largest residue."""
+        return max(self.rows, key=lambda row: row.residue)
+
+    @property
+    def ok(self) -> bool:
+        """Whether every residue is within the tolerance."""
+        return all(row.residue <= self.tolerance for row in self.rows)
+
+    def raise_if_failed(self) -> None:
+        """Refuse the model.
+
+        Raises:
+            EapPluginError: naming the first layer that fails, and its number.
+        """
+        for row in self.rows:
+            if not row.residue <= self.tolerance:
+                raise EapPluginError(
+                    f"the self-check fails on {self.model} at layer {row.layer}, {row.what}: residue {row.residue:.2g}, "
+                    f"allowed {self.tolerance:.2g}; edge scores would not mean what they say, so none were computed"
+                )
+
+
+def self_check(
+    model: ResidualModel,
+    tokens: Int[Tensor, "batch pos"],
+    attention_mask: Bool[Tensor, "batch pos"] | None = None,
+) -> CheckReport:
+    """Compare writers and readers with the model's own activations on one forward pass without gradient."""
+    with torch.no_grad():
+        rows = model.run(_residues, tokens.to(model.device), attention_mask)
+    return CheckReport(model.name, tuple(rows), TOLERANCE.get(model.dtype, FULL_TOLERANCE))
+
+
+def _residues(
+    model: ResidualModel, tokens: Int[Tensor, "batch pos"], attention_mask: Bool[Tensor, "batch pos"] | None
+) -> list[CheckRow]:
+    seen = _watch(model, tokens, attention_mask)
+    rows: list[CheckRow] = []
+
+    def compare(layer: int, what: str, said: Tensor, site: Site) -> None:
+        real = seen[site, layer]
+        size = real.pow(2).mean().sqrt().clamp_min(torch.finfo(real.dtype).tiny)
+        rows.append(CheckRow(layer, what, float((said - real).abs().max() / size)))
+
+    stream = seen["embed", 0]
+    for index, layer in enumerate(model.layers):
+        compare(index, "writers reaching attention", stream, "attn_in")
+        x = _normed(layer.attn_norm, seen["attn_in", index])
+        for slot in ("q", "k", "v"):
+            W, b = layer.project(slot)
+            read = torch.einsum("bpd,hde->bphe", x, W.to(x.dtype))
+            compare(index, f"reader {slot}", read if b is None else read + b, slot)
+        written = attention_output(layer, seen["z", index].to(layer.W_O.dtype)).to(stream.dtype)
+        before, stream = stream, stream + _normed(layer.attn_post_norm, written)
+        if model.graph.has_mlp:
+            compare(index, "writers reaching the MLP", before if model.graph.parallel else stream, "mlp_in")
+            compare(index, "reader mlp", _normed(layer.mlp_norm, seen["mlp_in", index]), "mlp")
+            stream = stream + seen["mlp_out", index]
+    compare(model.graph.n_layers - 1, "writers reaching the logits", stream, "final")
+    return rows
+
+
+def _watch(
+    model: ResidualModel, tokens: Int[Tensor, "batch pos"], attention_mask: Bool[Tensor, "batch pos"] | None
+) -> dict[tuple[Site, int], Float[Tensor, "tokens ..."]]:
+    """Every site's value at the real tokens, in at least float32."""
+    seen: dict[tuple[Site, int], Tensor] = {}
+    real = torch.ones_like(tokens, dtype=torch.bool) if attention_mask is None else attention_mask
+
+    def keep(site: Site) -> Visitor:
+        def visitor(layer: int, value: Tensor) -> None:
+            seen[site, layer] = value.detach()[real][None].to(torch.promote_types(value.dtype, torch.float32))
+
+        return visitor
+
+    sites: list[Site] = ["embed", "attn_in", "q", "k", "v", "z", "final"]
+    if model.graph.has_mlp:
+        sites += ["mlp_in", "mlp", "mlp_out"]
+    model.forward(tokens, {site: keep(site) for site in sites}, attention_mask=attention_mask)
+    return seen
+
+
+def _normed(norm: Norm | None, x: Tensor) -> Tensor:
+    return x if norm is None else norm.apply(x)

@@ -1,0 +1,113 @@
+"""``eap demo``: finds a circuit in a shipped model, and shows that it is one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from statistics import mean
+from typing import TYPE_CHECKING
+
+import click
+
+from eap_plugin.cli.edges import edges_json, edges_table
+from eap_plugin.cli.output import json_option, number, print_json, stdout, table
+from eap_plugin.cli.work import working
+
+if TYPE_CHECKING:
+    from eap_plugin.residual import ResidualModel
+    from eap_plugin.scores import PruneScores
+    from eap_plugin.tasks.task import Task
+
+MODEL, TASK, METRIC = "ioi-gpt2", "ioi", "logit_diff"
+FRACTIONS = (0.01, 0.02, 0.05, 0.1)
+SEEDS = range(5)
+TOP = 8
+
+
+@dataclass(frozen=True)
+class Kept:
+    """How much of the behaviour is left when only some edges are kept: 1 is all of it, 0 none.
+
+    Attributes:
+        fraction: the share of edges kept.
+        n_edges: how many that are.
+        eap: with the edges that EAP scores highest.
+        random: with random edges, averaged over ``SEEDS``.
+    """
+
+    fraction: float
+    n_edges: int
+    eap: float
+    random: float
+
+
+@click.command()
+@json_option
+def demo(as_json: bool) -> None:
+    """Find the circuit of a small shipped model, offline, in some seconds."""
+    with working(not as_json) as work:
+        work.step("Loading the model")
+        from eap_plugin import api
+
+        model = api.load_model(MODEL)
+        task = api.load_task(TASK, model)
+        work.step("Scoring")
+        scores = api.prune_scores(model, task, metric=METRIC)
+        work.step("Cutting edges")
+        kept = _compare(model, task, scores)
+    if as_json:
+        print_json(
+            {
+                "metadata": scores.metadata,
+                "n_edges": scores.n_edges,
+                "edges": edges_json(scores, TOP),
+                "faithfulness": [vars(row) for row in kept],
+            }
+        )
+        return
+    _tell(scores, task, kept)
+
+
+def _compare(model: ResidualModel, task: Task, scores: PruneScores) -> list[Kept]:
+    """Run the model on the strongest edges alone, and on as many random ones."""
+    from eap_plugin import api
+    from eap_plugin.patching import faithfulness, strongest
+
+    noise = [
+        api.prune_scores(model, task, algorithm="random", metric=METRIC, check=False, seed=s) for s in SEEDS
+    ]
+    circuits = [[strongest(s, fraction) for s in (scores, *noise)] for fraction in FRACTIONS]
+    batches, metric = [task.batch()], api.metrics()[METRIC]
+    shares = iter(faithfulness(model, batches, metric, [circuit for row in circuits for circuit in row]))
+    rows = []
+    for fraction, row in zip(FRACTIONS, circuits, strict=True):
+        eap, *random = [next(shares) for _ in row]
+        rows.append(Kept(fraction, int(row[0].sum()), eap, mean(random)))
+    return rows
+
+
+def _tell(scores: PruneScores, task: Task, kept: list[Kept]) -> None:
+    console, m = stdout(), scores.metadata
+    console.print(
+        f"{MODEL} is a small model that does one thing: say who is given something. After a\n"
+        "sentence such as 'When Mary and John met at the park, John handed a book to' it says\n"
+        "'Mary'. If a third person hands the book over, it cannot know.\n"
+    )
+    console.print(
+        f"Right less wrong answer: {number(m['clean_metric'])} logits as it is, "
+        f"{number(m['corrupt_metric'])} with a third person\n({len(task)} sentence pairs).\n"
+    )
+    console.print(f"Edge attribution patching scores all {scores.n_edges} edges at once. The strongest:\n")
+    console.print(edges_table(scores, TOP, "logits"))
+    console.print(
+        "\nDo the strongest edges do the job? Give every other edge what it carries when a third\n"
+        "person gives, and see how much of the difference remains:\n"
+    )
+    random = f"Random edges (mean of {len(SEEDS)})"
+    rows = [(f"{row.fraction:.0%} ({row.n_edges})", f"{row.eap:.1%}", f"{row.random:.1%}") for row in kept]
+    console.print(table(("Edges kept", "Strongest edges", random), rows, right=("Strongest edges", random)))
+    console.print(
+        "\nNow try:\n"
+        f"  eap run {MODEL} --task {TASK} -o scores.safetensors   save all scores\n"
+        "  eap run gpt2 --task ioi --prompts 32                  a real model, once downloaded\n"
+        "  eap algorithms eap                                    what can be varied"
+    )

@@ -1,0 +1,49 @@
+"""The command ``eap`` itself: its subcommands, and what becomes of their errors."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from eap_plugin import __version__
+from eap_plugin.cli.check import check
+from eap_plugin.cli.demo import demo
+from eap_plugin.cli.listings import algorithms, backends, metrics, tasks
+from eap_plugin.cli.plugins import plugins
+from eap_plugin.cli.run import run
+from eap_plugin.cli.show import show
+from eap_plugin.cli.trouble import as_click_error, debugging
+
+
+class Group(click.Group):
+    """Lists commands in the order they are added, and turns every error into one line and an exit code."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Names of the commands as ``--help`` lists them."""
+        return list(self.commands)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command; with ``EAP_DEBUG=1`` unexpected errors keep their traceback."""
+        try:
+            return super().invoke(ctx)
+        except (Exception, KeyboardInterrupt) as error:
+            shown = as_click_error(error)
+            if shown is None or (debugging() and not isinstance(error, KeyboardInterrupt)):
+                raise
+            raise shown from error
+
+
+@click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="eap")
+def eap() -> None:
+    """Find circuits in language models by scoring their edges.
+
+    Start with "eap demo": it needs no network and takes some seconds.
+
+    Exit codes: 0 done, 1 it failed, 2 it was asked wrongly, 130 interrupted.
+    """
+
+
+for command in (demo, run, show, check, algorithms, backends, metrics, tasks, plugins):
+    eap.add_command(command)

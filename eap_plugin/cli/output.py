@@ -1,0 +1,97 @@
+"""What all commands print with: tables for people, one JSON document for programs, numbers in one style."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+json_option = click.option(
+    "--json", "as_json", is_flag=True, help="Print one JSON document instead of tables."
+)
+
+
+def top_option(default: int) -> Callable[[Any], Any]:
+    """The option ``--top``."""
+    return click.option(
+        "--top",
+        type=click.IntRange(min=0),
+        default=default,
+        show_default=True,
+        metavar="K",
+        help="How many of the strongest edges to list.",
+    )
+
+
+def stdout() -> Console:
+    """Where results go; plain text when that is not a terminal."""
+    return Console(highlight=False, markup=False, emoji=False)
+
+
+def stderr() -> Console:
+    """Where everything goes that is not a result."""
+    return Console(stderr=True, highlight=False, markup=False, emoji=False)
+
+
+def table(columns: Sequence[str], rows: Iterable[Sequence[str]], right: Iterable[str] = ()) -> Table:
+    """A table without lines.
+
+    Args:
+        columns: the headers; one that is a number's column is to be in ``right``.
+        rows: the cells.
+        right: headers of the columns that are aligned to the right.
+    """
+    made = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
+    for column in columns:
+        made.add_column(column, justify="right" if column in right else "left")
+    for row in rows:
+        made.add_row(*row)
+    return made
+
+
+def facts(pairs: Mapping[str, str]) -> Table:
+    """Names and what they are, in two columns."""
+    made = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), show_header=False)
+    made.add_column(style="bold", no_wrap=True)
+    made.add_column()
+    for name, value in pairs.items():
+        made.add_row(name, value)
+    return made
+
+
+def print_json(document: Any) -> None:
+    """One JSON document on stdout; a number that is not finite becomes null."""
+    click.echo(json.dumps(_plain(document), indent=2, allow_nan=False))
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {str(k): _plain(v) for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(v) for v in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value if isinstance(value, (str, int, float, type(None))) else str(value)
+
+
+def number(value: float) -> str:
+    """A number with its sign and four significant digits, such as ``+1.230`` or ``-4.560e-07``."""
+    return f"{value:+#.4g}".rstrip(".")
+
+
+def numbers(values: Sequence[float]) -> list[str]:
+    """Numbers for one column: each as ``number`` writes it, their points one below the other.
+
+    If any of them needs an exponent, all have one.
+    """
+    texts = [number(value) for value in values]
+    if any("e" in text for text in texts):
+        return [f"{value:+.3e}" if value else number(value) for value in values]
+    decimals = [len(text.partition(".")[1] + text.partition(".")[2]) for text in texts]
+    width = max(decimals, default=0)
+    return [text + " " * (width - n) for text, n in zip(texts, decimals, strict=True)]

@@ -1,0 +1,64 @@
+"""``eap plugins``: what is installed, and what is wrong with it."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+
+import click
+
+from eap_plugin.cli.output import facts, json_option, print_json, stdout, table
+from eap_plugin.errors import EapPluginError
+from eap_plugin.host import Host, PluginInfo, get_host
+from eap_plugin.host.kinds import KINDS
+
+BUILT_IN = "eap-plugin"
+
+
+@click.command()
+@click.option("--all", "everything", is_flag=True, help="List the built-in plugins, too.")
+@click.option("--check", "call", is_flag=True, help="Call every hook, and exit with 1 if anything is wrong.")
+@json_option
+def plugins(everything: bool, call: bool, as_json: bool) -> None:
+    """List the installed plugins, with what is wrong with those that failed."""
+    host = get_host()
+    conflicts = _call_every_hook(host) if call else []
+    found = host.plugins()
+    shown = [p for p in found if everything or p.distribution != BUILT_IN or p.state != "ok"]
+    warnings = [*host.warnings(), *conflicts]
+    if as_json:
+        print_json({"plugins": [asdict(p) for p in shown], "warnings": warnings})
+    else:
+        _print(shown, len(found) - len(shown), warnings)
+    if call and warnings:
+        click.get_current_context().exit(1)
+
+
+def _call_every_hook(host: Host) -> list[str]:
+    """Make every plugin register everything; gives one line per kind in which a name is claimed twice."""
+    conflicts = []
+    for kind in KINDS:
+        try:
+            list(host.registry(kind))
+        except EapPluginError as error:
+            conflicts.append(str(error))
+    return conflicts
+
+
+def _print(shown: list[PluginInfo], hidden: int, warnings: list[str]) -> None:
+    console = stdout()
+    if shown:
+        rows = [
+            (p.name, p.version, p.state, ", ".join(hook.removeprefix("register_") for hook in p.hooks))
+            for p in shown
+        ]
+        console.print(table(("Plugin", "Version", "State", "Registers"), rows))
+    if hidden:
+        console.print(f"Built-in and not listed: {hidden} (--all lists them).")
+    reasons = {p.name: p.reason for p in shown if p.state == "disabled"}
+    if reasons:
+        console.print()
+        console.print(facts(reasons))
+    if warnings:
+        console.print()
+        for line in warnings:
+            console.print(line, soft_wrap=True)

@@ -1,0 +1,39 @@
+"""``eap show``: what a score file holds."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from eap_plugin.cli.edges import edges_json, edges_table
+from eap_plugin.cli.output import facts, json_option, print_json, stdout, top_option
+from eap_plugin.cli.provenance import provenance
+from eap_plugin.cli.work import working
+
+
+@click.command()
+@click.argument("file", type=click.Path(path_type=Path))
+@top_option(10)
+@json_option
+def show(file: Path, top: int, as_json: bool) -> None:
+    """Show where the scores in FILE come from, and the strongest edges."""
+    with working(not as_json):
+        from eap_plugin.scores import PruneScores
+
+        scores = PruneScores.load(file)
+    if as_json:
+        print_json(
+            {
+                "metadata": scores.metadata,
+                "graph": scores.graph.to_dict(),
+                "n_edges": scores.n_edges,
+                "edges": edges_json(scores, top),
+            }
+        )
+        return
+    console = stdout()
+    console.print(facts({**provenance(scores.metadata), "edges": f"{scores.n_edges:,}"}))
+    if top:
+        console.print()
+        console.print(edges_table(scores, top))

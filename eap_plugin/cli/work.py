@@ -1,0 +1,127 @@
+"""Long work on a terminal: what is being done and how long it takes, without the libraries' own output."""
+
+from __future__ import annotations
+
+import io
+import logging
+import os
+import sys
+import warnings
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, redirect_stderr, redirect_stdout
+from threading import Timer
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    Task,
+    TaskID,
+    TextColumn,
+    TimeRemainingColumn,
+)
+from rich.text import Text
+
+from eap_plugin.cli.trouble import debugging
+
+DELAY = 1.0
+"""Seconds before anything is shown."""
+
+QUIETING = {
+    "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+    "TRANSFORMERS_NO_ADVISORY_WARNINGS": "1",
+    "TRANSFORMERS_VERBOSITY": "error",
+}
+
+
+class Work:
+    """The line on stderr that says what is going on."""
+
+    def __init__(self, progress: Progress) -> None:
+        """Nothing is going on yet."""
+        self._progress = progress
+        self._task: TaskID | None = None
+
+    def step(self, doing: str) -> None:
+        """Begin something whose length is not known."""
+        if self._task is not None:
+            self._progress.remove_task(self._task)
+        self._task = self._progress.add_task(doing, total=None)
+
+    def advance(self, done: int, total: int) -> None:
+        """Tell how far it has come."""
+        if self._task is not None:
+            self._progress.update(self._task, completed=done, total=total)
+
+
+@contextmanager
+def working(show: bool) -> Iterator[Work]:
+    """Show what is going on if it takes more than a second, and keep the libraries quiet meanwhile.
+
+    Args:
+        show: false for no display at all; there is none either when stderr is not a terminal.
+    """
+    console = Console(file=sys.stderr)  # the file of now: within, the libraries' output goes nowhere
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=20),
+        MofNCompleteColumn(),
+        _Rate(),
+        TimeRemainingColumn(),
+    )
+    progress = Progress(
+        *columns,
+        console=console,
+        transient=True,
+        redirect_stdout=False,
+        redirect_stderr=False,
+        disable=not (show and console.is_terminal),
+    )
+    starter = Timer(DELAY, progress.start)
+    starter.daemon = True
+    with quiet():
+        starter.start()
+        try:
+            yield Work(progress)
+        finally:
+            starter.cancel()
+            starter.join()
+            progress.stop()
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Within it nothing is printed, logged or warned, unless ``EAP_DEBUG`` is set; exceptions pass."""
+    if debugging():
+        yield
+        return
+    before = {name: os.environ.get(name) for name in QUIETING}
+    disabled = logging.root.manager.disable
+    with ExitStack() as stack:
+        stack.enter_context(redirect_stdout(io.StringIO()))
+        stack.enter_context(redirect_stderr(io.StringIO()))
+        stack.enter_context(warnings.catch_warnings())
+        stack.callback(logging.disable, disabled)
+        stack.callback(_restore, before)
+        warnings.simplefilter("ignore")
+        logging.disable(logging.CRITICAL)
+        os.environ.update(QUIETING)
+        yield
+
+
+def _restore(variables: dict[str, str | None]) -> None:
+    for name, value in variables.items():
+        if value is None:
+            os.environ.pop(name, None)
+        else:
+            os.environ[name] = value
+
+
+class _Rate(ProgressColumn):
+    """How many are done in a second."""
+
+    def render(self, task: Task) -> Text:
+        """The rate, once there is one."""
+        return Text("" if task.speed is None else f"{task.speed:.3g}/s")

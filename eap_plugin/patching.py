@@ -1,0 +1,172 @@
+"""Runs with patched edges: some readers see some writers as they were in another run.
+
+    r_v = residual stream + Σ_u patch[u, v] · (c_u[other run] − c_u[this run])
+
+This is real activation patching of edges, in one forward pass for any set of them. It judges circuits: corrupt every
+edge outside, and see how much of the behaviour is left.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from math import ceil
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from eap_plugin.attribution import Writers, WriterTape, output_weight, scaled_z
+from eap_plugin.batch import Batch, pieces
+from eap_plugin.errors import UsageError
+from eap_plugin.metrics.metric import Metric
+from eap_plugin.residual import ResidualModel, Site, Visitor
+from eap_plugin.scores import PruneScores
+
+
+class EdgePatch:
+    """Visitors that patch edges towards another run of the same shape."""
+
+    def __init__(
+        self, model: ResidualModel, other: Writers, patch: Float[Tensor, "sources readers"]
+    ) -> None:
+        """Prepare one run.
+
+        Args:
+            model: the model that will run.
+            other: the writers of the other run.
+            patch: for each edge how far to go from this run (0) to the other (1).
+        """
+        self._model, self._graph, self._other = model, model.graph, other
+        self._patch = patch.to(other.embed)
+        self._change = other.embed.new_zeros(len(self._graph.sources), *other.embed.shape)
+        self._columns = {(r.slot, r.layer): c for c, r in reversed(list(enumerate(self._graph.readers)))}
+        self._residual: dict[Site, Tensor] = {}
+
+    def visitors(self) -> dict[Site, Visitor]:
+        """What to call at which site."""
+        visit: dict[Site, Visitor] = {
+            "embed": self._on_embed,
+            "attn_in": self._keep("attn_in"),
+            "q": self._read_heads("q"),
+            "k": self._read_heads("k"),
+            "v": self._read_heads("v"),
+            "z": self._on_z,
+            "final": self._read_final,
+        }
+        if self._graph.has_mlp:
+            visit |= {"mlp_in": self._keep("mlp_in"), "mlp": self._read_mlp, "mlp_out": self._on_mlp_out}
+        return visit
+
+    def _on_embed(self, layer: int, value: Tensor) -> None:
+        self._change[0] = self._other.embed - value
+
+    def _on_z(self, index: int, value: Tensor) -> None:
+        head, layer = self._graph.head_row(index), self._model.layers[index]
+        change = self._other.z[index] - scaled_z(layer, value)
+        heads = torch.einsum("bphe,hed->hbpd", change, output_weight(layer))
+        self._change[head : head + self._graph.n_heads] = heads
+
+    def _on_mlp_out(self, layer: int, value: Tensor) -> None:
+        self._change[self._graph.mlp_row(layer)] = self._other.mlp[layer] - value
+
+    def _keep(self, site: Site) -> Visitor:
+        def visitor(layer: int, value: Tensor) -> None:
+            self._residual[site] = value
+
+        return visitor
+
+    def _shift(self, column: int, count: int) -> Float[Tensor, "readers batch pos d_model"] | None:
+        """What patching adds to the residual stream as ``count`` readers see it; ``None`` for nothing."""
+        cut = self._graph.readers[column].cut
+        patch = self._patch[:cut, column : column + count]
+        return torch.einsum("sr,sbpd->rbpd", patch, self._change[:cut]) if bool(patch.any()) else None
+
+    def _read_heads(self, slot: str) -> Visitor:
+        def visitor(index: int, value: Tensor) -> Tensor | None:
+            shift = self._shift(self._columns[slot, index], value.shape[2])  # type: ignore[index]
+            if shift is None:
+                return None
+            layer = self._model.layers[index]
+            W, b = layer.project(slot)  # type: ignore[arg-type]
+            x = self._residual["attn_in"] + shift
+            x = x if layer.attn_norm is None else layer.attn_norm.apply(x)
+            read = torch.einsum("hbpd,hde->bphe", x, W)
+            return read if b is None else read + b
+
+        return visitor
+
+    def _read_mlp(self, index: int, value: Tensor) -> Tensor | None:
+        shift = self._shift(self._columns["mlp", index], 1)
+        if shift is None:
+            return None
+        norm = self._model.layers[index].mlp_norm
+        x = self._residual["mlp_in"] + shift[0]
+        return x if norm is None else norm.apply(x)
+
+    def _read_final(self, layer: int, value: Tensor) -> Tensor | None:
+        shift = self._shift(len(self._graph.readers) - 1, 1)
+        return None if shift is None else value + shift[0]
+
+
+def faithfulness(
+    model: ResidualModel,
+    batches: Sequence[Batch],
+    metric: Metric,
+    circuits: Sequence[Bool[Tensor, "sources readers"]],
+    batch_size: int | None = None,
+) -> list[float]:
+    """How much of the behaviour each circuit alone preserves.
+
+    All edges outside the circuit carry their corrupt value; the result is
+    (metric of that − metric on corrupt) / (metric on clean − metric on corrupt): 1 for the whole model, 0 for nothing.
+
+    Args:
+        model: the model.
+        batches: the prompt pairs.
+        metric: what is to be preserved.
+        circuits: for each circuit, true at its edges.
+        batch_size: at most so many prompt pairs at a time.
+
+    Raises:
+        UsageError: if the metric is the same on clean and corrupt prompts.
+    """
+    clean, corrupt, *kept = model.run(_circuit_metrics, batches, metric, circuits, batch_size)
+    if clean == corrupt:
+        raise UsageError(f"the metric {metric.name!r} is {clean:.4g} on clean and corrupt prompts alike")
+    return [(value - corrupt) / (clean - corrupt) for value in kept]
+
+
+@torch.no_grad()
+def _circuit_metrics(
+    model: ResidualModel,
+    batches: Sequence[Batch],
+    metric: Metric,
+    circuits: Sequence[Bool[Tensor, "sources readers"]],
+    batch_size: int | None,
+) -> list[float]:
+    """The metric on clean prompts, on corrupt prompts, and with each circuit alone."""
+    totals = [0.0] * (2 + len(circuits))
+    for batch, share in pieces(batches, batch_size):
+        batch = batch.to(model.device)
+        read = {"attention_mask": batch.attention_mask, "last": batch.last}
+        tape = WriterTape(model)
+        corrupt = model.forward(batch.corrupt, tape.visitors(), **read)
+        clean = model.forward(batch.clean, {}, **read)
+        patches = [EdgePatch(model, tape.writers(), (~circuit).float()) for circuit in circuits]
+        runs = [model.forward(batch.clean, patch.visitors(), **read) for patch in patches]
+        judged = replace(batch, clean_logits=clean)
+        for i, logits in enumerate((clean, corrupt, *runs)):
+            totals[i] += share * float(metric(logits, judged))
+    return [total / len(batches) for total in totals]
+
+
+def strongest(scores: PruneScores, fraction: float) -> Bool[Tensor, "sources readers"]:
+    """The circuit of the strongest edges: a ``fraction`` of all, by absolute score, rounded up."""
+    if not 0 <= fraction <= 1:
+        raise UsageError(f"a fraction of edges is between 0 and 1, got {fraction}")
+    flat = scores.sum_positions()
+    keep = torch.zeros(flat.matrix.shape, dtype=torch.bool)
+    for edge in flat.top(ceil(fraction * flat.n_edges - 1e-9)):
+        keep[flat.graph.edge(edge.name)] = True
+    return keep

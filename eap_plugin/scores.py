@@ -1,0 +1,217 @@
+"""Prune scores: one signed number per edge, as a matrix, by AutoCircuit's module names, or by edge name."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from eap_plugin.errors import UsageError, unknown_name
+from eap_plugin.graph import Graph
+
+
+class Edge(NamedTuple):
+    """An edge with its score; ``position`` is the token position, if scores are kept per position."""
+
+    name: str
+    source: str
+    reader: str
+    score: float
+    position: int | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class PruneScores(Mapping[str, Tensor]):
+    """The score of every edge of a model.
+
+    A positive score: feeding the corrupt value through this edge alone lowers the metric. Importance is the absolute value.
+
+    As a mapping it is AutoCircuit's ``PruneScores``: reader module name (``blocks.0.hook_q_input``, …) to a tensor
+    [heads, sources] or [sources], sources in the order of ``graph.sources``; with positions, [pos, …] in front.
+
+    Attributes:
+        graph: which edges there are.
+        matrix: [sources, readers] or [pos, sources, readers] in the graph's order, zero where there is no edge.
+        metadata: where the scores come from: algorithm, options, metric, model, versions, task.
+    """
+
+    graph: Graph
+    matrix: Float[Tensor, "*pos sources readers"]
+    metadata: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Check the shape."""
+        expected = [len(self.graph.sources), len(self.graph.readers)]
+        if self.matrix.ndim not in (2, 3) or list(self.matrix.shape[-2:]) != expected:
+            raise UsageError(
+                f"scores for this graph are a matrix [sources={expected[0]}, readers={expected[1]}], with a leading "
+                f"position axis or not; got {list(self.matrix.shape)}"
+            )
+
+    def __getitem__(self, module: str) -> Tensor:
+        """The scores of a reader module: [heads, sources] for attention, [sources] otherwise."""
+        if module not in self.graph.modules:
+            raise KeyError(str(unknown_name("reader module", module, self.graph.modules)))
+        columns = self.graph.modules[module]
+        reader = self.graph.readers[columns[0]]
+        part = self.matrix[..., : reader.cut, columns[0] : columns[-1] + 1].mT
+        return part.squeeze(-2) if reader.slot in ("mlp", "logits") else part
+
+    def __iter__(self) -> Iterator[str]:
+        """Reader module names, in forward order."""
+        return iter(self.graph.modules)
+
+    def __len__(self) -> int:
+        """The number of reader modules."""
+        return len(self.graph.modules)
+
+    def __eq__(self, other: object) -> bool:
+        """Whether graph and every score are the same; metadata may differ."""
+        if not isinstance(other, PruneScores):
+            return NotImplemented
+        return self.graph == other.graph and torch.equal(self.matrix, other.matrix)
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __repr__(self) -> str:
+        """What it holds, in a line."""
+        algorithm = self.metadata.get("algorithm", "edge")
+        pos = f", {len(self.matrix)} positions" if self.has_positions else ""
+        return f"<PruneScores: {algorithm} scores of {self.n_edges} edges{pos}>"
+
+    @property
+    def has_positions(self) -> bool:
+        """Whether scores are kept per token position."""
+        return self.matrix.ndim == 3
+
+    @property
+    def n_edges(self) -> int:
+        """How many edges are scored (each at every position, if positions are kept)."""
+        return self.graph.n_edges
+
+    @cached_property
+    def is_edge(self) -> Bool[Tensor, "sources readers"]:
+        """True where the matrix has an edge."""
+        cuts = torch.tensor([reader.cut for reader in self.graph.readers], device=self.matrix.device)
+        return torch.arange(len(self.graph.sources), device=self.matrix.device)[:, None] < cuts
+
+    def edge(self, name: str) -> Float[Tensor, "*pos"]:
+        """The score of an edge by name, such as ``a0.h1->a3.h2<q>``: a scalar, or [pos]."""
+        row, column = self.graph.edge(name)
+        return self.matrix[..., row, column]
+
+    def top(self, k: int) -> list[Edge]:
+        """The ``k`` edges of largest absolute score, the largest first; ties in the graph's order."""
+        strength = self.matrix.abs().masked_fill(~self.is_edge, -1).flatten()
+        k = max(0, min(k, int(self.is_edge.sum()) * (len(self.matrix) if self.has_positions else 1)))
+        order = torch.sort(strength, descending=True, stable=True).indices[:k].tolist()
+        return [self._edge_at(index) for index in order]
+
+    def _edge_at(self, index: int) -> Edge:
+        rest, column = divmod(index, len(self.graph.readers))
+        position, row = divmod(rest, len(self.graph.sources))
+        name = self.graph.edge_name(row, column)
+        source, _, reader = name.partition("->")
+        score = float(self.matrix.flatten()[index])
+        return Edge(name, source, reader, score, position if self.has_positions else None)
+
+    def _with(self, matrix: Tensor, graph: Graph | None = None) -> PruneScores:
+        return replace(self, matrix=matrix, graph=graph or self.graph)
+
+    def __abs__(self) -> PruneScores:
+        """Importance: the absolute value of every score."""
+        return self._with(self.matrix.abs())
+
+    abs = __abs__
+
+    def __neg__(self) -> PruneScores:
+        """Every sign turned."""
+        return self._with(-self.matrix)
+
+    def __mul__(self, factor: float) -> PruneScores:
+        """Every score times a number."""
+        return self._with(self.matrix * factor)
+
+    __rmul__ = __mul__
+
+    def __truediv__(self, divisor: float) -> PruneScores:
+        """Every score divided by a number."""
+        return self._with(self.matrix / divisor)
+
+    def __add__(self, other: PruneScores) -> PruneScores:
+        """Edge by edge."""
+        return self._with(self.matrix + self._comparable(other).matrix)
+
+    def __sub__(self, other: PruneScores) -> PruneScores:
+        """Edge by edge."""
+        return self._with(self.matrix - self._comparable(other).matrix)
+
+    def __gt__(self, threshold: float) -> Bool[Tensor, "*pos sources readers"]:
+        """True at the edges whose score is above a number."""
+        return (self.matrix > threshold) & self.is_edge
+
+    def __lt__(self, threshold: float) -> Bool[Tensor, "*pos sources readers"]:
+        """True at the edges whose score is below a number."""
+        return (self.matrix < threshold) & self.is_edge
+
+    def allclose(self, other: PruneScores, rtol: float = 1e-5, atol: float = 1e-8) -> bool:
+        """Whether all scores agree as ``torch.allclose`` has it."""
+        return torch.allclose(self.matrix, self._comparable(other).matrix, rtol=rtol, atol=atol)
+
+    def _comparable(self, other: PruneScores) -> PruneScores:
+        if not isinstance(other, PruneScores):
+            raise TypeError(f"expected PruneScores, got {type(other).__name__}")
+        if self.graph != other.graph or self.matrix.shape != other.matrix.shape:
+            raise UsageError(f"scores of different graphs do not compare: {self.graph} and {other.graph}")
+        return other
+
+    def sum_positions(self) -> PruneScores:
+        """Scores summed over token positions."""
+        return self._with(self.matrix.sum(0)) if self.has_positions else self
+
+    def sum_qkv(self) -> PruneScores:
+        """Each head's q, k and v inputs as one reader; with grouped-query attention, each key/value group's.
+
+        This is AutoCircuit's layout with ``separate_qkv=False``, reader modules ``blocks.0.hook_attn_in``, ….
+        """
+        if self.graph.summed_qkv:
+            return self
+        summed = replace(self.graph, summed_qkv=True)
+        group = self.graph.n_heads // self.graph.n_kv_heads
+        columns = []
+        for reader in self.graph.readers:
+            slot = "qkv" if reader.slot in ("q", "k", "v") else reader.slot
+            head = reader.head // group if reader.slot == "q" else reader.head
+            columns.append(summed.columns[summed.reader_name(reader._replace(slot=slot, head=head))])
+        matrix = self.matrix.new_zeros(*self.matrix.shape[:-1], len(summed.readers))
+        matrix.index_add_(-1, torch.tensor(columns, device=matrix.device), self.matrix)
+        return self._with(matrix, summed)
+
+    def save(self, path: str | Path) -> None:
+        """Write to a safetensors file, whole or not at all; see ``eap_plugin.storage``."""
+        from eap_plugin.storage import save_scores
+
+        save_scores(self, path)
+
+    @staticmethod
+    def load(path: str | Path, graph: Graph | None = None) -> PruneScores:
+        """Read a file that ``save`` wrote.
+
+        Args:
+            path: the file.
+            graph: the graph it must be for, if given.
+
+        Raises:
+            UsageError: if it is not such a file, is damaged, is of a newer schema, or is for another graph.
+        """
+        from eap_plugin.storage import load_scores
+
+        return load_scores(path, graph)
+
+

@@ -1,0 +1,81 @@
+"""Score files: one safetensors matrix, with graph and provenance as JSON in the header. Never pickle."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+
+from eap_plugin.errors import EapPluginError, UsageError
+from eap_plugin.graph import Graph
+from eap_plugin.scores import PruneScores
+
+SCHEMA = 1
+"""Raised whenever an older version of this package would misread the file."""
+
+_KEY = "eap_plugin"
+
+
+def save_scores(scores: PruneScores, path: str | Path) -> None:
+    """Write scores to ``path``: to a temporary file beside it first, then renamed.
+
+    Raises:
+        UsageError: if the folder does not exist.
+        EapPluginError: if it cannot be written.
+    """
+    path = Path(path)
+    header = {"schema": SCHEMA, "graph": scores.graph.to_dict(), "metadata": scores.metadata}
+    data = save({"matrix": scores.matrix.detach().cpu().contiguous()}, {_KEY: json.dumps(header)})
+    if not path.parent.is_dir():
+        raise UsageError(f"cannot write {path}: the folder {path.parent} does not exist; make it first")
+    temporary = None
+    try:
+        with tempfile.NamedTemporaryFile(
+            dir=path.parent, prefix=f".{path.name}.", delete=False
+        ) as file:
+            temporary = Path(file.name)
+            file.write(data)
+        umask = os.umask(0)
+        os.umask(umask)
+        temporary.chmod(0o666 & ~umask)
+        temporary.replace(path)
+    except OSError as error:
+        raise EapPluginError(f"cannot write {path}: {error.strerror or error}") from error
+    finally:
+        if temporary is not None:
+            temporary.unlink(missing_ok=True)
+
+
+def load_scores(path: str | Path, graph: Graph | None = None) -> PruneScores:
+    """Read scores from ``path``; see ``PruneScores.load``."""
+    header, matrix = _read(Path(path))
+    if header["schema"] > SCHEMA:
+        raise UsageError(
+            f"{path} is of schema {header['schema']}, this version reads up to {SCHEMA}; upgrade eap-plugin to read it"
+        )
+    found = Graph(**header["graph"])
+    if graph is not None and found != graph:
+        raise UsageError(f"{path} holds scores of another graph: {found}; expected {graph}")
+    return PruneScores(found, matrix, header["metadata"])
+
+
+def _read(path: Path) -> tuple[dict[str, Any], Any]:
+    try:
+        with safe_open(path, framework="pt") as file:
+            header = json.loads((file.metadata() or {}).get(_KEY, "null"))
+            if header is None:
+                raise UsageError(f"{path} is a safetensors file, but not one that eap-plugin wrote")
+            return header, file.get_tensor("matrix")
+    except (SafetensorError, json.JSONDecodeError) as error:
+        raise UsageError(f"{path} is not a whole score file: {error}; save the scores again") from error
+    except IsADirectoryError:
+        raise UsageError(f"{path} is a folder; give the score file in it") from None
+    except FileNotFoundError:
+        raise UsageError(f"there is no file {path}") from None
+    except OSError as error:
+        raise EapPluginError(f"cannot read {path}: {error.strerror or error}") from error
