@@ -16,14 +16,14 @@ import torch
 from torch import Tensor
 
 import eap_plugin
-from eap_plugin.algorithms.base import Algorithm
+from eap_plugin.algorithm.base import Algorithm
 from eap_plugin.batch import Batch, Piece, as_batches, pieces
-from eap_plugin.check import CheckReport, self_check
+from eap_plugin.self_check import CheckReport, self_check
 from eap_plugin.errors import EapPluginError, UsageError
 from eap_plugin.host import get_host
 from eap_plugin.host.options import build_options
 from eap_plugin.host.registry import Registry
-from eap_plugin.metrics.metric import Judge, Metric, as_metric
+from eap_plugin.metric.metric import Judge, Metric, as_metric
 from eap_plugin.residual import ResidualModel
 from eap_plugin.scores import PruneScores
 from eap_plugin.tasks.load import read_task_file

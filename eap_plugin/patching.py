@@ -19,7 +19,7 @@ from torch import Tensor
 from eap_plugin.attribution import Writers, WriterTape, output_weight, scaled_z
 from eap_plugin.batch import Batch, pieces
 from eap_plugin.errors import UsageError
-from eap_plugin.metrics.metric import Metric
+from eap_plugin.metric.metric import Metric
 from eap_plugin.residual import ResidualModel, Site, Visitor
 from eap_plugin.scores import PruneScores
 

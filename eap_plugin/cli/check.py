@@ -13,22 +13,21 @@ from eap_plugin.cli.work import working
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from eap_plugin.check import CheckReport
+    from eap_plugin.self_check import CheckReport
 
 
-@click.command()
+@click.command(short_help="Check that a model's edges are what it computes.")
 @model_options
 @click.option(
     "--task", "-t", "task_name", help="Check on this task's prompts (name or file) and not on random tokens."
 )
 @json_option
-def check(
-    model: str, backend: str | None, device: str, dtype: str, task_name: str | None, as_json: bool
-) -> None:
+def check(model: str, backend: str, device: str, dtype: str, task_name: str | None, as_json: bool) -> None:
     """Check that the edges of MODEL are what the model really computes.
 
-    At every reader, what the writers are said to add must sum to the residual stream, and the reader's formula must
-    give the model's own input. Exits with 1 where the difference is more than rounding.
+    At every reader, what the writers are said to add must sum to the residual stream, and the
+    reader's formula must give the model's own input. Exits with 1 where they differ by more than
+    rounding.
     """
     with working(not as_json) as work:
         work.step("Loading the model")
@@ -57,8 +56,8 @@ def check(
         )
         if failing:
             console.print(
-                f"\nFAILED: {report.model} differs at {len(failing)} of {len(report.rows)} places, first at layer "
-                f"{failing[0].layer}, {failing[0].what}. Edge scores would not mean what they say."
+                f"\nFAILED: {report.model} differs at {len(failing)} of {len(report.rows)} places, first at "
+                f"layer {failing[0].layer}, {failing[0].what}. Edge scores would not mean what they say."
             )
         else:
             console.print(f"\nOK: edge scores mean what they say on {report.model}.")

@@ -40,7 +40,7 @@ class Kept:
     random: float
 
 
-@click.command()
+@click.command(short_help="Find a circuit in a shipped model: start here.")
 @json_option
 def demo(as_json: bool) -> None:
     """Find the circuit of a small shipped model, offline, in some seconds."""
@@ -72,9 +72,7 @@ def _compare(model: ResidualModel, task: Task, scores: PruneScores) -> list[Kept
     from eap_plugin import api
     from eap_plugin.patching import faithfulness, strongest
 
-    noise = [
-        api.prune_scores(model, task, algorithm="random", metric=METRIC, check=False, seed=s) for s in SEEDS
-    ]
+    noise = [api.prune_scores(model, task, algorithm="random", metric=METRIC, seed=s) for s in SEEDS]
     circuits = [[strongest(s, fraction) for s in (scores, *noise)] for fraction in FRACTIONS]
     batches, metric = [task.batch()], api.metrics()[METRIC]
     shares = iter(faithfulness(model, batches, metric, [circuit for row in circuits for circuit in row]))

@@ -7,9 +7,10 @@ from typing import Any
 import click
 
 from eap_plugin import __version__
+from eap_plugin.cli.algorithms import algorithms
 from eap_plugin.cli.check import check
 from eap_plugin.cli.demo import demo
-from eap_plugin.cli.listings import algorithms, backends, metrics, tasks
+from eap_plugin.cli.listings import backends, metrics, tasks
 from eap_plugin.cli.plugins import plugins
 from eap_plugin.cli.run import run
 from eap_plugin.cli.show import show

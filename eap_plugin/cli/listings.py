@@ -2,150 +2,74 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from collections.abc import Callable
 from typing import Any
 
 import click
 
-from eap_plugin.cli.output import facts, json_option, print_json, stdout, table
+from eap_plugin.cli.output import json_option, print_json, stdout, table
+from eap_plugin.cli.work import quiet
 from eap_plugin.host import get_host
-from eap_plugin.host.options import OptionInfo, describe_options
+
+Describe = Callable[[Any], dict[str, Any]]
 
 
-@click.command()
-@click.argument("name", required=False)
-@json_option
-def algorithms(name: str | None, as_json: bool) -> None:
-    """List the algorithms, or document one with its options."""
-    found = get_host().registry("algorithms")
-    if name is not None:
-        described = _algorithm(found[name], found.provider(name).name)
-        print_json(described) if as_json else _print_algorithm(described)
-        return
-    listed = [_algorithm(found[n], found.provider(n).name) for n in found]
-    if as_json:
-        print_json(listed)
-        return
-    rows = [(a["name"], _passes(a), a["summary"], a["plugin"]) for a in listed]
-    stdout().print(table(("Algorithm", "Passes", "What it computes", "Plugin"), rows))
-    stdout().print("\nPasses through the model with default options. Options: eap algorithms NAME")
+def listed(kind: str, describe: Describe, only: str | None = None) -> list[dict[str, Any]]:
+    """What plugins register as ``kind``, each described by ``describe`` and with its plugin's name."""
+    with quiet():
+        found = get_host().registry(kind)
+        names = found if only is None else [only]
+        return [
+            {
+                "name": n,
+                **describe(found[n]),
+                "plugin": found.provider(n).distribution or found.provider(n).name,
+            }
+            for n in names
+        ]
 
 
-@click.command()
+@click.command(short_help="List the model backends.")
 @json_option
 def backends(as_json: bool) -> None:
     """List the model backends, and whether they can be used here."""
-    found = get_host().registry("backends")
-    listed = [
-        {
-            "name": n,
-            "summary": found[n].summary,
-            "missing": found[n].missing(),
-            "plugin": found.provider(n).name,
-        }
-        for n in found
-    ]
+    found = listed("backends", _backend)
     if as_json:
-        print_json(listed)
+        print_json(found)
         return
-    rows = [(b["name"], b["missing"] or "ready", b["summary"], b["plugin"]) for b in listed]
+    rows = [(b["name"], b["missing"] or "ready", b["summary"], b["plugin"]) for b in found]
     stdout().print(table(("Backend", "State", "What it runs", "Plugin"), rows))
 
 
-@click.command()
+@click.command(short_help="List the metrics.")
 @json_option
 def metrics(as_json: bool) -> None:
     """List the metrics that a task can be judged by."""
-    found = get_host().registry("metrics")
-    listed = [
-        {
-            "name": n,
-            "unit": getattr(found[n], "unit", ""),
-            "summary": found[n].summary,
-            "plugin": found.provider(n).name,
-        }
-        for n in found
-    ]
+    found = listed("metrics", lambda m: {"unit": getattr(m, "unit", ""), "summary": m.summary})
     if as_json:
-        print_json(listed)
+        print_json(found)
         return
-    rows = [(m["name"], m["unit"], m["summary"], m["plugin"]) for m in listed]
+    rows = [(m["name"], m["unit"], m["summary"], m["plugin"]) for m in found]
     stdout().print(table(("Metric", "Unit", "What it measures", "Plugin"), rows))
 
 
-@click.command()
+@click.command(short_help="List the tasks and the formats of task files.")
 @json_option
 def tasks(as_json: bool) -> None:
     """List the tasks, and the formats of files that hold prompts of your own."""
-    made, read = get_host().registry("tasks"), get_host().registry("formats")
-    listed = [
-        {
-            "name": n,
-            "summary": made[n].summary,
-            "reference": getattr(made[n], "reference", ""),
-            "plugin": made.provider(n).name,
-        }
-        for n in made
-    ]
-    files = [
-        {
-            "name": n,
-            "suffixes": list(read[n].suffixes),
-            "summary": read[n].summary,
-            "plugin": read.provider(n).name,
-        }
-        for n in read
-    ]
+    generated = listed("tasks", lambda t: {"summary": t.summary, "reference": getattr(t, "reference", "")})
+    files = listed("formats", lambda f: {"suffixes": list(f.suffixes), "summary": f.summary})
     if as_json:
-        print_json({"tasks": listed, "formats": files})
+        print_json({"tasks": generated, "formats": files})
         return
     console = stdout()
-    rows = [(t["name"], t["summary"], t["reference"]) for t in listed]
-    console.print(table(("Task", "What the model must do", "Reference"), rows))
-    console.print("\nAny file of one of these formats is a task, too:\n")
-    rows = [(f["name"], ", ".join(f["suffixes"]), f["summary"]) for f in files]
-    console.print(table(("Format", "Files", "What they hold"), rows))
+    rows = [(t["name"], t["summary"], t["reference"], t["plugin"]) for t in generated]
+    console.print(table(("Task", "What the model must do", "Reference", "Plugin"), rows))
+    console.print("\nA file in one of these formats is a task, too:\n")
+    rows = [(f["name"], ", ".join(f["suffixes"]), f["summary"], f["plugin"]) for f in files]
+    console.print(table(("Format", "Files", "What they hold", "Plugin"), rows))
 
 
-def _algorithm(algorithm: Any, plugin: str) -> dict[str, Any]:
-    cost = algorithm.cost(algorithm.options())
-    return {
-        "name": algorithm.name,
-        "summary": algorithm.summary,
-        "reference": algorithm.reference,
-        "cost": {"forwards": cost.forwards, "backwards": cost.backwards},
-        "options": [asdict(o) for o in describe_options(algorithm.options)],
-        "plugin": plugin,
-    }
-
-
-def _passes(algorithm: dict[str, Any]) -> str:
-    cost = algorithm["cost"]
-    return f"{cost['forwards']} forward, {cost['backwards']} back"
-
-
-def _print_algorithm(algorithm: dict[str, Any]) -> None:
-    console = stdout()
-    console.print(f"{algorithm['name']}: {algorithm['summary']}\n")
-    console.print(
-        facts(
-            {
-                "reference": algorithm["reference"],
-                "cost": f"{_passes(algorithm)} per batch, with default options",
-                "plugin": algorithm["plugin"],
-            }
-        )
-    )
-    if not algorithm["options"]:
-        console.print("\nIt has no options.")
-        return
-    console.print("\nOptions, each given as -O name=value:\n")
-    options = [OptionInfo(**o) for o in algorithm["options"]]
-    rows = [(o.name, o.type, str(o.default).lower(), _meaning(o)) for o in options]
-    console.print(table(("Name", "Takes", "Default", "What it does"), rows))
-
-
-def _meaning(option: OptionInfo) -> str:
-    """What an option does, with its unit and range."""
-    details = ", ".join(filter(None, (option.unit, option.range)))
-    return f"{option.help} ({details})" if details else option.help
+def _backend(backend: Any) -> dict[str, Any]:
+    """``missing`` is why it cannot be used here; plugins' backends need not have it."""
+    return {"missing": backend.missing() if hasattr(backend, "missing") else None, "summary": backend.summary}

@@ -9,29 +9,24 @@ import click
 
 DTYPES = ("float32", "float64", "bfloat16", "float16")
 
+_OPTIONS = (
+    click.option(
+        "--backend", default="transformer_lens", show_default=True, help="What runs the model (eap backends)."
+    ),
+    click.option("--device", default="cpu", show_default=True, help="Where it runs, such as cuda:0."),
+    click.option(
+        "--dtype",
+        type=click.Choice(DTYPES),
+        default="float32",
+        show_default=True,
+        metavar="DTYPE",
+        help=f"Type of the weights: {', '.join(DTYPES[:-1])} or {DTYPES[-1]}.",
+    ),
+)
+
 
 def model_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """The argument ``MODEL`` and the options ``--backend``, ``--device`` and ``--dtype``."""
-    for option in (
-        click.option(
-            "--dtype",
-            type=click.Choice(DTYPES),
-            default="float32",
-            show_default=True,
-            help="Type of the weights.",
-        ),
-        click.option(
-            "--device", default="cpu", show_default=True, help="Where the model runs, such as cuda:0."
-        ),
-        click.option(
-            "--backend", help="Which backend loads the model (eap backends); by default one that can."
-        ),
-        click.argument("model"),
-    ):
+    for option in reversed(_OPTIONS):
         command = option(command)
-    return command
-
-
-MODELS = """MODEL is the name of a shipped model (ioi-gpt2 or ioi-llama), a folder that save_pretrained
-    wrote, or a model's name on the Hugging Face hub."""
-"""What to say about ``MODEL`` in a command's help."""
+    return click.argument("model")(command)

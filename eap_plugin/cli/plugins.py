@@ -14,7 +14,7 @@ from eap_plugin.host.kinds import KINDS
 BUILT_IN = "eap-plugin"
 
 
-@click.command()
+@click.command(short_help="List the plugins, and what is wrong with them.")
 @click.option("--all", "everything", is_flag=True, help="List the built-in plugins, too.")
 @click.option("--check", "call", is_flag=True, help="Call every hook, and exit with 1 if anything is wrong.")
 @json_option
@@ -39,7 +39,7 @@ def _call_every_hook(host: Host) -> list[str]:
     for kind in KINDS:
         try:
             list(host.registry(kind))
-        except EapPluginError as error:
+        except EapPluginError as error:  # noqa: PERF203 - five kinds
             conflicts.append(str(error))
     return conflicts
 

@@ -3,29 +3,22 @@
 from __future__ import annotations
 
 import os
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
 from eap_plugin.cli.edges import edges_json, edges_table
 from eap_plugin.cli.load import model_options
-from eap_plugin.cli.output import json_option, number, print_json, stderr, stdout, top_option
+from eap_plugin.cli.output import json_option, print_json, stdout, top_option
+from eap_plugin.cli.verdict import report_dropped, require_behaviour, summary
 from eap_plugin.cli.work import working
-from eap_plugin.errors import EapPluginError, UsageError
-from eap_plugin.host import get_host
+from eap_plugin.errors import UsageError
 from eap_plugin.host.options import build_options, parse_assignments
 
-if TYPE_CHECKING:
-    from eap_plugin.scores import PruneScores
-    from eap_plugin.tasks.task import Dropped
 
-
-@click.command()
-@model_options
+@click.command(short_help="Score every edge of a model on a task.")
 @click.option(
     "--task", "-t", "task_name", required=True, help="A task's name (eap tasks) or a file of prompts."
 )
@@ -35,25 +28,30 @@ if TYPE_CHECKING:
 )
 @click.option("-O", "assignments", multiple=True, metavar="NAME=VALUE", help="An option of the algorithm.")
 @click.option(
-    "--prompts", "-n", type=click.IntRange(min=1), default=64, show_default=True, help="Prompt pairs to use."
+    "--prompts",
+    "-n",
+    type=click.IntRange(min=1),
+    default=64,
+    show_default="64",
+    metavar="N",
+    help="Prompt pairs to use.",
 )
 @click.option("--seed", type=int, default=0, show_default=True, help="Which of the task's prompts to take.")
+@click.option("--format", "file_format", help="The prompt file's format, if its name does not tell.")
 @click.option(
-    "--format", "file_format", help="The format of the file of prompts, where its name does not tell."
+    "--batch-size",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Prompt pairs to run at once; by default all.",
 )
-@click.option("--batch-size", type=click.IntRange(min=1), help="Prompt pairs to run at once; by default all.")
-@click.option(
-    "--output", "-o", type=click.Path(path_type=Path), help="Save the scores to this safetensors file."
-)
+@model_options
+@click.option("--output", "-o", type=click.Path(path_type=Path), help="Save scores to this safetensors file.")
 @top_option(10)
 @click.option("--force", is_flag=True, help="Give scores even where the model does not do the task.")
 @json_option
 @click.option("--quiet", "-q", is_flag=True, help="Print results and errors only.")
 def run(
     model: str,
-    backend: str | None,
-    device: str,
-    dtype: str,
     task_name: str,
     algorithm: str,
     metric: str,
@@ -62,6 +60,9 @@ def run(
     seed: int,
     file_format: str | None,
     batch_size: int | None,
+    backend: str,
+    device: str,
+    dtype: str,
     output: Path | None,
     top: int,
     force: bool,
@@ -70,19 +71,18 @@ def run(
 ) -> None:
     """Score every edge of MODEL on a task, and list the strongest.
 
-    A positive score means that corrupting this edge alone makes the metric worse.
+    MODEL is a shipped model (ioi-gpt2 or ioi-llama), a folder that save_pretrained wrote, or a name on the
+    Hugging Face hub. A positive score means that corrupting this edge alone lowers the metric.
     """
-    # What can be wrong without a model is found before one is loaded.
     if output is not None:
         _check_writable(output)
-    chosen = get_host().registry("algorithms")[algorithm]
     options = parse_assignments(assignments)
-    build_options(chosen.options, options, algorithm)
-
     with working(not (quiet or as_json)) as work:
         work.step("Loading the model")
         from eap_plugin import api
 
+        # Names and options come first: a mistake in them must not cost the loading of a model.
+        build_options(api.algorithms()[algorithm].options, options, algorithm)
         unit = getattr(api.metrics()[metric], "unit", "")
         loaded = api.load_model(model, backend=backend, device=device, dtype=dtype)
         task = api.load_task(task_name, loaded, n_prompts=prompts, seed=seed, format=file_format)
@@ -96,12 +96,13 @@ def run(
             progress=work.advance,
             **options,
         )
-    if task.dropped and not quiet:
-        _report_dropped(task.dropped, len(task))
+    if task.dropped and not (quiet or as_json):
+        report_dropped(task.dropped, len(task))
     if not force:
-        _require_behaviour(scores)
+        require_behaviour(scores)
+    if output is not None:
+        scores.save(output)
     if as_json:
-        _save(scores, output)
         print_json(
             {
                 "metadata": scores.metadata,
@@ -113,65 +114,25 @@ def run(
         )
         return
     console = stdout()
-    console.print(_summary(scores, unit))
+    console.print(summary(scores, unit))
     if top:
         console.print()
         console.print(edges_table(scores, top, unit))
-    _save(scores, output)
     if output is not None:
-        console.print(f"\nSaved to {output}; eap show reads it.", soft_wrap=True)
+        console.print(f"\nSaved to {output}; to read it: eap show {output}", soft_wrap=True)
     elif not quiet:
-        console.print("\nNot saved; add -o scores.safetensors to keep these scores.")
+        console.print("\nNot saved; to keep the scores, add -o scores.safetensors")
 
 
 def _check_writable(path: Path) -> None:
-    """Find out before any work that ``path`` can be written."""
+    """Find out before any work whether ``path`` can be written.
+
+    Raises:
+        UsageError: if it is a folder, or its folder is missing or read-only.
+    """
     if path.is_dir():
         raise UsageError(f"cannot write {path}: it is a folder; add a file name")
     if not path.parent.is_dir():
         raise UsageError(f"cannot write {path}: the folder {path.parent} does not exist; make it first")
     if not os.access(path.parent, os.W_OK):
         raise UsageError(f"cannot write {path}: no permission to write in {path.parent.resolve()}")
-
-
-def _report_dropped(dropped: Sequence[Dropped], kept: int, reasons: int = 5, examples: int = 1) -> None:
-    """Say on stderr which prompt pairs were left out: counts of the commonest reasons, and an example of each."""
-    console = stderr()
-    console.print(f"{len(dropped)} of {len(dropped) + kept} prompt pairs left out:")
-    counts = Counter(d.reason for d in dropped)
-    for reason, count in counts.most_common(reasons):
-        console.print(f"  {count} x {reason}")
-        for prompt in [d.prompt for d in dropped if d.reason == reason][:examples]:
-            console.print(f"      {prompt!r}", no_wrap=True, overflow="ellipsis")
-    if len(counts) > reasons:
-        console.print(f"  and {len(counts) - reasons} more reasons (--json lists all)")
-
-
-def _require_behaviour(scores: PruneScores) -> None:
-    """Refuse scores of a task that the model does not do.
-
-    Raises:
-        EapPluginError: unless the metric is higher on clean prompts than on corrupt ones.
-    """
-    clean, corrupt = (scores.metadata.get(name) for name in ("clean_metric", "corrupt_metric"))
-    if clean is None or corrupt is None or clean > corrupt:
-        return
-    raise EapPluginError(
-        f"{scores.metadata['metric']} is {number(clean)} on clean prompts, not above {number(corrupt)} on corrupt ones, "
-        f"so there is no behaviour to explain; check the task's answers, or use --force"
-    )
-
-
-def _summary(scores: PruneScores, unit: str) -> str:
-    """What was scored, and how well the model does it, in two lines."""
-    m = scores.metadata
-    first = f"{m['algorithm']} on {m['model']}: {scores.n_edges:,} edges, {m['n_prompts']} prompt pairs of {m['task']}"
-    if m.get("clean_metric") is None or m.get("corrupt_metric") is None:
-        return first
-    clean, corrupt = number(m["clean_metric"]), number(m["corrupt_metric"])
-    return f"{first}\n{m['metric']} {clean} on clean, {corrupt} on corrupt prompts {f'({unit})' if unit else ''}".rstrip()
-
-
-def _save(scores: PruneScores, output: Path | None) -> None:
-    if output is not None:
-        scores.save(output)

@@ -12,7 +12,7 @@ from eap_plugin.cli.provenance import provenance
 from eap_plugin.cli.work import working
 
 
-@click.command()
+@click.command(short_help="Show what a score file holds.")
 @click.argument("file", type=click.Path(path_type=Path))
 @top_option(10)
 @json_option

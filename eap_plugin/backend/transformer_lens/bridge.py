@@ -10,8 +10,8 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from eap_plugin.backends.state import frozen_module
-from eap_plugin.backends.transformer_lens.hooks import Attach, at_hook_point, visiting
+from eap_plugin.backend.state import frozen_module
+from eap_plugin.backend.transformer_lens.hooks import Attach, at_hook_point, visiting
 from eap_plugin.errors import EapPluginError
 from eap_plugin.graph import Graph
 from eap_plugin.norm import Norm

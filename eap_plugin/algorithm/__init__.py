@@ -10,8 +10,8 @@ from eap_plugin.host import hookimpl
 @hookimpl
 def register_algorithms(register: Callable[[object], None]) -> None:
     """Register each algorithm of this folder."""
-    from eap_plugin.algorithms.eap import EAP
-    from eap_plugin.algorithms.random import Random
+    from eap_plugin.algorithm.eap import EAP
+    from eap_plugin.algorithm.random import Random
 
     register(EAP())
     register(Random())

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from eap_plugin.batch import Piece
 from eap_plugin.graph import Graph
-from eap_plugin.metrics.metric import Metric
+from eap_plugin.metric.metric import Metric
 from eap_plugin.residual import ResidualModel
 
 O = TypeVar("O")  # noqa: E741 - an algorithm's options

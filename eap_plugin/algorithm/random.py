@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 import torch
 
-from eap_plugin.algorithms.base import Algorithm, Attribution, Cost
+from eap_plugin.algorithm.base import Algorithm, Attribution, Cost
 from eap_plugin.batch import Piece
 from eap_plugin.host.options import option
-from eap_plugin.metrics.metric import Metric
+from eap_plugin.metric.metric import Metric
 from eap_plugin.residual import ResidualModel
 
 

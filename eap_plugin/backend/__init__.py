@@ -10,6 +10,6 @@ from eap_plugin.host import hookimpl
 @hookimpl
 def register_backends(register: Callable[[object], None]) -> None:
     """Register each backend of this folder."""
-    from eap_plugin.backends.transformer_lens import TransformerLens
+    from eap_plugin.backend.transformer_lens import TransformerLens
 
     register(TransformerLens())

@@ -8,12 +8,12 @@ from typing import Literal
 
 import torch
 
-from eap_plugin.algorithms.base import Algorithm, Attribution, Cost
+from eap_plugin.algorithm.base import Algorithm, Attribution, Cost
 from eap_plugin.attribution import EdgeScorer, GradientTape, WriterTape, merge
 from eap_plugin.batch import NO_ANSWER, Batch, Piece
 from eap_plugin.errors import UsageError
 from eap_plugin.host.options import option
-from eap_plugin.metrics.metric import Metric
+from eap_plugin.metric.metric import Metric
 from eap_plugin.residual import ResidualModel
 from eap_plugin.scores import PruneScores
 

@@ -7,7 +7,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from eap_plugin.backends.base import Backend
+from eap_plugin.backend.base import Backend
 from eap_plugin.errors import EapPluginError, UsageError
 from eap_plugin.residual import ResidualModel
 from eap_plugin.shipped import SHIPPED
@@ -36,10 +36,10 @@ class TransformerLens(Backend):
             "provenance": {"backend": self.name, "transformer-lens": version("transformer-lens")},
         }
         if _is_a(model, "transformer_lens.HookedTransformer", "HookedTransformer"):
-            from eap_plugin.backends.transformer_lens.hooked import HookedModel
+            from eap_plugin.backend.transformer_lens.hooked import HookedModel
 
             return HookedModel(model, **about)
-        from eap_plugin.backends.transformer_lens.bridge import BridgeModel
+        from eap_plugin.backend.transformer_lens.bridge import BridgeModel
 
         return BridgeModel(model, **about)
 

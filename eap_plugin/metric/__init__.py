@@ -10,7 +10,7 @@ from eap_plugin.host import hookimpl
 @hookimpl
 def register_metrics(register: Callable[[object], None]) -> None:
     """Register the metrics of ``metric.py``."""
-    from eap_plugin.metrics.metric import METRICS
+    from eap_plugin.metric.metric import METRICS
 
     for metric in METRICS:
         register(metric)

@@ -1,0 +1,64 @@
+"""``eap algorithms``: what scores edges, at what cost, with which options."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+import click
+
+from eap_plugin.cli.listings import listed
+from eap_plugin.cli.output import facts, json_option, print_json, stdout, table
+from eap_plugin.host.options import describe_options
+
+
+@click.command(short_help="List the algorithms, or document one.")
+@click.argument("name", required=False)
+@json_option
+def algorithms(name: str | None, as_json: bool) -> None:
+    """List the algorithms, or document the one called NAME with its options."""
+    found = listed("algorithms", _describe, name)
+    if as_json:
+        print_json(found if name is None else found[0])
+    elif name is None:
+        rows = [(a["name"], _passes(a), a["summary"], a["plugin"]) for a in found]
+        stdout().print(table(("Algorithm", "Passes", "What it computes", "Plugin"), rows))
+        stdout().print("\nPasses: per batch, with default options. To see options: eap algorithms NAME")
+    else:
+        _document(found[0])
+
+
+def _describe(algorithm: Any) -> dict[str, Any]:
+    cost = algorithm.cost(algorithm.options())
+    return {
+        "summary": algorithm.summary,
+        "reference": algorithm.reference,
+        "cost": {"forwards": cost.forwards, "backwards": cost.backwards},
+        "options": [asdict(option) for option in describe_options(algorithm.options)],
+    }
+
+
+def _passes(algorithm: dict[str, Any]) -> str:
+    cost = algorithm["cost"]
+    return f"{cost['forwards']} forward, {cost['backwards']} back"
+
+
+def _document(algorithm: dict[str, Any]) -> None:
+    console = stdout()
+    console.print(f"{algorithm['name']}: {algorithm['summary']}\n")
+    passes = f"{_passes(algorithm)} through the model per batch, with default options"
+    console.print(
+        facts({"reference": algorithm["reference"], "passes": passes, "plugin": algorithm["plugin"]})
+    )
+    if not algorithm["options"]:
+        console.print("\nIt has no options.")
+        return
+    console.print("\nOptions, each given as -O name=value:\n")
+    rows = [(o["name"], o["type"], str(o["default"]).lower(), _meaning(o)) for o in algorithm["options"]]
+    console.print(table(("Name", "Takes", "Default", "What it does"), rows))
+
+
+def _meaning(option: dict[str, Any]) -> str:
+    """What an option does, with its unit and range."""
+    details = ", ".join(filter(None, (option["unit"], option["range"])))
+    return f"{option['help']} ({details})" if details else str(option["help"])

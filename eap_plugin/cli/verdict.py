@@ -1,0 +1,54 @@
+"""What ``eap run`` says of the data before it shows scores: what was left out, and how well the model does."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from eap_plugin.cli.output import number, stderr
+from eap_plugin.errors import EapPluginError
+
+if TYPE_CHECKING:
+    from eap_plugin.scores import PruneScores
+    from eap_plugin.tasks.task import Dropped
+
+MOST_REASONS = 5
+EXAMPLES = 2
+
+
+def report_dropped(dropped: Sequence[Dropped], kept: int) -> None:
+    """Say on stderr which prompt pairs were left out: the commonest reasons, their counts, some examples."""
+    console = stderr()
+    console.print(f"{len(dropped)} of {len(dropped) + kept} prompt pairs were left out:")
+    counts = Counter(d.reason for d in dropped)
+    for reason, count in counts.most_common(MOST_REASONS):
+        console.print(f"  {count} x {reason}", soft_wrap=True)
+        for prompt in [d.prompt for d in dropped if d.reason == reason][:EXAMPLES]:
+            console.print(f"      {prompt!r}", no_wrap=True, overflow="ellipsis")
+    if len(counts) > MOST_REASONS:
+        console.print(f"  and {len(counts) - MOST_REASONS} more reasons (--json lists all)")
+    console.print()
+
+
+def require_behaviour(scores: PruneScores) -> None:
+    """Refuse scores of a task that the model does not do.
+
+    Raises:
+        EapPluginError: unless the metric is higher on clean prompts than on corrupt ones.
+    """
+    m = scores.metadata
+    if not m["clean_metric"] > m["corrupt_metric"]:
+        raise EapPluginError(
+            f"{m['metric']} is {number(m['clean_metric'])} on clean prompts, not above "
+            f"{number(m['corrupt_metric'])} on corrupt ones, so there is no behaviour to explain; "
+            f"check the task's answers, or use --force"
+        )
+
+
+def summary(scores: PruneScores, unit: str) -> str:
+    """What was scored, and how well the model does it, in two lines."""
+    m = scores.metadata
+    done = f"{m['algorithm']} on {m['model']}: {scores.n_edges:,} edges, {m['n_prompts']} prompt pairs of {m['task']}"
+    clean, corrupt = number(m["clean_metric"]), number(m["corrupt_metric"])
+    return f"{done}\n{m['metric']}: {clean} clean, {corrupt} corrupt {f'({unit})' if unit else ''}".rstrip()
