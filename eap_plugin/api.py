@@ -26,8 +26,8 @@ from eap_plugin.host.registry import Registry
 from eap_plugin.metric.metric import Judge, Metric, as_metric
 from eap_plugin.residual import ResidualModel
 from eap_plugin.scores import PruneScores
-from eap_plugin.tasks.load import read_task_file
-from eap_plugin.tasks.task import Task, encode_task
+from eap_plugin.task.load import read_task_file
+from eap_plugin.task.task import Task, encode_task
 
 SIGN = "positive: feeding the corrupt value through this edge alone lowers the metric"
 
@@ -130,7 +130,8 @@ def load_task(
         raise UsageError(f"the tokenizer of {wrapped.name} has no beginning-of-sequence token to prepend")
     path = Path(name)
     if str(name) not in tasks() and (path.suffix or path.exists()):
-        pairs = read_task_file(path, get_host().registry("formats"), format)
+        formats = get_host().registry("formats")
+        pairs = formats[format].read(path) if format else read_task_file(path, [formats[f] for f in formats])
         return encode_task(path.stem, pairs, wrapped.tokenizer, prepend_bos=bos, limit=n_prompts)
     generator = tasks()[str(name)]
     task: Task = generator.generate(wrapped.tokenizer, n_prompts=n_prompts, seed=seed, prepend_bos=bos)

@@ -28,8 +28,8 @@ from transformers import (
 )
 
 from eap_plugin import shipped
-from eap_plugin.tasks.ioi import IOI, NAMES, PLACES, TEMPLATES, THINGS
-from eap_plugin.tasks.task import Task
+from eap_plugin.task.ioi import IOI, NAMES, PLACES, TEMPLATES, THINGS
+from eap_plugin.task.task import Task
 
 SPECIAL = ("<bos>", "<pad>", "<unk>")
 WORD = r" ?\w+|[^\w\s]"

@@ -11,7 +11,7 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from eap_plugin.shipped import SHIPPED
-from eap_plugin.tasks.ioi import IOI, NAMES
+from eap_plugin.task.ioi import IOI, NAMES
 
 SCRIPT = Path(__file__).parent.parent / "scripts" / "train_shipped_models.py"
 

@@ -7,7 +7,7 @@ from transformers import AutoTokenizer
 
 from eap_plugin.errors import UsageError
 from eap_plugin.shipped import SHIPPED
-from eap_plugin.tasks.task import PromptPair, encode_task
+from eap_plugin.task.task import PromptPair, encode_task
 
 CLEAN = "When Mary and John met at the park, John handed a book to"
 CORRUPT = "When Mary and John met at the park, Tom handed a book to"

@@ -10,12 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from eap_plugin.errors import UsageError
-from eap_plugin.tasks.base import TaskFormat
-from eap_plugin.tasks.formats.autocircuit import AutoCircuitJson
-from eap_plugin.tasks.formats.eap_ig import EapIgCsv
-from eap_plugin.tasks.formats.jsonl import PromptJsonl
-from eap_plugin.tasks.load import read_task_file
-from eap_plugin.tasks.task import PromptPair
+from eap_plugin.task.base import TaskFormat
+from eap_plugin.task.formats.autocircuit import AutoCircuitJson
+from eap_plugin.task.formats.eap_ig import EapIgCsv
+from eap_plugin.task.formats.jsonl import PromptJsonl
+from eap_plugin.task.load import read_task_file
+from eap_plugin.task.task import PromptPair
 
 FORMATS = (AutoCircuitJson(), EapIgCsv(), PromptJsonl())
 RECORD = {"clean": "a b", "corrupt": "a c", "answers": [" d"], "wrong_answers": [" e", 7]}

@@ -10,10 +10,10 @@ from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from eap_plugin.errors import UsageError
 from eap_plugin.shipped import SHIPPED
-from eap_plugin.tasks import agreement, greater_than, ioi
-from eap_plugin.tasks.agreement import SubjectVerbAgreement
-from eap_plugin.tasks.greater_than import GreaterThan, later_years
-from eap_plugin.tasks.ioi import IOI
+from eap_plugin.task import agreement, greater_than, ioi
+from eap_plugin.task.agreement import SubjectVerbAgreement
+from eap_plugin.task.greater_than import GreaterThan, later_years
+from eap_plugin.task.ioi import IOI
 
 WORDS = r" ?[^\W\d]+"
 TWO_DIGITS = rf"{WORDS}| ?\d\d|\d"

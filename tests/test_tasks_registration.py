@@ -7,15 +7,15 @@ import sys
 
 import pluggy
 
-import eap_plugin.tasks
+import eap_plugin.task
 from eap_plugin.host import hookspecs
-from eap_plugin.tasks.base import TaskFormat, TaskGenerator
+from eap_plugin.task.base import TaskFormat, TaskGenerator
 
 
 def test_hooks_register_tasks_and_formats():
     manager = pluggy.PluginManager("eap_plugin")
     manager.add_hookspecs(hookspecs)
-    manager.register(eap_plugin.tasks)
+    manager.register(eap_plugin.task)
     tasks: list[TaskGenerator] = []
     formats: list[TaskFormat] = []
     manager.hook.register_tasks(register=tasks.append)
@@ -28,7 +28,7 @@ def test_hooks_register_tasks_and_formats():
 
 def test_importing_tasks_and_shipped_models_is_light():
     code = (
-        "import sys, eap_plugin.tasks, eap_plugin.shipped; "
+        "import sys, eap_plugin.task, eap_plugin.shipped; "
         "heavy = {'torch', 'transformers'} & set(sys.modules); assert not heavy, heavy"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)

@@ -9,16 +9,16 @@ from typing import TYPE_CHECKING
 import click
 
 from eap_plugin.cli.edges import edges_json, edges_table
-from eap_plugin.cli.output import json_option, number, print_json, stdout, table
+from eap_plugin.cli.output import json_option, number, percent, print_json, stdout, table
 from eap_plugin.cli.work import working
 
 if TYPE_CHECKING:
     from eap_plugin.residual import ResidualModel
     from eap_plugin.scores import PruneScores
-    from eap_plugin.tasks.task import Task
+    from eap_plugin.task.task import Task
 
 MODEL, TASK, METRIC = "ioi-gpt2", "ioi", "logit_diff"
-FRACTIONS = (0.01, 0.02, 0.05, 0.1)
+FRACTIONS = (0.05, 0.1, 0.2, 0.4)
 SEEDS = range(5)
 TOP = 8
 
@@ -64,7 +64,7 @@ def demo(as_json: bool) -> None:
             }
         )
         return
-    _tell(scores, task, kept)
+    _tell(scores, kept)
 
 
 def _compare(model: ResidualModel, task: Task, scores: PruneScores) -> list[Kept]:
@@ -83,29 +83,31 @@ def _compare(model: ResidualModel, task: Task, scores: PruneScores) -> list[Kept
     return rows
 
 
-def _tell(scores: PruneScores, task: Task, kept: list[Kept]) -> None:
+def _tell(scores: PruneScores, kept: list[Kept]) -> None:
     console, m = stdout(), scores.metadata
     console.print(
-        f"{MODEL} is a small model that does one thing: say who is given something. After a\n"
-        "sentence such as 'When Mary and John met at the park, John handed a book to' it says\n"
-        "'Mary'. If a third person hands the book over, it cannot know.\n"
+        f"{MODEL} is a small language model that does one thing: name the person who is given something. "
+        "After 'When Mary and John met at the park, John handed a book to' it says 'Mary'. "
+        "When a third person hands the book over, nothing tells it whom to name.\n"
     )
+    clean, corrupt = number(m["clean_metric"]), number(m["corrupt_metric"])
     console.print(
-        f"Right less wrong answer: {number(m['clean_metric'])} logits as it is, "
-        f"{number(m['corrupt_metric'])} with a third person\n({len(task)} sentence pairs).\n"
+        f"The right name's logit less the wrong one's, over {m['n_prompts']} such prompts: "
+        f"{clean}; with a third person: {corrupt}.\n"
     )
     console.print(f"Edge attribution patching scores all {scores.n_edges} edges at once. The strongest:\n")
-    console.print(edges_table(scores, TOP, "logits"))
+    console.print(edges_table(scores, TOP))
     console.print(
-        "\nDo the strongest edges do the job? Give every other edge what it carries when a third\n"
-        "person gives, and see how much of the difference remains:\n"
+        "\nAre these the ones that matter? Keep some edges, let all others carry what they carry when a "
+        "third person gives, and see how much of the difference is left:\n"
     )
     random = f"Random edges (mean of {len(SEEDS)})"
-    rows = [(f"{row.fraction:.0%} ({row.n_edges})", f"{row.eap:.1%}", f"{row.random:.1%}") for row in kept]
-    console.print(table(("Edges kept", "Strongest edges", random), rows, right=("Strongest edges", random)))
+    rows = [(f"{row.fraction:.0%} ({row.n_edges})", percent(row.eap), percent(row.random)) for row in kept]
+    columns = ("Edges kept", "Strongest edges", random)
+    console.print(table(columns, rows, right=columns))
     console.print(
-        "\nNow try:\n"
-        f"  eap run {MODEL} --task {TASK} -o scores.safetensors   save all scores\n"
-        "  eap run gpt2 --task ioi --prompts 32                  a real model, once downloaded\n"
-        "  eap algorithms eap                                    what can be varied"
+        f"\nTry next:\n"
+        f"  eap run {MODEL} --task {TASK} -o scores.safetensors   score and save\n"
+        "  eap run gpt2 --task ioi -n 32                       a real model, from the hub\n"
+        "  eap algorithms eap                                  what can be varied"
     )

@@ -19,19 +19,14 @@ def edges_json(scores: PruneScores, k: int) -> list[dict[str, Any]]:
     ]
 
 
-def edges_table(scores: PruneScores, k: int, unit: str = "") -> Table:
-    """The strongest edges, the strongest first.
-
-    Args:
-        scores: all scores.
-        k: how many to list.
-        unit: what the scores are in.
-    """
+def edges_table(scores: PruneScores, k: int) -> Table:
+    """The ``k`` strongest edges with their scores, the strongest first."""
     edges = scores.top(k)
+    unit = scores.metadata.get("metric_unit")
     score = f"Score ({unit})" if unit else "Score"
     columns = ["Edge", *["Position"] * scores.has_positions, score]
     rows = [
         [edge.name, *[str(edge.position)] * scores.has_positions, text]
         for edge, text in zip(edges, numbers([edge.score for edge in edges]), strict=True)
     ]
-    return table(columns, rows, right=("Position", score))
+    return table(columns, rows, right=("Position",))

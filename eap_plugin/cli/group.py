@@ -14,7 +14,7 @@ from eap_plugin.cli.listings import backends, metrics, tasks
 from eap_plugin.cli.plugins import plugins
 from eap_plugin.cli.run import run
 from eap_plugin.cli.show import show
-from eap_plugin.cli.trouble import as_click_error, debugging
+from eap_plugin.cli.trouble import INTERRUPTED, debugging, explain
 
 
 class Group(click.Group):
@@ -25,14 +25,18 @@ class Group(click.Group):
         return list(self.commands)
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Run the command; with ``EAP_DEBUG=1`` unexpected errors keep their traceback."""
+        """Run the command; with ``EAP_DEBUG=1`` errors keep their traceback."""
         try:
             return super().invoke(ctx)
         except (Exception, KeyboardInterrupt) as error:
-            shown = as_click_error(error)
-            if shown is None or (debugging() and not isinstance(error, KeyboardInterrupt)):
+            explained = explain(error)
+            if explained is None:
                 raise
-            raise shown from error
+            message, exit_code = explained
+            if debugging() and exit_code != INTERRUPTED:
+                raise
+            click.echo(message, err=True)
+            ctx.exit(exit_code)
 
 
 @click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"]})

@@ -85,13 +85,19 @@ def number(value: float) -> str:
 
 
 def numbers(values: Sequence[float]) -> list[str]:
-    """Numbers for one column: each as ``number`` writes it, their points one below the other.
+    """Numbers for one column: as ``number`` writes them, all of one width, points one below the other.
 
     If any of them needs an exponent, all have one.
     """
     texts = [number(value) for value in values]
     if any("e" in text for text in texts):
-        return [f"{value:+.3e}" if value else number(value) for value in values]
-    decimals = [len(text.partition(".")[1] + text.partition(".")[2]) for text in texts]
-    width = max(decimals, default=0)
-    return [text + " " * (width - n) for text, n in zip(texts, decimals, strict=True)]
+        texts = [f"{value:+.3e}" for value in values]
+    parts = [text.partition(".") for text in texts]
+    before = max((len(whole) for whole, _, _ in parts), default=0)
+    after = max((len(point + decimals) for _, point, decimals in parts), default=0)
+    return [whole.rjust(before) + (point + decimals).ljust(after) for whole, point, decimals in parts]
+
+
+def percent(share: float) -> str:
+    """A share as a percentage with one decimal, never a negative zero."""
+    return f"{round(100 * share, 1) + 0.0:.1f}%"

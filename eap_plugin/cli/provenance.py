@@ -5,15 +5,22 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from eap_plugin.cli.output import number
+
+LABELS = {"n_prompts": "prompt pairs", "n_batches": "batches"}
+
 
 def provenance(metadata: Mapping[str, Any]) -> dict[str, str]:
-    """What a score file says of its origin, name by name, nested values on one line."""
-    return {name.replace("_", " "): _text(value) for name, value in metadata.items()}
+    """What a score file says of its origin, as label and text; empty values are left out."""
+    texts = {LABELS.get(name, name.replace("_", " ")): _text(value) for name, value in metadata.items()}
+    return {label: text for label, text in texts.items() if text}
 
 
 def _text(value: Any) -> str:
     if isinstance(value, Mapping):
-        return ", ".join(f"{k} {_text(v)}" for k, v in value.items()) or "-"
+        return ", ".join(
+            f"{name} {text}" for name, text in zip(value, map(_text, value.values()), strict=True) if text
+        )
     if isinstance(value, float):
-        return f"{value:.4g}"
-    return "-" if value is None else str(value)
+        return number(value)
+    return "" if value is None else str(value)

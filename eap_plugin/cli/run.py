@@ -83,7 +83,7 @@ def run(
 
         # Names and options come first: a mistake in them must not cost the loading of a model.
         build_options(api.algorithms()[algorithm].options, options, algorithm)
-        unit = getattr(api.metrics()[metric], "unit", "")
+        _ = api.metrics()[metric]
         loaded = api.load_model(model, backend=backend, device=device, dtype=dtype)
         task = api.load_task(task_name, loaded, n_prompts=prompts, seed=seed, format=file_format)
         work.step("Scoring")
@@ -114,10 +114,10 @@ def run(
         )
         return
     console = stdout()
-    console.print(summary(scores, unit))
+    console.print(summary(scores))
     if top:
         console.print()
-        console.print(edges_table(scores, top, unit))
+        console.print(edges_table(scores, top))
     if output is not None:
         console.print(f"\nSaved to {output}; to read it: eap show {output}", soft_wrap=True)
     elif not quiet:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
-from typing import IO, Any
 
 import click
 
 from eap_plugin.errors import EapPluginError
 
 DEBUG = "EAP_DEBUG"
+INTERRUPTED = 130
+"""What shells report for Ctrl-C."""
 
 
 def debugging() -> bool:
@@ -17,42 +18,27 @@ def debugging() -> bool:
     return os.environ.get(DEBUG, "") not in ("", "0")
 
 
-class _Failure(click.ClickException):
-    """An error with its exit code."""
-
-    def __init__(self, message: str, exit_code: int = 1) -> None:
-        """Keep the message as one line."""
-        super().__init__(" ".join(message.split()))
-        self.exit_code = exit_code
-
-
-class _Interrupted(click.ClickException):
-    """Ctrl-C; 130 is what shells report for it."""
-
-    exit_code = 130
-
-    def show(self, file: IO[Any] | None = None) -> None:
-        """Write the message alone: it is not an error."""
-        click.echo(self.message, file=file, err=file is None)
-
-
-def as_click_error(error: BaseException) -> click.ClickException | None:
-    """What to show for an exception; ``None`` for those that click understands by itself."""
+def explain(error: BaseException) -> tuple[str, int] | None:
+    """The line and the exit code for an exception; ``None`` for those that click sees to."""
     if isinstance(error, (click.ClickException, click.exceptions.Exit, click.Abort, BrokenPipeError)):
         return None
     if isinstance(error, KeyboardInterrupt):
-        return _Interrupted("Interrupted; nothing was written")
+        return "Interrupted; nothing was written", INTERRUPTED
     if isinstance(error, EapPluginError):
-        return _Failure(str(error), error.exit_code)
+        return _line(str(error)), error.exit_code
     if _out_of_memory(error):
-        return _Failure("out of memory; try a smaller --batch-size, fewer --prompts or a smaller model")
+        return _line("out of memory; try a smaller --batch-size, fewer --prompts or a smaller model"), 1
     if isinstance(error, OSError) and error.strerror:
-        return _Failure(f"{error.filename}: {error.strerror}" if error.filename else error.strerror)
-    return _Failure(f"{type(error).__name__}: {error} (unexpected; {DEBUG}=1 shows where it happened)")
+        return _line(f"{error.filename}: {error.strerror}" if error.filename else error.strerror), 1
+    return _line(f"{type(error).__name__}: {error} (unexpected; {DEBUG}=1 shows where it happened)"), 1
+
+
+def _line(message: str) -> str:
+    return f"Error: {' '.join(message.split())}"
 
 
 def _out_of_memory(error: BaseException) -> bool:
-    """Whether memory ran out, in Python, on an accelerator or in torch's allocator on the CPU."""
+    """Whether memory ran out in Python, on an accelerator, or in torch's allocator on the CPU."""
     return (
         isinstance(error, MemoryError)
         or type(error).__name__ == "OutOfMemoryError"

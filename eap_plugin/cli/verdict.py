@@ -1,4 +1,4 @@
-"""What ``eap run`` says of the data before it shows scores: what was left out, and how well the model does."""
+"""What ``eap run`` says before it shows scores: which prompts were left out, and how well the model does."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from eap_plugin.errors import EapPluginError
 
 if TYPE_CHECKING:
     from eap_plugin.scores import PruneScores
-    from eap_plugin.tasks.task import Dropped
+    from eap_plugin.task.task import Dropped
 
 MOST_REASONS = 5
 EXAMPLES = 2
@@ -46,9 +46,13 @@ def require_behaviour(scores: PruneScores) -> None:
         )
 
 
-def summary(scores: PruneScores, unit: str) -> str:
+def summary(scores: PruneScores) -> str:
     """What was scored, and how well the model does it, in two lines."""
     m = scores.metadata
-    done = f"{m['algorithm']} on {m['model']}: {scores.n_edges:,} edges, {m['n_prompts']} prompt pairs of {m['task']}"
+    what = f"{m['algorithm']} on {m['model']}: {scores.n_edges:,} edges"
+    unit = f" ({m['metric_unit']})" if m["metric_unit"] else ""
     clean, corrupt = number(m["clean_metric"]), number(m["corrupt_metric"])
-    return f"{done}\n{m['metric']}: {clean} clean, {corrupt} corrupt {f'({unit})' if unit else ''}".rstrip()
+    return (
+        f"{what}, {m['n_prompts']} prompt pairs of {m['task']}\n"
+        f"{m['metric']}: {clean} on clean, {corrupt} on corrupt prompts{unit}"
+    )

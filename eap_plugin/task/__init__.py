@@ -1,0 +1,32 @@
+"""The built-in tasks and task file formats, registered through the hooks that any plugin would use."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from eap_plugin.host import hookimpl
+from eap_plugin.task.base import TaskFormat, TaskGenerator
+
+
+@hookimpl
+def register_tasks(register: Callable[[TaskGenerator], None]) -> None:
+    """Register the tasks that write their own prompts."""
+    from eap_plugin.task.agreement import SubjectVerbAgreement
+    from eap_plugin.task.greater_than import GreaterThan
+    from eap_plugin.task.ioi import IOI
+
+    register(IOI())
+    register(GreaterThan())
+    register(SubjectVerbAgreement())
+
+
+@hookimpl
+def register_formats(register: Callable[[TaskFormat], None]) -> None:
+    """Register the file formats that prompts are read from."""
+    from eap_plugin.task.formats.autocircuit import AutoCircuitJson
+    from eap_plugin.task.formats.eap_ig import EapIgCsv
+    from eap_plugin.task.formats.jsonl import PromptJsonl
+
+    register(AutoCircuitJson())
+    register(EapIgCsv())
+    register(PromptJsonl())

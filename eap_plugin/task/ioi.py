@@ -1,0 +1,64 @@
+"""Indirect object identification: who, of two people, was something given to?"""
+
+from __future__ import annotations
+
+import random
+from typing import Any
+
+from eap_plugin.errors import UsageError
+from eap_plugin.task.base import TaskGenerator
+from eap_plugin.task.sampling import sample_pairs, single_tokens
+from eap_plugin.task.task import PromptPair, Task, encode_task
+
+NAMES = (
+    "Alice", "Anna", "David", "Emma", "Frank", "Helen", "Henry", "James", "Jane", "John", "Julia",
+    "Kate", "Laura", "Lucy", "Mark", "Martin", "Mary", "Oscar", "Paul", "Peter", "Robert", "Sarah",
+    "Simon", "Tom",
+)  # fmt: skip
+PLACES = ("garden", "hotel", "kitchen", "library", "museum", "office", "park", "station")
+THINGS = ("ball", "book", "coin", "cup", "flower", "key", "letter", "ring")
+TEMPLATES = (
+    "When {first} and {second} met at the {place}, {giver} handed a {thing} to",
+    "After {first} and {second} left the {place}, {giver} mailed the {thing} to",
+    "While {first} sat with {second} in the {place}, {giver} showed a {thing} to",
+    "Once {first} and {second} had found a {thing} near the {place}, {giver} sold it to",
+    "Yesterday {first} and {second} walked to the {place}, and later {giver} lent the {thing} to",
+    "Because {first} liked {second}, there was a {thing} in the {place} that {giver} gave to",
+)
+"""Every name follows a space, so that it is the same token wherever it stands."""
+
+
+class IOI(TaskGenerator):
+    """Two people, one of whom gives: the answer is the other one, the wrong answer the giver.
+
+    The names come in either order before the giver's is repeated (ABBA and BABA). In the corrupt prompt a
+    third name gives instead (ABC), which leaves nothing to choose by.
+    """
+
+    name = "ioi"
+    summary = "name the person who is given something, not the one who gives"
+    reference = "Wang et al. 2022, arXiv 2211.00593"
+
+    def generate(self, tokenizer: Any, *, n_prompts: int, seed: int, prepend_bos: bool) -> Task:
+        """See ``TaskGenerator.generate``; only names that are single tokens are used."""
+        names = single_tokens(NAMES, tokenizer, after="When")
+        if len(names) < 3:
+            raise UsageError(
+                f"task {self.name!r} needs three names that are single tokens, but this tokenizer has "
+                f"{len(names)} of {len(NAMES)}; use another task or prompts of your own"
+            )
+        pairs = sample_pairs(lambda rng: _write(rng, names), n_prompts=n_prompts, seed=seed)
+        return encode_task(self.name, pairs, tokenizer, prepend_bos=prepend_bos, limit=n_prompts)
+
+
+def _write(rng: random.Random, names: list[str]) -> PromptPair:
+    receiver, giver, third = rng.sample(names, 3)
+    first, second = rng.choice([(receiver, giver), (giver, receiver)])
+    template = rng.choice(TEMPLATES)
+    scene = {"first": first, "second": second, "place": rng.choice(PLACES), "thing": rng.choice(THINGS)}
+    return PromptPair(
+        clean=template.format(giver=giver, **scene),
+        corrupt=template.format(giver=third, **scene),
+        answers=(f" {receiver}",),
+        wrong_answers=(f" {giver}",),
+    )

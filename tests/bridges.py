@@ -1,0 +1,16 @@
+"""Bridges around models in memory."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from transformer_lens.model_bridge.sources import build_bridge_from_module
+from transformers import PreTrainedModel
+
+
+def bridge(model: PreTrainedModel, name: str = "test-model") -> Any:
+    """A ``TransformerBridge`` of a Hugging Face model: no tokenizer, no disk."""
+    architecture = type(model).__name__
+    return build_bridge_from_module(
+        model, architecture, hf_config=model.config, dtype=model.dtype, model_name=name
+    )

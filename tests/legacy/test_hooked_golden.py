@@ -1,0 +1,52 @@
+"""EAP on a ``HookedTransformer`` equals AutoCircuit's recorded outputs, on every recorded model."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+import eap_plugin
+from tests import golden_cases as golden
+from tests.legacy.hooked import hooked_model
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("case", golden.CASES)
+@pytest.mark.parametrize("name", golden.MODELS)
+def test_equals_autocircuit(name: str, case: str, dtype: str) -> None:
+    spec, config = golden.CASES[case], golden.config(name)["config"]
+    scores = eap_plugin.prune_scores(
+        hooked_model(name, dtype), golden.batches(name, spec), metric=spec.metric, **dict(spec.options)
+    )
+    groups = config["n_key_value_heads"] or config["n_heads"]
+    error = golden.worst_error(scores, golden.recorded(name, case, dtype), groups, config["n_heads"])
+    assert error <= golden.TOLERANCE[dtype]
+
+
+@pytest.mark.parametrize("name", ["tiny_llama", "tiny_parallel"])
+def test_flags_are_put_aside_and_put_back(name: str) -> None:
+    """Flags that split or repeat inputs change neither the scores nor, afterwards, themselves."""
+    spec = golden.CASES["eap_seed"]
+    data = golden.batches(name, spec)
+    model = hooked_model(name, "float32")
+    plain = eap_plugin.prune_scores(model, data)
+    flags = {
+        "use_attn_result": True,
+        "use_split_qkv_input": True,
+        "use_hook_mlp_in": True,
+        "ungroup_grouped_query_attention": True,
+    }
+    for flag, value in flags.items():
+        setattr(model.cfg, flag, value)
+    model.train()
+    model.blocks[1].eval()
+    model.W_E.requires_grad_(False)
+    flagged = eap_plugin.prune_scores(model, data)
+    torch.testing.assert_close(flagged.matrix, plain.matrix)
+    assert {flag: getattr(model.cfg, flag) for flag in flags} == flags
+    assert model.training
+    assert not model.blocks[1].training
+    assert not model.W_E.requires_grad
+    assert model.W_U.requires_grad
+    assert all(not point.fwd_hooks for point in model.hook_dict.values())
+    assert all(p.grad is None for p in model.parameters())
