@@ -90,9 +90,9 @@ MAKERS = {"tiny_gpt2": _gpt2, "tiny_llama_hf": _llama}
 def test_equals_autocircuit(model: str, case: str, dtype: str) -> None:
     hf = MAKERS[model](model).to(getattr(torch, dtype))
     spec, config = golden.CASES[case], golden.config(model)["config"]
-    data = golden.batches(model, spec)
+    data, model_ = golden.batches(model, spec), bridge(hf)
     with InFloat64() if dtype == "float64" else nullcontext():
-        scores = eap_plugin.prune_scores(bridge(hf), data, metric=spec.metric, **dict(spec.options))
+        scores = eap_plugin.prune_scores(model_, data, metric=spec.metric, **dict(spec.options))
     groups = config["n_key_value_heads"] or config["n_heads"]
     error = golden.worst_error(scores, golden.recorded(model, case, dtype), groups, config["n_heads"])
     # Hugging Face computes rotary angles in float32 whatever the model's dtype.

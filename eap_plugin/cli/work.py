@@ -119,9 +119,12 @@ def _restore(variables: dict[str, str | None]) -> None:
             os.environ[name] = value
 
 
-class _Rate(ProgressColumn):
-    """How many are done in a second."""
+class _Count(ProgressColumn):
+    """How many prompt pairs are done, of how many, and how many in a second; empty where that is not known."""
 
     def render(self, task: Task) -> Text:
-        """The rate, once there is one."""
-        return Text("" if task.speed is None else f"{task.speed:.3g}/s")
+        """The count, and the rate once there is one."""
+        if task.total is None:
+            return Text("")
+        rate = "" if task.speed is None else f", {task.speed:.3g}/s"
+        return Text(f"{task.completed:.0f}/{task.total:.0f} prompt pairs{rate}")

@@ -1,0 +1,73 @@
+"""EAP against plain autograd, edge by edge, on every architecture."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+import eap_plugin
+from eap_plugin.batch import Batch
+from tests.bridges import bridge
+from tests.oracle.brute_force import oracle_scores
+from tests.oracle.precision import InFloat64
+from tests.zoo import ARCHITECTURES, build, prompts
+
+MODELS = (*ARCHITECTURES, "gpt_neox_sequential", "llama_biased")
+
+
+def worst(scores: eap_plugin.PruneScores, want: dict[tuple[str, str], torch.Tensor]) -> float:
+    assert {f"{u}->{v}" for u, v in want} == {edge.name for edge in scores.top(scores.n_edges)} or scores.has_positions
+    exact = {edge: torch.as_tensor(x, dtype=torch.float64) for edge, x in want.items()}
+    largest = max(float(x.abs().max()) for x in exact.values())
+    assert largest > 0.1
+    errors = [float((scores.edge(f"{u}->{v}") - x).abs().max()) for (u, v), x in exact.items()]
+    return max(errors) / largest
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_float32(name: str, record_property: pytest.RecordProperty) -> None:
+    model, tokens = build(name), prompts(4, 7)
+    scores = eap_plugin.prune_scores(bridge(build(name)), [Batch(*tokens)])
+    error = worst(scores, oracle_scores(model, name, *tokens))
+    record_property("largest relative error", f"{error:.1e}")
+    assert error <= 1e-5
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_float64(name: str, record_property: pytest.RecordProperty) -> None:
+    model, tokens = build(name, torch.float64), prompts(3, 6, seed=1)
+    wrapped = bridge(build(name, torch.float64))
+    with InFloat64():
+        scores = eap_plugin.prune_scores(wrapped, [Batch(*tokens)])
+        error = worst(scores, oracle_scores(model, name, *tokens))
+    record_property("largest relative error", f"{error:.1e}")
+    assert error <= 1e-12
+
+
+@pytest.mark.parametrize("name", ["gpt2", "gemma3", "olmo2", "falcon"])
+def test_positions(name: str) -> None:
+    model, tokens = build(name), prompts(4, 7)
+    scores = eap_plugin.prune_scores(bridge(build(name)), [Batch(*tokens)], positions=True)
+    assert worst(scores, oracle_scores(model, name, *tokens, positions=True)) <= 1e-5
+
+
+@pytest.mark.parametrize("name", ["gpt2", "llama", "gpt_neox"])
+def test_a_users_metric(name: str) -> None:
+    """Any differentiable function of the logits, here one that reads neither answers nor a difference."""
+    model, tokens = build(name), prompts(4, 7)
+
+    def entropy(logits: torch.Tensor, batch: object = None) -> torch.Tensor:
+        return -(logits.softmax(-1) * logits.log_softmax(-1)).sum(-1)
+
+    scores = eap_plugin.prune_scores(bridge(build(name)), [Batch(*tokens)], metric=entropy)
+    assert worst(scores, oracle_scores(model, name, *tokens, metric=entropy)) <= 1e-5
+
+
+@pytest.mark.parametrize("name", ["gpt2", "llama", "gemma2", "olmo2"])
+def test_compatibility_mode(name: str) -> None:
+    """Folded norms and centred weights are another way to write the same function, edges and all."""
+    model, tokens = build(name), prompts(4, 7)
+    folded = bridge(build(name))
+    folded.enable_compatibility_mode(disable_warnings=True)
+    scores = eap_plugin.prune_scores(folded, [Batch(*tokens)])
+    assert worst(scores, oracle_scores(model, name, *tokens)) <= 1e-5
