@@ -9,12 +9,12 @@ from torch import nn
 
 
 @contextmanager
-def frozen_module(module: nn.Module) -> Iterator[None]:
+def frozen_modules(*roots: nn.Module) -> Iterator[None]:
     """Evaluation mode and no gradient for any parameter, until left; then each flag as it was.
 
     A parameter's ``grad`` is not touched.
     """
-    modules = list(nn.Module.modules(module))
+    modules = {id(m): m for root in roots for m in nn.Module.modules(root)}.values()
     parameters = [p for m in modules for p in m._parameters.values() if p is not None and p.requires_grad]
     training = [m for m in modules if m.training]
     try:

@@ -42,13 +42,13 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[str]], right: Iterable
     """A table without lines.
 
     Args:
-        columns: the headers; one that is a number's column is to be in ``right``.
+        columns: the headers; the first column is never broken into lines.
         rows: the cells.
         right: headers of the columns that are aligned to the right.
     """
     made = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
-    for column in columns:
-        made.add_column(column, justify="right" if column in right else "left")
+    for index, column in enumerate(columns):
+        made.add_column(column, justify="right" if column in right else "left", no_wrap=index == 0)
     for row in rows:
         made.add_row(*row)
     return made

@@ -8,13 +8,12 @@ import os
 import sys
 import warnings
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, redirect_stderr, redirect_stdout
+from contextlib import ExitStack, contextmanager, nullcontext, redirect_stderr, redirect_stdout
 from threading import Timer
 
 from rich.console import Console
 from rich.progress import (
     BarColumn,
-    MofNCompleteColumn,
     Progress,
     ProgressColumn,
     Task,
@@ -64,31 +63,32 @@ def working(show: bool) -> Iterator[Work]:
         show: false for no display at all; there is none either when stderr is not a terminal.
     """
     console = Console(file=sys.stderr)  # the file of now: within, the libraries' output goes nowhere
-    columns = (
+    progress = Progress(
         TextColumn("{task.description}"),
         BarColumn(bar_width=20),
-        MofNCompleteColumn(),
-        _Rate(),
+        _Count(),
         TimeRemainingColumn(),
-    )
-    progress = Progress(
-        *columns,
         console=console,
         transient=True,
         redirect_stdout=False,
         redirect_stderr=False,
-        disable=not (show and console.is_terminal),
     )
+    with quiet(), _later(progress) if show and console.is_interactive else nullcontext():
+        yield Work(progress)
+
+
+@contextmanager
+def _later(progress: Progress) -> Iterator[None]:
+    """Start the display after ``DELAY``, and take it away at the end."""
     starter = Timer(DELAY, progress.start)
     starter.daemon = True
-    with quiet():
-        starter.start()
-        try:
-            yield Work(progress)
-        finally:
-            starter.cancel()
-            starter.join()
-            progress.stop()
+    starter.start()
+    try:
+        yield
+    finally:
+        starter.cancel()
+        starter.join()
+        progress.stop()
 
 
 @contextmanager
@@ -120,7 +120,7 @@ def _restore(variables: dict[str, str | None]) -> None:
 
 
 class _Count(ProgressColumn):
-    """How many prompt pairs are done, of how many, and how many in a second; empty where that is not known."""
+    """How many prompt pairs are done, of how many, and how many in a second; empty if not known."""
 
     def render(self, task: Task) -> Text:
         """The count, and the rate once there is one."""

@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from eap_plugin.backend.state import frozen_module
+from eap_plugin.backend.state import frozen_modules
 from eap_plugin.backend.transformer_lens.hooks import Attach, at_hook_point, visiting
 from eap_plugin.errors import EapPluginError
 from eap_plugin.graph import Graph
@@ -114,9 +114,12 @@ class BridgeModel(ResidualModel):
 
     @contextmanager
     def frozen(self) -> Iterator[None]:
-        """See ``ResidualModel.frozen``; TransformerLens' flags that change what hooks see are off, too."""
+        """See ``ResidualModel.frozen``; TransformerLens' flags that change what hooks see are off, too.
+
+        The wrapped model is frozen by name: it is not among the bridge's modules.
+        """
         on = [flag for flag in _FLAGS if getattr(self.bridge.cfg, flag, False)]
-        with frozen_module(self.bridge):
+        with frozen_modules(self.bridge, self.bridge.original_model):
             try:
                 for flag in on:
                     getattr(self.bridge, f"set_{flag}")(False)

@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from eap_plugin.backend.state import frozen_module
+from eap_plugin.backend.state import frozen_modules
 from eap_plugin.backend.transformer_lens.hooks import Attach, at_hook_point, at_input, visiting
 from eap_plugin.errors import EapPluginError
 from eap_plugin.graph import Graph
@@ -99,7 +99,7 @@ class HookedModel(ResidualModel):
     def frozen(self) -> Iterator[None]:
         """See ``ResidualModel.frozen``; TransformerLens' flags that change what hooks see are off, too."""
         found = {flag: getattr(self.model.cfg, flag) for flag in _FLAGS if hasattr(self.model.cfg, flag)}
-        with frozen_module(self.model):
+        with frozen_modules(self.model):
             try:
                 for flag in found:
                     setattr(self.model.cfg, flag, False)
