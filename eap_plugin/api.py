@@ -240,7 +240,7 @@ def _check_ids(model: ResidualModel, batches: list[Batch]) -> None:
 def _with_clean_logits(model: ResidualModel, batches: list[Batch], size: int | None) -> list[Batch]:
     with torch.no_grad():
         return [
-            replace(b, clean_logits=torch.cat([_logits(model, part, part.clean) for part in b.split(size or len(b))]))
+            replace(b, clean_logits=torch.cat([_logits(model, part, part.clean) for part in b.split(len(b) if size is None else size)]))
             for b in batches
         ]
 

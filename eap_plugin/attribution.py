@@ -18,7 +18,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from eap_plugin.errors import EapPluginError
+from eap_plugin.errors import EapPluginError, UsageError
 from eap_plugin.residual import Layer, ResidualModel, Site, Visitor
 
 WORKSPACE = 2**23
@@ -131,8 +131,13 @@ class GradientTape:
         """The gradient of ``loss`` at every reader; frees the run's autograd graph.
 
         Raises:
+            UsageError: if the loss has no gradient at all.
             EapPluginError: naming the reader, if the loss does not depend on it.
         """
+        if not loss.requires_grad:
+            raise UsageError(
+                "the metric has no gradient; compute it from the logits with torch operations, without detach() or item()"
+            )
         keys = [key for key in self._at if key[0] not in ("attn_in", "mlp_in")]
         grads = torch.autograd.grad(loss, [self._at[key] for key in keys], allow_unused=True)
         for (site, layer), grad in zip(keys, grads, strict=True):

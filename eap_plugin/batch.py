@@ -156,5 +156,5 @@ class Piece(NamedTuple):
 def pieces(batches: Iterable[Batch], size: int | None) -> list[Piece]:
     """Batches cut into pieces of at most ``size`` prompt pairs; uncut when ``size`` is ``None``."""
     return [
-        Piece(part, len(part) / len(batch)) for batch in batches for part in batch.split(size or len(batch))
+        Piece(part, len(part) / len(batch)) for batch in batches for part in batch.split(len(batch) if size is None else size)
     ]

@@ -10,6 +10,7 @@ from typing import Any
 
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
+from torch import Tensor
 
 from eap_plugin.errors import EapPluginError, UsageError
 from eap_plugin.graph import Graph
@@ -53,29 +54,27 @@ def save_scores(scores: PruneScores, path: str | Path) -> None:
 
 def load_scores(path: str | Path, graph: Graph | None = None) -> PruneScores:
     """Read scores from ``path``; see ``PruneScores.load``."""
-    header, matrix = _read(Path(path))
-    if header["schema"] > SCHEMA:
-        raise UsageError(
-            f"{path} is of schema {header['schema']}, this version reads up to {SCHEMA}; upgrade eap-plugin to read it"
-        )
-    found = Graph(**header["graph"])
-    if graph is not None and found != graph:
-        raise UsageError(f"{path} holds scores of another graph: {found}; expected {graph}")
-    return PruneScores(found, matrix, header["metadata"])
-
-
-def _read(path: Path) -> tuple[dict[str, Any], Any]:
+    path = Path(path)
     try:
         with safe_open(path, framework="pt") as file:
-            header = json.loads((file.metadata() or {}).get(_KEY, "null"))
+            header = (file.metadata() or {}).get(_KEY)
             if header is None:
                 raise UsageError(f"{path} is a safetensors file, but not one that eap-plugin wrote")
-            return header, file.get_tensor("matrix")
-    except (SafetensorError, json.JSONDecodeError) as error:
-        raise UsageError(f"{path} is not a whole score file: {error}; save the scores again") from error
-    except IsADirectoryError:
-        raise UsageError(f"{path} is a folder; give the score file in it") from None
+            scores = _parse(json.loads(header), file.get_tensor("matrix"), path)
+    except (SafetensorError, ValueError, TypeError, KeyError) as error:
+        raise UsageError(f"{path} is not a whole score file ({error}); save the scores again") from error
     except FileNotFoundError:
         raise UsageError(f"there is no file {path}") from None
     except OSError as error:
         raise EapPluginError(f"cannot read {path}: {error.strerror or error}") from error
+    if graph is not None and scores.graph != graph:
+        raise UsageError(f"{path} holds scores of another graph: {scores.graph}; expected {graph}")
+    return scores
+
+
+def _parse(header: dict[str, Any], matrix: Tensor, path: Path) -> PruneScores:
+    if int(header["schema"]) > SCHEMA:
+        raise UsageError(
+            f"{path} is of schema {header['schema']}, this version reads up to {SCHEMA}; upgrade eap-plugin to read it"
+        )
+    return PruneScores(Graph(**header["graph"]), matrix, header["metadata"])

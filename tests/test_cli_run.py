@@ -1,8 +1,10 @@
 """The commands that run the shipped models: run, show, check and demo."""
 
 import json
+import signal
 import subprocess
 import sys
+from contextlib import suppress
 
 import pytest
 from click.testing import CliRunner
@@ -144,6 +146,18 @@ def test_interrupted_run_writes_nothing(monkeypatch, tmp_path):
     assert result.exit_code == 130
     assert result.stderr == "Interrupted; nothing was written\n"
     assert list(tmp_path.iterdir()) == []
+
+
+def test_interrupt_that_a_library_swallows_is_not_lost(monkeypatch):
+    def swallow(*args, **kwargs):
+        with suppress(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+        raise ImportError("half imported")
+
+    handler = signal.getsignal(signal.SIGINT)
+    monkeypatch.setattr(api, "load_model", swallow)
+    assert eap(*RUN).exit_code == 130
+    assert signal.getsignal(signal.SIGINT) is handler
 
 
 def test_damaged_model_is_one_line(tmp_path):

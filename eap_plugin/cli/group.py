@@ -10,6 +10,7 @@ from eap_plugin import __version__
 from eap_plugin.cli.algorithms import algorithms
 from eap_plugin.cli.check import check
 from eap_plugin.cli.demo import demo
+from eap_plugin.cli.interrupt import noticing_interrupts
 from eap_plugin.cli.listings import backends, metrics, tasks
 from eap_plugin.cli.plugins import plugins
 from eap_plugin.cli.run import run
@@ -26,17 +27,18 @@ class Group(click.Group):
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command; with ``EAP_DEBUG=1`` errors keep their traceback."""
-        try:
-            return super().invoke(ctx)
-        except (Exception, KeyboardInterrupt) as error:
-            explained = explain(error)
-            if explained is None:
-                raise
-            message, exit_code = explained
-            if debugging() and exit_code != INTERRUPTED:
-                raise
-            click.echo(message, err=True)
-            ctx.exit(exit_code)
+        with noticing_interrupts() as interrupts:
+            try:
+                return super().invoke(ctx)
+            except (Exception, KeyboardInterrupt) as error:
+                explained = explain(KeyboardInterrupt() if interrupts.seen else error)
+                if explained is None:
+                    raise
+                message, exit_code = explained
+                if debugging() and exit_code != INTERRUPTED:
+                    raise
+                click.echo(message, err=True)
+                ctx.exit(exit_code)
 
 
 @click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"]})

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import click
@@ -15,17 +15,14 @@ json_option = click.option(
     "--json", "as_json", is_flag=True, help="Print one JSON document instead of tables."
 )
 
-
-def top_option(default: int) -> Callable[[Any], Any]:
-    """The option ``--top``."""
-    return click.option(
-        "--top",
-        type=click.IntRange(min=0),
-        default=default,
-        show_default=True,
-        metavar="K",
-        help="How many of the strongest edges to list.",
-    )
+top_option = click.option(
+    "--top",
+    type=click.IntRange(min=0),
+    default=10,
+    show_default=True,
+    metavar="K",
+    help="How many of the strongest edges to list.",
+)
 
 
 def stdout() -> Console:

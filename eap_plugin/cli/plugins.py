@@ -7,6 +7,7 @@ from dataclasses import asdict
 import click
 
 from eap_plugin.cli.output import facts, json_option, print_json, stdout, table
+from eap_plugin.cli.work import quiet
 from eap_plugin.errors import EapPluginError
 from eap_plugin.host import Host, PluginInfo, get_host
 from eap_plugin.host.kinds import KINDS
@@ -21,8 +22,9 @@ BUILT_IN = "eap-plugin"
 def plugins(everything: bool, call: bool, as_json: bool) -> None:
     """List the installed plugins, with what is wrong with those that failed."""
     host = get_host()
-    conflicts = _call_every_hook(host) if call else []
-    found = host.plugins()
+    with quiet():
+        conflicts = _call_every_hook(host) if call else []
+        found = host.plugins()
     shown = [p for p in found if everything or p.distribution != BUILT_IN or p.state != "ok"]
     warnings = [*host.warnings(), *conflicts]
     if as_json:

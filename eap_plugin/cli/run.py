@@ -32,7 +32,7 @@ from eap_plugin.host.options import build_options, parse_assignments
     "-n",
     type=click.IntRange(min=1),
     default=64,
-    show_default="64",
+    show_default=True,
     metavar="N",
     help="Prompt pairs to use.",
 )
@@ -46,7 +46,7 @@ from eap_plugin.host.options import build_options, parse_assignments
 )
 @model_options
 @click.option("--output", "-o", type=click.Path(path_type=Path), help="Save scores to this safetensors file.")
-@top_option(10)
+@top_option
 @click.option("--force", is_flag=True, help="Give scores even where the model does not do the task.")
 @json_option
 @click.option("--quiet", "-q", is_flag=True, help="Print results and errors only.")

@@ -14,7 +14,7 @@ from eap_plugin.cli.work import working
 
 @click.command(short_help="Show what a score file holds.")
 @click.argument("file", type=click.Path(path_type=Path))
-@top_option(10)
+@top_option
 @json_option
 def show(file: Path, top: int, as_json: bool) -> None:
     """Show where the scores in FILE come from, and the strongest edges."""

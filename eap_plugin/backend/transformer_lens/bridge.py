@@ -100,7 +100,7 @@ class BridgeModel(ResidualModel):
         """See ``ResidualModel.forward``."""
         mask = {} if attention_mask is None else {"attention_mask": attention_mask.long()}
         with visiting(self._places, visit, self.bridge.unembed, last):
-            logits = self.bridge(tokens, return_type="logits", use_cache=False, **mask)
+            logits = self.bridge(tokens, return_type="logits", **mask)
         return logits[0]
 
     def _places(self, site: Site) -> Iterator[tuple[int, Attach]]:

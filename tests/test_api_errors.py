@@ -1,0 +1,131 @@
+"""Every mistake a user can make through the Python interface: one line that says what, and what to do."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+
+import eap_plugin
+from eap_plugin.batch import Batch
+from tests.bridges import bridge
+from tests.zoo import build, prompts
+
+
+@pytest.fixture(scope="module")
+def model() -> Any:
+    return bridge(build("gpt2"))
+
+
+def fails(message: str, error: type[Exception] = eap_plugin.UsageError) -> Any:
+    return pytest.raises(error, match=rf"\A[^\n]*{message}[^\n]*\Z")
+
+
+def batch(**parts: Any) -> Batch:
+    clean, corrupt, answers, wrong = prompts(3, 6)
+    return Batch(**{"clean": clean, "corrupt": corrupt, "answers": answers, "wrong_answers": wrong} | parts)
+
+
+def test_unknown_names(model: Any) -> None:
+    with fails("unknown algorithm 'eapp'; did you mean 'eap'"):
+        eap_plugin.prune_scores(model, [batch()], algorithm="eapp")
+    with fails("unknown metric 'logit_dif'; did you mean 'logit_diff'"):
+        eap_plugin.prune_scores(model, [batch()], metric="logit_dif")
+    with fails("unknown backend 'transformerlens'; did you mean 'transformer_lens'"):
+        eap_plugin.load_model("ioi-gpt2", backend="transformerlens")
+    with fails("unknown task 'ioii'; did you mean 'ioi'"):
+        eap_plugin.load_task("ioii", model)
+
+
+def test_wrong_options(model: Any) -> None:
+    with fails("unknown eap option 'position'; did you mean 'positions'"):
+        eap_plugin.prune_scores(model, [batch()], position=True)
+    with fails("'qkv' must be one of.*separate.*summed.*got 'joined'"):
+        eap_plugin.prune_scores(model, [batch()], qkv="joined")
+    with fails("batch_size must be at least 1, got 0"):
+        eap_plugin.prune_scores(model, [batch()], batch_size=0)
+
+
+def test_a_model_nobody_knows() -> None:
+    with fails("no backend accepts a torch.nn.modules.linear.Linear"):
+        eap_plugin.prune_scores(torch.nn.Linear(2, 2), [batch()])
+
+
+@pytest.mark.parametrize("name", ["./no-such-folder", "/no/such/folder"])
+def test_a_model_folder_that_is_not_one(name: str) -> None:
+    with fails("is not a model folder: it has no config.json"):
+        eap_plugin.load_model(name)
+
+
+def test_a_dtype_that_is_not_one() -> None:
+    with fails("unknown dtype 'float7'; expected float32"):
+        eap_plugin.load_model("ioi-gpt2", dtype="float7")
+
+
+def test_batches_that_do_not_fit() -> None:
+    with fails(r"one shape, got \[3, 6\] and \[3, 5\]; pad both"):
+        batch(corrupt=prompts(3, 5)[1])
+    with fails(r"answers must be \[batch=3, n\] token ids, got \[2, 1\]"):
+        batch(answers=prompts(2, 6)[2])
+    with fails(r"attention_mask must have the prompts' shape \[3, 6\], got \[3, 5\]"):
+        batch(attention_mask=torch.ones(3, 5, dtype=torch.bool))
+    with fails("leaves a prompt with no real token"):
+        batch(attention_mask=torch.zeros(3, 6, dtype=torch.bool))
+
+
+def test_data_that_is_not_batches(model: Any) -> None:
+    with fails("SimpleNamespace lacks .answers, .wrong_answers"):
+        eap_plugin.prune_scores(model, [SimpleNamespace(clean=1, corrupt=2)])
+    with fails("the data holds no batch"):
+        eap_plugin.prune_scores(model, [])
+
+
+def test_ids_beyond_the_vocabulary(model: Any) -> None:
+    with fails("answers has token ids from 64 to 64, but test-model has 64 tokens"):
+        eap_plugin.prune_scores(model, [batch(answers=torch.full((3, 1), 64))])
+
+
+def test_text_without_a_tokenizer(model: Any) -> None:
+    with fails("no tokenizer"):
+        eap_plugin.load_task("ioi", model)
+
+
+def test_a_metric_that_is_flat_where_the_gradient_is_taken(model: Any) -> None:
+    with fails("metric 'kl' is at its best on the clean run.*every score would be zero"):
+        eap_plugin.prune_scores(model, [batch()], metric="kl")
+
+
+def test_a_metric_that_does_not_depend_on_the_model(model: Any) -> None:
+    with fails("the metric has no gradient; compute it from the logits with torch operations"):
+        eap_plugin.prune_scores(model, [batch()], metric=lambda logits, batch: logits[:, 0].detach())
+
+
+def test_scores_that_are_not_finite(model: Any) -> None:
+    with fails("scores that are not finite", eap_plugin.EapPluginError):
+        eap_plugin.prune_scores(model, [batch()], metric=lambda logits, batch: logits[:, 0] * torch.inf)
+
+
+def test_batches_may_be_any_objects_with_the_right_parts(model: Any) -> None:
+    clean, corrupt, answers, wrong = prompts(3, 6)
+    plain = eap_plugin.prune_scores(model, [batch()])
+    like_auto_circuit = SimpleNamespace(clean=clean, corrupt=corrupt, answers=list(answers), wrong_answers=list(wrong))
+    assert eap_plugin.prune_scores(model, iter([like_auto_circuit])) == plain
+    assert eap_plugin.prune_scores(model, batch()) == plain
+
+
+def test_progress_counts_prompts(model: Any) -> None:
+    seen: list[tuple[int, int]] = []
+    eap_plugin.prune_scores(model, [batch(), batch()], batch_size=2, progress=lambda *at: seen.append(at))
+    assert seen == [(2, 6), (3, 6), (5, 6), (6, 6)]
+
+
+def test_provenance(model: Any) -> None:
+    about = eap_plugin.prune_scores(model, [batch()], answer_diff=False).metadata
+    assert about["algorithm"] == "eap"
+    assert about["options"]["answer_diff"] is False
+    assert (about["model"], about["n_prompts"], about["gradient_run"]) == ("test-model", 3, "clean")
+    assert about["provenance"]["backend"] == "transformer_lens"
+    assert {"torch", "eap-plugin", "python"} <= set(about["versions"])
+    assert len(about["task_digest"]) == 64
