@@ -2,34 +2,27 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
-import platform
 from collections.abc import Callable
-from dataclasses import asdict, replace
-from datetime import datetime, timezone
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
-import eap_plugin
 from eap_plugin.algorithm.base import Algorithm
 from eap_plugin.batch import Batch, Piece, as_batches, pieces
-from eap_plugin.self_check import CheckReport, self_check
 from eap_plugin.errors import EapPluginError, UsageError
 from eap_plugin.host import get_host
 from eap_plugin.host.options import build_options
 from eap_plugin.host.registry import Registry
 from eap_plugin.metric.metric import Judge, Metric, as_metric
+from eap_plugin.performance import performance, with_clean_logits
+from eap_plugin.provenance import provenance
 from eap_plugin.residual import ResidualModel
 from eap_plugin.scores import PruneScores
+from eap_plugin.self_check import CheckReport, self_check
+from eap_plugin.task.base import TaskGenerator
 from eap_plugin.task.load import read_task_file
-from eap_plugin.task.task import Task, encode_task
-
-SIGN = "positive: feeding the corrupt value through this edge alone lowers the metric"
+from eap_plugin.task.task import PromptPair, Task, encode_task
 
 
 def algorithms() -> Registry:
@@ -128,14 +121,27 @@ def load_task(
     bos = wrapped.prepend_bos if prepend_bos is None else prepend_bos
     if bos and getattr(wrapped.tokenizer, "bos_token_id", None) is None:
         raise UsageError(f"the tokenizer of {wrapped.name} has no beginning-of-sequence token to prepend")
+    source = task_source(name, format)
+    if isinstance(source, list):
+        return encode_task(Path(name).stem, source, wrapped.tokenizer, prepend_bos=bos, limit=n_prompts)
+    return source.generate(wrapped.tokenizer, n_prompts=n_prompts, seed=seed, prepend_bos=bos)
+
+
+def task_source(name: str | Path, format: str | None = None) -> TaskGenerator | list[PromptPair]:
+    """What a task is made of, before any model: its generator, or the prompt pairs of a file.
+
+    Raises:
+        UsageError: if there is no such task or file, or the file is malformed.
+    """
     path = Path(name)
-    if str(name) not in tasks() and (path.suffix or path.exists()):
-        formats = get_host().registry("formats")
-        pairs = formats[format].read(path) if format else read_task_file(path, [formats[f] for f in formats])
-        return encode_task(path.stem, pairs, wrapped.tokenizer, prepend_bos=bos, limit=n_prompts)
-    generator = tasks()[str(name)]
-    task: Task = generator.generate(wrapped.tokenizer, n_prompts=n_prompts, seed=seed, prepend_bos=bos)
-    return task
+    if str(name) in tasks() or not (path.suffix or path.exists()):
+        generator: TaskGenerator = tasks()[str(name)]
+        return generator
+    formats = get_host().registry("formats")
+    if format is not None:
+        pairs: list[PromptPair] = formats[format].read(path)
+        return pairs
+    return read_task_file(path, [formats[known] for known in formats])
 
 
 def prune_scores(
@@ -172,7 +178,7 @@ def prune_scores(
     first = batches[0].select(slice(0, 1))
     self_check(wrapped, first.clean, first.attention_mask).raise_if_failed()
     if judge.needs_clean_logits:
-        batches = wrapped.run(_with_clean_logits, batches, batch_size)
+        batches = wrapped.run(with_clean_logits, batches, batch_size)
     parts = pieces(batches, batch_size)
     found = wrapped.run(provider.attribute, parts, judge, chosen, _ticker(parts, progress))
     if not bool(found.matrix.isfinite().all()):
@@ -181,26 +187,9 @@ def prune_scores(
         )
     clean, corrupt = found.clean_metric, found.corrupt_metric
     if clean is None or corrupt is None:
-        clean, corrupt = wrapped.run(_performance, parts, judge)
-    about = {
-        "algorithm": algorithm,
-        "options": asdict(chosen),
-        "reference": provider.reference,
-        "metric": judge.name,
-        "metric_unit": judge.unit,
-        "clean_metric": clean,
-        "corrupt_metric": corrupt,
-        "sign": SIGN,
-        "gradient_run": provider.gradient_run,
-        "model": wrapped.name,
-        "provenance": wrapped.provenance,
-        "versions": _versions(),
-        "task": data.name if isinstance(data, Task) else type(data).__name__,
-        "task_digest": data.digest if isinstance(data, Task) else _digest(batches),
-        "n_prompts": sum(len(batch) for batch in batches),
-        "n_batches": len(batches),
-        "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-    }
+        clean, corrupt = wrapped.run(performance, parts, judge)
+    about = provenance(wrapped, provider, chosen, judge, data, batches)
+    about |= {"clean_metric": clean, "corrupt_metric": corrupt}
     return PruneScores(found.graph, found.matrix.detach().cpu(), about)
 
 
@@ -237,33 +226,6 @@ def _check_ids(model: ResidualModel, batches: list[Batch]) -> None:
                 )
 
 
-def _with_clean_logits(model: ResidualModel, batches: list[Batch], size: int | None) -> list[Batch]:
-    with torch.no_grad():
-        return [
-            replace(b, clean_logits=torch.cat([_logits(model, part, part.clean) for part in b.split(len(b) if size is None else size)]))
-            for b in batches
-        ]
-
-
-def _performance(model: ResidualModel, parts: list[Piece], metric: Metric) -> tuple[float, float]:
-    """The metric on the clean and the corrupt prompts, averaged over batches."""
-    clean, corrupt = 0.0, 0.0
-    with torch.no_grad():
-        for part, share in parts:
-            batch = part.to(model.device)
-            clean += share * float(metric(_logits(model, batch, batch.clean), batch))
-            corrupt += share * float(metric(_logits(model, batch, batch.corrupt), batch))
-    total = sum(part.share for part in parts)
-    return clean / total, corrupt / total
-
-
-def _logits(model: ResidualModel, batch: Batch, tokens: Tensor) -> Tensor:
-    mask = None if batch.attention_mask is None else batch.attention_mask.to(model.device)
-    return model.forward(
-        tokens.to(model.device), {}, attention_mask=mask, last=batch.last.to(model.device)
-    )
-
-
 def _ticker(parts: list[Piece], progress: Callable[[int, int], None] | None) -> Callable[[], None]:
     """What an algorithm calls after each piece, in order."""
     total, done = sum(len(part.batch) for part in parts), 0
@@ -276,13 +238,3 @@ def _ticker(parts: list[Piece], progress: Callable[[int, int], None] | None) -> 
             progress(done, total)
 
     return tick
-
-
-def _digest(batches: list[Batch]) -> str:
-    content = [[b.clean.tolist(), b.corrupt.tolist(), b.answers.tolist(), b.wrong_answers.tolist()] for b in batches]
-    return hashlib.sha256(json.dumps(content).encode()).hexdigest()
-
-
-def _versions() -> dict[str, str]:
-    packages = {name: version(name) for name in ("torch", "transformers")}
-    return {"eap-plugin": eap_plugin.__version__, "python": platform.python_version(), **packages}

@@ -4,209 +4,24 @@ For writer u and reader v (Syed et al. 2310.10348, as AutoCircuit computes it)
 
     score(u → v) = Σ over prompts, positions and d_model of (c_u[corrupt] − c_u[clean]) · ∂L/∂r_v
 
-c_u is what u adds to the residual stream, r_v is the residual stream as v alone reads it, before its norm, and L is minus
-the metric. Nothing per-head is built in the forward pass: writers are kept as ``z`` and expanded by W_O, readers are
-kept as gradients on q, k, v and expanded by W_Qᵀ and the norm's vector-Jacobian product, a few positions at a time.
+c_u is what u adds to the residual stream, r_v is the residual stream as v alone reads it, before its norm, and L is
+minus the metric. Nothing per-head is built in the forward pass: writers are kept as ``z`` and expanded by W_O, readers as
+gradients on q, k, v and expanded by W_Qᵀ and the norm's vector-Jacobian product, a few positions at a time.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from eap_plugin.errors import EapPluginError, UsageError
-from eap_plugin.residual import Layer, ResidualModel, Site, Visitor
+from eap_plugin.residual import Layer, ResidualModel
+from eap_plugin.tapes import ReaderGradients, Writers
 
 WORKSPACE = 2**23
-"""Entries of the largest temporary tensor: positions are taken in pieces so that writers × tokens × d_model stay below."""
-
-
-@dataclass
-class Writers:
-    """What every writer adds to the residual stream in one run, kept small: heads as their scaled ``z``.
-
-    A head's contribution is ``z[layer][..., head, :] @ output_weight(layer)[head]``.
-
-    Attributes:
-        embed: what ``input`` adds, [batch, pos, d_model].
-        z: per layer [batch, pos, heads, d_head]; times the scale of the norm after attention, if there is one.
-        mlp: per layer [batch, pos, d_model]; empty for attention-only models.
-    """
-
-    embed: Float[Tensor, "batch pos d_model"]
-    z: list[Float[Tensor, "batch pos heads d_head"]]
-    mlp: list[Float[Tensor, "batch pos d_model"]]
-
-    def minus(self, other: Writers) -> Writers:
-        """The change from ``other`` to this run."""
-        return Writers(
-            self.embed - other.embed,
-            [a - b for a, b in zip(self.z, other.z, strict=True)],
-            [a - b for a, b in zip(self.mlp, other.mlp, strict=True)],
-        )
-
-
-@dataclass
-class ReaderGradients:
-    """Where the readers of one run read, and the gradient of the loss there.
-
-    Attributes:
-        attn_in: per layer, the residual stream before attention's norm, [batch, pos, d_model].
-        q, k, v: per layer, the gradient on the projections, [batch, pos, heads, d_head].
-        mlp_in: per layer, the residual stream before the MLP's norm.
-        mlp: per layer, the gradient on what the MLP reads after its norm.
-        final: the gradient on the residual stream before the final norm.
-    """
-
-    attn_in: list[Float[Tensor, "batch pos d_model"]]
-    q: list[Float[Tensor, "batch pos heads d_head"]]
-    k: list[Float[Tensor, "batch pos kv_heads d_head"]]
-    v: list[Float[Tensor, "batch pos kv_heads d_head"]]
-    mlp_in: list[Float[Tensor, "batch pos d_model"]]
-    mlp: list[Float[Tensor, "batch pos d_model"]]
-    final: Float[Tensor, "batch pos d_model"]
-
-
-class WriterTape:
-    """Visitors that keep what every writer adds, from position ``start`` on."""
-
-    def __init__(self, model: ResidualModel, start: int = 0) -> None:
-        """Record runs of ``model``."""
-        self._layers, self._start, self._has_mlp = model.layers, start, model.graph.has_mlp
-        self._embed: Tensor | None = None
-        self._z: dict[int, Tensor] = {}
-        self._mlp: dict[int, Tensor] = {}
-
-    def visitors(self) -> dict[Site, Visitor]:
-        """What to call at which site."""
-        visit: dict[Site, Visitor] = {"embed": self._on_embed, "z": self._on_z}
-        return visit | ({"mlp_out": self._on_mlp_out} if self._has_mlp else {})
-
-    def writers(self) -> Writers:
-        """What was recorded.
-
-        Raises:
-            EapPluginError: if the model did not come by every site.
-        """
-        n_layers = len(self._layers)
-        if self._embed is None or len(self._z) != n_layers or len(self._mlp) != n_layers * self._has_mlp:
-            raise EapPluginError("the model did not come by all of its writers; its backend misplaces their sites")
-        order = range(n_layers)
-        return Writers(self._embed, [self._z[i] for i in order], [self._mlp[i] for i in order if self._has_mlp])
-
-    def _on_embed(self, layer: int, value: Tensor) -> None:
-        self._embed = value.detach()[:, self._start :].clone()
-
-    def _on_z(self, index: int, value: Tensor) -> None:
-        self._z[index] = scaled_z(self._layers[index], value.detach()[:, self._start :])
-
-    def _on_mlp_out(self, layer: int, value: Tensor) -> None:
-        self._mlp[layer] = value.detach()[:, self._start :].clone()
-
-
-class GradientTape:
-    """Visitors that keep where the readers read, and afterwards give the gradient there.
-
-    The run is made differentiable from the embedding on: frozen weights ask for no gradient themselves.
-    """
-
-    def __init__(self, model: ResidualModel, start: int = 0) -> None:
-        """Record runs of ``model`` from position ``start`` on."""
-        self._graph, self._start = model.graph, start
-        self._at: dict[tuple[Site, int], Tensor] = {}
-
-    def visitors(self) -> dict[Site, Visitor]:
-        """What to call at which site."""
-        sites: tuple[Site, ...] = ("attn_in", "q", "k", "v", "final")
-        visit = {site: self._keep(site) for site in sites}
-        if self._graph.has_mlp:
-            visit |= {"mlp_in": self._keep("mlp_in"), "mlp": self._keep("mlp")}
-        return visit | {"embed": _make_differentiable}
-
-    def gradients(self, loss: Float[Tensor, ""]) -> ReaderGradients:
-        """The gradient of ``loss`` at every reader; frees the run's autograd graph.
-
-        Raises:
-            UsageError: if the loss has no gradient at all.
-            EapPluginError: naming the reader, if the loss does not depend on it.
-        """
-        if not loss.requires_grad:
-            raise UsageError(
-                "the metric has no gradient; compute it from the logits with torch operations, without detach() or item()"
-            )
-        keys = [key for key in self._at if key[0] not in ("attn_in", "mlp_in")]
-        grads = torch.autograd.grad(loss, [self._at[key] for key in keys], allow_unused=True)
-        for (site, layer), grad in zip(keys, grads, strict=True):
-            if grad is None:
-                raise EapPluginError(
-                    f"no gradient arrives at {site} of layer {layer}: the metric does not depend on it, "
-                    f"or the backend's hook is beside the model's computation"
-                )
-        found = {key: grad[:, self._start :] for key, grad in zip(keys, grads, strict=True)}
-        layers = range(self._graph.n_layers)
-        mlps = layers if self._graph.has_mlp else range(0)
-        return ReaderGradients(
-            attn_in=[self._residual("attn_in", i) for i in layers],
-            q=[found["q", i] for i in layers],
-            k=[found["k", i] for i in layers],
-            v=[found["v", i] for i in layers],
-            mlp_in=[self._residual("mlp_in", i) for i in mlps],
-            mlp=[found["mlp", i] for i in mlps],
-            final=found["final", layers[-1]],
-        )
-
-    def _residual(self, site: Site, layer: int) -> Tensor:
-        return self._at[site, layer].detach()[:, self._start :]
-
-    def _keep(self, site: Site) -> Visitor:
-        def visitor(layer: int, value: Tensor) -> None:
-            self._at[site, layer] = value
-
-        return visitor
-
-
-def merge(*visitors: Mapping[Site, Visitor]) -> dict[Site, Visitor]:
-    """Visitors that are called one after another at each site, each seeing what the one before it put there."""
-    sites = dict.fromkeys(site for visit in visitors for site in visit)
-    return {site: _in_turn([visit[site] for visit in visitors if site in visit]) for site in sites}
-
-
-def _in_turn(visitors: Sequence[Visitor]) -> Visitor:
-    def visitor(layer: int, value: Tensor) -> Tensor:
-        for visit in visitors:
-            new = visit(layer, value)
-            value = value if new is None else new
-        return value
-
-    return visitor
-
-
-def _make_differentiable(layer: int, value: Tensor) -> Tensor:
-    return value.detach().requires_grad_()
-
-
-def scaled_z(
-    layer: Layer, z: Float[Tensor, "batch pos heads d_head"]
-) -> Float[Tensor, "batch pos heads d_head"]:
-    """A copy of ``z``, times the scale of the norm that follows attention, if there is one.
-
-    With that scale held at its value in this run, what the heads add is linear in ``z`` and adds up exactly.
-    """
-    if layer.attn_post_norm is None:
-        return z.clone()
-    return z * layer.attn_post_norm.stats(attention_output(layer, z)).scale[..., None]
-
-
-def attention_output(
-    layer: Layer, z: Float[Tensor, "batch pos heads d_head"]
-) -> Float[Tensor, "batch pos d_model"]:
-    """What attention's output projection gives for all heads together, bias included."""
-    out = z.flatten(2) @ layer.W_O.flatten(0, 1)
-    return out if layer.b_O is None else out + layer.b_O
+"""Entries of the largest temporary tensor: writers × tokens × d_model of a piece of positions stay below it."""
 
 
 def output_weight(layer: Layer) -> Float[Tensor, "heads d_head d_model"]:
@@ -265,7 +80,7 @@ class EdgeScorer:
         def add(cut: int, column: int, G: Float[Tensor, "readers tokens d_model"]) -> None:
             target = out[:, :cut, column : column + len(G)]
             if self._per_position:
-                d, g = (x.unflatten(1, (len(out), -1)).flatten(2).transpose(0, 1) for x in (D[:cut], G))
+                d, g = (x.reshape(len(x), len(out), -1).transpose(0, 1) for x in (D[:cut], G))
                 target += d @ g.transpose(1, 2)
             else:
                 target[0] += D[:cut].flatten(1) @ G.flatten(1).T

@@ -61,7 +61,7 @@ class Batch:
         return len(self.clean)
 
     @property
-    def last(self) -> Int[Tensor, "batch"]:
+    def last(self) -> Int[Tensor, batch]:
         """The position of each prompt's last real token, whose logits the metric reads."""
         n_pos = self.clean.shape[1]
         if self.attention_mask is None:
@@ -71,8 +71,7 @@ class Batch:
 
     def select(self, rows: slice) -> Batch:
         """Some of the prompt pairs, as a batch of their own."""
-        parts = {f.name: getattr(self, f.name) for f in fields(self)}
-        return Batch(**{name: None if part is None else part[rows] for name, part in parts.items()})
+        return replace(self, **{name: part[rows] for name, part in self._parts().items()})
 
     def split(self, size: int) -> Iterator[Batch]:
         """The same prompt pairs in pieces of at most ``size``, in order."""
@@ -83,8 +82,12 @@ class Batch:
 
     def to(self, device: torch.device) -> Batch:
         """The same batch with every tensor on ``device``."""
+        return replace(self, **{name: part.to(device) for name, part in self._parts().items()})
+
+    def _parts(self) -> dict[str, Tensor]:
+        """The tensors that are there."""
         parts = {f.name: getattr(self, f.name) for f in fields(self)}
-        return replace(self, **{k: v.to(device) for k, v in parts.items() if v is not None})
+        return {name: part for name, part in parts.items() if part is not None}
 
 
 def pad_answers(rows: Sequence[Sequence[int] | Tensor]) -> Int[Tensor, "batch n"]:
@@ -156,5 +159,7 @@ class Piece(NamedTuple):
 def pieces(batches: Iterable[Batch], size: int | None) -> list[Piece]:
     """Batches cut into pieces of at most ``size`` prompt pairs; uncut when ``size`` is ``None``."""
     return [
-        Piece(part, len(part) / len(batch)) for batch in batches for part in batch.split(len(batch) if size is None else size)
+        Piece(part, len(part) / len(batch))
+        for batch in batches
+        for part in batch.split(len(batch) if size is None else size)
     ]

@@ -1,7 +1,7 @@
 """The edges of a transformer: which writers of the residual stream feed which readers of it. No tensors here.
 
-Names are those of EAP-IG and MIB (``input``, ``a3.h1``, ``m2``, ``logits``, ``a0.h1->a3.h2<q>``); reader module names and
-the order of sources are AutoCircuit's.
+Names are those of EAP-IG and MIB (``input``, ``a3.h1``, ``m2``, ``logits``, ``a0.h1->a3.h2<q>``); reader module names
+and the order of sources are AutoCircuit's.
 """
 
 from __future__ import annotations

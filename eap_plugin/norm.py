@@ -11,7 +11,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import NamedTuple
 
-import torch
 from jaxtyping import Float
 from torch import Tensor
 
@@ -34,8 +33,8 @@ class Norm:
         centred: whether the mean is taken off first.
     """
 
-    weight: Float[Tensor, "d_model"] | None
-    bias: Float[Tensor, "d_model"] | None
+    weight: Float[Tensor, d_model] | None
+    bias: Float[Tensor, d_model] | None
     eps: float
     centred: bool
 

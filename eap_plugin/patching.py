@@ -16,20 +16,19 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from eap_plugin.attribution import Writers, WriterTape, output_weight, scaled_z
+from eap_plugin.attribution import output_weight
 from eap_plugin.batch import Batch, pieces
 from eap_plugin.errors import UsageError
 from eap_plugin.metric.metric import Metric
 from eap_plugin.residual import ResidualModel, Site, Visitor
 from eap_plugin.scores import PruneScores
+from eap_plugin.tapes import Writers, WriterTape, scaled_z
 
 
 class EdgePatch:
     """Visitors that patch edges towards another run of the same shape."""
 
-    def __init__(
-        self, model: ResidualModel, other: Writers, patch: Float[Tensor, "sources readers"]
-    ) -> None:
+    def __init__(self, model: ResidualModel, other: Writers, patch: Float[Tensor, "sources readers"]) -> None:
         """Prepare one run.
 
         Args:

@@ -58,7 +58,7 @@ class Layer:
     b_Q: Float[Tensor, "heads d_head"] | None
     b_K: Float[Tensor, "kv_heads d_head"] | None
     b_V: Float[Tensor, "kv_heads d_head"] | None
-    b_O: Float[Tensor, "d_model"] | None
+    b_O: Float[Tensor, d_model] | None
     attn_norm: Norm | None
     mlp_norm: Norm | None
     attn_post_norm: Norm | None = None
@@ -112,7 +112,7 @@ class ResidualModel(ABC):
         visit: Mapping[Site, Visitor],
         *,
         attention_mask: Bool[Tensor, "batch pos"] | None = None,
-        last: Int[Tensor, "batch"] | None = None,
+        last: Int[Tensor, batch] | None = None,
     ) -> Float[Tensor, "batch vocab"]:
         """Run the model, calling the visitor of each site as its value is computed, in forward order.
 
@@ -133,9 +133,7 @@ class ResidualModel(ABC):
         On leaving, also by an exception, every flag is as it was found.
         """
 
-    def run(
-        self, program: Callable[Concatenate[ResidualModel, P], T], *args: P.args, **kwargs: P.kwargs
-    ) -> T:
+    def run(self, program: Callable[Concatenate[ResidualModel, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Execute ``program(self, ...)`` where the weights are, on a frozen model."""
         with self.frozen(), torch.enable_grad():
             return program(self, *args, **kwargs)

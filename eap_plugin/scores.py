@@ -30,7 +30,8 @@ class Edge(NamedTuple):
 class PruneScores(Mapping[str, Tensor]):
     """The score of every edge of a model.
 
-    A positive score: feeding the corrupt value through this edge alone lowers the metric. Importance is the absolute value.
+    A positive score: feeding the corrupt value through this edge alone lowers the metric. Importance is the absolute
+    value.
 
     As a mapping it is AutoCircuit's ``PruneScores``: reader module name (``blocks.0.hook_q_input``, …) to a tensor
     [heads, sources] or [sources], sources in the order of ``graph.sources``; with positions, [pos, …] in front.
@@ -213,5 +214,3 @@ class PruneScores(Mapping[str, Tensor]):
         from eap_plugin.storage import load_scores
 
         return load_scores(path, graph)
-
-

@@ -13,10 +13,10 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from eap_plugin.attribution import attention_output
 from eap_plugin.errors import EapPluginError
 from eap_plugin.norm import Norm
 from eap_plugin.residual import ResidualModel, Site, Visitor
+from eap_plugin.tapes import attention_output
 
 TOLERANCE = {torch.float16: 2e-2, torch.bfloat16: 1e-1}
 """Largest residue that rounding explains, for half precision; ``FULL_TOLERANCE`` for the others."""
@@ -66,8 +66,8 @@ class CheckReport:
         for row in self.rows:
             if not row.residue <= self.tolerance:
                 raise EapPluginError(
-                    f"the self-check fails on {self.model} at layer {row.layer}, {row.what}: residue {row.residue:.2g}, "
-                    f"allowed {self.tolerance:.2g}; edge scores would not mean what they say, so none were computed"
+                    f"the self-check fails on {self.model} at layer {row.layer}, {row.what}: "
+                    f"residue {row.residue:.2g}, allowed {self.tolerance:.2g}; edge scores would not mean what they say, so none were computed"
                 )
 
 

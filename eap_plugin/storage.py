@@ -36,9 +36,7 @@ def save_scores(scores: PruneScores, path: str | Path) -> None:
         raise UsageError(f"cannot write {path}: the folder {path.parent} does not exist; make it first")
     temporary = None
     try:
-        with tempfile.NamedTemporaryFile(
-            dir=path.parent, prefix=f".{path.name}.", delete=False
-        ) as file:
+        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
             temporary = Path(file.name)
             file.write(data)
         umask = os.umask(0)
@@ -55,6 +53,8 @@ def save_scores(scores: PruneScores, path: str | Path) -> None:
 def load_scores(path: str | Path, graph: Graph | None = None) -> PruneScores:
     """Read scores from ``path``; see ``PruneScores.load``."""
     path = Path(path)
+    if path.is_dir():
+        raise UsageError(f"{path} is a folder; give the score file in it")
     try:
         with safe_open(path, framework="pt") as file:
             header = (file.metadata() or {}).get(_KEY)

@@ -39,7 +39,10 @@ def download(folder: Path) -> Path:
 
 
 def convert(weights: Path, folder: Path) -> None:
-    """Write a model folder that needs no gguf library to load."""
+    """Write a model folder that needs no gguf library to load.
+
+    transformers does not save a model that it read from such a file, so its weights move to one made from scratch.
+    """
     where = {"pretrained_model_name_or_path": weights.parent, "gguf_file": weights.name}
     dequantized = AutoModelForCausalLM.from_pretrained(**where, dtype=torch.float32)
     config = AutoConfig.from_pretrained(**where)

@@ -204,9 +204,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     names = ("ioi-gpt2", "ioi-llama")
     parser.add_argument("--model", choices=names, help="train only this one")
-    parser.add_argument(
-        "--out", type=Path, default=Path(shipped.__file__).parent, help="folder of the models"
-    )
+    parser.add_argument("--out", type=Path, default=Path(shipped.__file__).parent, help="folder of the models")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     for name in (arguments.model,) if arguments.model else names:

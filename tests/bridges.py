@@ -11,6 +11,4 @@ from transformers import PreTrainedModel
 def bridge(model: PreTrainedModel, name: str = "test-model") -> Any:
     """A ``TransformerBridge`` of a Hugging Face model: no tokenizer, no disk."""
     architecture = type(model).__name__
-    return build_bridge_from_module(
-        model, architecture, hf_config=model.config, dtype=model.dtype, model_name=name
-    )
+    return build_bridge_from_module(model, architecture, hf_config=model.config, dtype=model.dtype, model_name=name)

@@ -56,9 +56,7 @@ print("heavy:", sorted(heavy))
 
 
 def test_module_is_the_command():
-    run = subprocess.run(
-        [sys.executable, "-m", "eap_plugin", "--version"], capture_output=True, text=True, check=True
-    )
+    run = subprocess.run([sys.executable, "-m", "eap_plugin", "--version"], capture_output=True, text=True, check=True)
     assert run.stdout == f"eap, version {__version__}\n"
 
 

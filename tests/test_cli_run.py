@@ -198,9 +198,7 @@ def test_check_fails_where_a_residue_is_too_large(monkeypatch, residue):
     monkeypatch.setattr(api, "check", lambda model, task: CheckReport("odd", rows, 1e-4))
     result = eap("check", "ioi-gpt2")
     assert result.exit_code == 1
-    assert "FAILED: odd differs at 1 of 2 places, first at layer 1, reader q." in " ".join(
-        result.stdout.split()
-    )
+    assert "FAILED: odd differs at 1 of 2 places, first at layer 1, reader q." in " ".join(result.stdout.split())
     assert f"!{residue:.1e}" in result.stdout
     document = eap("check", "ioi-gpt2", "--json")
     assert document.exit_code == 1

@@ -42,7 +42,10 @@ def _gpt2(name: str) -> PreTrainedModel:
             state[f"{hf}mlp.{name_}.weight"] = w[f"{tl}mlp.W_{part}"]
             state[f"{hf}mlp.{name_}.bias"] = w[f"{tl}mlp.b_{part}"]
         for norm in "12":
-            state[f"{hf}ln_{norm}.weight"], state[f"{hf}ln_{norm}.bias"] = w[f"{tl}ln{norm}.w"], w[f"{tl}ln{norm}.b"]
+            state[f"{hf}ln_{norm}.weight"], state[f"{hf}ln_{norm}.bias"] = (
+                w[f"{tl}ln{norm}.w"],
+                w[f"{tl}ln{norm}.b"],
+            )
     return _loaded(model, state)
 
 

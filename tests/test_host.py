@@ -66,10 +66,7 @@ def site(tmp_path, monkeypatch):
     before = set(sys.modules)
     yield Site(tmp_path)
     for name in set(sys.modules) - before:
-        if (
-            getattr(sys.modules[name], "__file__", None)
-            and tmp_path in Path(sys.modules[name].__file__).parents
-        ):
+        if getattr(sys.modules[name], "__file__", None) and tmp_path in Path(sys.modules[name].__file__).parents:
             del sys.modules[name]
 
 
@@ -123,9 +120,7 @@ def test_listing_calls_no_hook_and_a_registry_calls_only_its_own(site):
 
 
 def test_an_entry_point_may_be_an_object(site):
-    code = textwrap.dedent(GOOD).replace(
-        "def register_metrics(register)", "def register_metrics(self, register)"
-    )
+    code = textwrap.dedent(GOOD).replace("def register_metrics(register)", "def register_metrics(self, register)")
     head, hook = code.split("@hookimpl")
     hook = textwrap.indent("@hookimpl" + hook, "    ")
     site.install("acme", f"{head}class Plugin:\n{hook}\nplugin = Plugin()\n", attribute=":plugin")
@@ -216,15 +211,11 @@ def test_each_kind_names_every_attribute_an_object_lacks(kind):
 
 def test_an_unknown_name_is_answered_with_the_nearest_and_the_failures(site):
     site.install("good", GOOD)
-    with pytest.raises(
-        UsageError, match=r"unknown metric 'zeroo'; did you mean 'zero'\? \(known: nought, zero\)$"
-    ):
+    with pytest.raises(UsageError, match=r"unknown metric 'zeroo'; did you mean 'zero'\? \(known: nought, zero\)$"):
         site.host().registry("metrics")["zeroo"]
     site.install("bad", "1 / 0")
     site.install("worse", "1 / 0")
-    with pytest.raises(
-        UsageError, match=r"; 2 plugins failed to load \(bad:plugin, worse:plugin\): see `eap plug"
-    ):
+    with pytest.raises(UsageError, match=r"; 2 plugins failed to load \(bad:plugin, worse:plugin\): see `eap plug"):
         site.host().registry("metrics").provider("zeroo")
     with pytest.raises(UsageError, match="unknown kind of registry 'metric'; did you mean 'metrics'"):
         site.host().registry("metric")
@@ -269,9 +260,7 @@ def test_strict_turns_failures_into_errors(site, monkeypatch):
     site.install("half", NOT_A_METRIC)
     host = site.host()
     assert states(host) == {"half:plugin": "ok"}
-    with pytest.raises(
-        EapPluginError, match=r"plugin half:plugin 1.0 failed: register_metrics: metric 'half' lacks"
-    ):
+    with pytest.raises(EapPluginError, match=r"plugin half:plugin 1.0 failed: register_metrics: metric 'half' lacks"):
         host.registry("metrics")
     site.install("bad", "1 / 0")
     host = site.host()

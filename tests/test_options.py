@@ -97,9 +97,7 @@ def test_a_wrong_value_is_answered_with_what_is_expected(name, value, must_be):
 
 
 def test_a_wrong_name_is_answered_with_the_right_ones():
-    with pytest.raises(
-        UsageError, match=r"unknown eap option 'step'; did you mean 'steps'\? \(known: ablation, abso"
-    ):
+    with pytest.raises(UsageError, match=r"unknown eap option 'step'; did you mean 'steps'\? \(known: ablation, abso"):
         build(step=3)
 
 

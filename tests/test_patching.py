@@ -8,11 +8,11 @@ import pytest
 import torch
 
 import eap_plugin
-from eap_plugin.attribution import WriterTape
 from eap_plugin.batch import Batch
 from eap_plugin.metric.metric import METRICS
 from eap_plugin.patching import EdgePatch, faithfulness, strongest
 from eap_plugin.residual import ResidualModel
+from eap_plugin.tapes import WriterTape
 from tests.bridges import bridge
 from tests.oracle.precision import InFloat64
 from tests.zoo import ARCHITECTURES, build, prompts

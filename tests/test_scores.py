@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
@@ -85,7 +84,7 @@ def test_arithmetic() -> None:
     a, b = random_scores(graph, seed=1), random_scores(graph, seed=2)
     torch.testing.assert_close((a + b - b).matrix, a.matrix)
     torch.testing.assert_close((2 * a / 4).matrix, a.matrix / 2)
-    assert -(-a) == a
+    assert -(-a) == a  # noqa: B002
     assert a != b
     assert abs(a) == a.abs() == abs(-a)
     assert bool(((a > 0) == (-a < 0)).all())
@@ -111,7 +110,9 @@ def test_names_that_do_not_exist() -> None:
 
 
 @given(graphs, st.sampled_from([None, 1, 3]))
-def test_a_file_gives_back_what_was_saved(tmp_path_factory: pytest.TempPathFactory, graph: Graph, pos: int | None) -> None:
+def test_a_file_gives_back_what_was_saved(
+    tmp_path_factory: pytest.TempPathFactory, graph: Graph, pos: int | None
+) -> None:
     path = tmp_path_factory.mktemp("scores") / "s.safetensors"
     scores = random_scores(graph, pos, algorithm="eap", options={"positions": bool(pos)}, clean_metric=1.5)
     scores.save(path)
@@ -129,7 +130,9 @@ def saved(tmp_path: Path) -> Path:
 
 
 def test_another_graph(saved: Path) -> None:
-    with pytest.raises(UsageError, match=r"holds scores of another graph: Graph\(n_layers=2.*expected Graph\(n_layers=3"):
+    with pytest.raises(
+        UsageError, match=r"holds scores of another graph: Graph\(n_layers=2.*expected Graph\(n_layers=3"
+    ):
         PruneScores.load(saved, graph=Graph(3, 2, 2))
 
 
@@ -182,7 +185,7 @@ def test_nothing_half_written(saved: Path, monkeypatch: pytest.MonkeyPatch) -> N
     with pytest.raises(EapPluginError, match="cannot write .*: No space left on device"):
         random_scores(Graph(3, 2, 2)).save(saved)
     assert saved.read_bytes() == before
-    assert os.listdir(saved.parent) == [saved.name]
+    assert list(saved.parent.iterdir()) == [saved]
 
 
 def test_a_missing_folder(tmp_path: Path) -> None:

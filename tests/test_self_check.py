@@ -45,7 +45,9 @@ def broken(how: str) -> Any:
 def test_refuses_and_says_where(how: str, where: str) -> None:
     model = broken(how)
     assert not eap_plugin.check(model).ok
-    with pytest.raises(eap_plugin.EapPluginError, match=rf"{where}: residue [0-9.e-]+, allowed 0.0001.*none were computed"):
+    with pytest.raises(
+        eap_plugin.EapPluginError, match=rf"{where}: residue [0-9.e-]+, allowed 0.0001.*none were computed"
+    ):
         eap_plugin.prune_scores(model, [Batch(*prompts(2, 5))])
 
 

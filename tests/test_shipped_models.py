@@ -68,9 +68,7 @@ def test_training_sentences_have_no_held_out_pair(script):
 
 
 def test_the_shipped_vocabulary_is_that_of_the_task(folder, script):
-    assert json.loads((folder / "tokenizer.json").read_text()) == json.loads(
-        script.build_tokenizer().to_str()
-    )
+    assert json.loads((folder / "tokenizer.json").read_text()) == json.loads(script.build_tokenizer().to_str())
 
 
 def test_words_round_trip_and_bos_comes_first(folder):

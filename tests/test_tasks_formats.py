@@ -44,11 +44,7 @@ answers = st.lists(text | st.integers(0, 10**6), max_size=3)
 prompts = text | st.lists(st.integers(0, 10**6), min_size=1, max_size=5)
 
 
-@given(
-    st.fixed_dictionaries(
-        {"clean": prompts, "corrupt": prompts, "answers": answers, "wrong_answers": answers}
-    )
-)
+@given(st.fixed_dictionaries({"clean": prompts, "corrupt": prompts, "answers": answers, "wrong_answers": answers}))
 def test_jsonl_reads_back_whatever_json_writes(tmp_path_factory, record):
     path = tmp_path_factory.mktemp("t") / "t.jsonl"
     write(path, json.dumps(record, ensure_ascii=False) + "\n")
@@ -75,9 +71,7 @@ def test_eap_ig_csv_takes_ids_or_texts(tmp_path, header, row, answers, wrong):
 
 @pytest.mark.parametrize("column", ["correct_idx", "label"])
 def test_eap_ig_greater_than_csv_has_the_start_year_not_an_id(tmp_path, column):
-    rows = [
-        f"The war lasted from the year 16{y:02d} to the year 16,x 1601 to the year 16,{y}" for y in (4, 98)
-    ]
+    rows = [f"The war lasted from the year 16{y:02d} to the year 16,x 1601 to the year 16,{y}" for y in (4, 98)]
     path = write(tmp_path / "t.csv", f"clean,corrupted,{column}\n" + "\n".join(rows))
     first, second = read_task_file(path, FORMATS)
     assert first.wrong_answers == ("00", "01", "02", "03", "04")

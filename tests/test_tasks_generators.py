@@ -24,9 +24,7 @@ THREE_DIGITS = rf"{WORDS}| (?=\d)|\d{{1,3}}"
 def tokenizer_of(pattern: str, *, without: tuple[str, ...] = ()) -> PreTrainedTokenizerFast:
     """One token per match of the pattern, for all that the two tasks may say except the words left out."""
     text = ["The lasted from the year to behind beside near with without"]
-    text += [
-        f"x {word} {word}s" for word in (*greater_than.NOUNS, *agreement.SUBJECTS, *agreement.DISTRACTORS)
-    ]
+    text += [f"x {word} {word}s" for word in (*greater_than.NOUNS, *agreement.SUBJECTS, *agreement.DISTRACTORS)]
     text += [*agreement.SINGULAR, *agreement.PLURAL]
     text += [f" {century}{y:02d}" for century in greater_than.CENTURIES for y in range(100)]
     found = {match for line in text for match in re.findall(pattern, line)} - set(without)
@@ -45,9 +43,7 @@ def words() -> PreTrainedTokenizerFast:
 def test_ioi_repeats_one_name_and_asks_for_the_other(words):
     task = IOI().generate(words, n_prompts=200, seed=0, prepend_bos=True)
     orders = set()
-    for clean, corrupt, right, wrong in zip(
-        task.clean, task.corrupt, task.answers, task.wrong_answers, strict=True
-    ):
+    for clean, corrupt, right, wrong in zip(task.clean, task.corrupt, task.answers, task.wrong_answers, strict=True):
         assert clean[0] == words.bos_token_id
         receiver, giver = right[0], wrong[0]
         assert clean.count(giver) == 2
@@ -94,9 +90,7 @@ def test_greater_than_with_two_digits_per_token():
     tokenizer = tokenizer_of(TWO_DIGITS)
     task = GreaterThan().generate(tokenizer, n_prompts=40, seed=0, prepend_bos=False)
     assert len(task) == 40
-    for clean, corrupt, right, wrong in zip(
-        task.clean, task.corrupt, task.answers, task.wrong_answers, strict=True
-    ):
+    for clean, corrupt, right, wrong in zip(task.clean, task.corrupt, task.answers, task.wrong_answers, strict=True):
         start = int(tokenizer.decode(clean).partition(" to the year")[0][-2:])
         assert tokenizer.decode(corrupt).partition(" to the year")[0].endswith("01")
         assert {int(tokenizer.decode([i])) for i in right} == set(range(start + 1, 100))
@@ -122,17 +116,13 @@ def test_greater_than_drops_years_that_are_one_token():
     task = GreaterThan().generate(tokenizer, n_prompts=300, seed=0, prepend_bos=False)
     assert len(task) == 300
     assert not any(re.search(r" 17[4-9]\d", tokenizer.decode(ids)) for ids in task.clean)
-    assert re.fullmatch(
-        r"the tokenizer does not split the year 17[4-9]\d after its century", task.dropped[0].reason
-    )
+    assert re.fullmatch(r"the tokenizer does not split the year 17[4-9]\d after its century", task.dropped[0].reason)
 
 
 def test_greater_than_leaves_out_answers_that_are_not_tokens():
     tokenizer = tokenizer_of(TWO_DIGITS, without=("00", "99"))
     task = GreaterThan().generate(tokenizer, n_prompts=10, seed=0, prepend_bos=False)
-    assert {
-        len(right) + len(wrong) for right, wrong in zip(task.answers, task.wrong_answers, strict=True)
-    } == {98}
+    assert {len(right) + len(wrong) for right, wrong in zip(task.answers, task.wrong_answers, strict=True)} == {98}
 
 
 def test_later_years_splits_the_century():
@@ -146,17 +136,13 @@ def test_agreement_swaps_the_subjects_number_only():
     tokenizer = tokenizer_of(TWO_DIGITS)
     task = SubjectVerbAgreement().generate(tokenizer, n_prompts=60, seed=0, prepend_bos=False)
     numbers = set()
-    for clean, corrupt, right, wrong in zip(
-        task.clean, task.corrupt, task.answers, task.wrong_answers, strict=True
-    ):
+    for clean, corrupt, right, wrong in zip(task.clean, task.corrupt, task.answers, task.wrong_answers, strict=True):
         subject, other = (tokenizer.decode(ids).split()[1] for ids in (clean, corrupt))
         plural = subject == f"{other}s"
         assert plural or other == f"{subject}s"
         assert [i for i in range(len(clean)) if clean[i] != corrupt[i]] == [1]
         forms = [agreement.SINGULAR, agreement.PLURAL]
-        assert [tuple(tokenizer.decode([i]) for i in ids) for ids in (wrong, right)] == forms[
-            :: 1 if plural else -1
-        ]
+        assert [tuple(tokenizer.decode([i]) for i in ids) for ids in (wrong, right)] == forms[:: 1 if plural else -1]
         numbers.add((plural, tokenizer.decode(clean).endswith("s")))
     assert len(numbers) == 4
 
@@ -164,9 +150,7 @@ def test_agreement_swaps_the_subjects_number_only():
 def test_agreement_uses_only_nouns_with_two_single_token_forms():
     tokenizer = tokenizer_of(TWO_DIGITS, without=tuple(f" {s}s" for s in agreement.SUBJECTS[2:]))
     task = SubjectVerbAgreement().generate(tokenizer, n_prompts=20, seed=0, prepend_bos=False)
-    assert {tokenizer.decode(ids).split()[1].removesuffix("s") for ids in task.clean} == set(
-        agreement.SUBJECTS[:2]
-    )
+    assert {tokenizer.decode(ids).split()[1].removesuffix("s") for ids in task.clean} == set(agreement.SUBJECTS[:2])
     with pytest.raises(UsageError, match="has none of 20"):
         SubjectVerbAgreement().generate(tokenizer_of(r"\w"), n_prompts=1, seed=0, prepend_bos=False)
 

@@ -9,13 +9,14 @@ from typing import Literal
 import torch
 
 from eap_plugin.algorithm.base import Algorithm, Attribution, Cost
-from eap_plugin.attribution import EdgeScorer, GradientTape, WriterTape, merge
+from eap_plugin.attribution import EdgeScorer
 from eap_plugin.batch import NO_ANSWER, Batch, Piece
 from eap_plugin.errors import UsageError
 from eap_plugin.host.options import option
 from eap_plugin.metric.metric import Metric
 from eap_plugin.residual import ResidualModel
 from eap_plugin.scores import PruneScores
+from eap_plugin.tapes import GradientTape, WriterTape, merge
 
 
 @dataclass(frozen=True)
@@ -106,4 +107,3 @@ def _dtype(options: EAPOptions, model: ResidualModel) -> torch.dtype:
     if options.dtype == "auto":
         return torch.promote_types(model.dtype, torch.float32)
     return {"float32": torch.float32, "float64": torch.float64}[options.dtype]
-

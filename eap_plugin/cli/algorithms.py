@@ -47,9 +47,7 @@ def _document(algorithm: dict[str, Any]) -> None:
     console = stdout()
     console.print(f"{algorithm['name']}: {algorithm['summary']}\n")
     passes = f"{_passes(algorithm)} through the model per batch, with default options"
-    console.print(
-        facts({"reference": algorithm["reference"], "passes": passes, "plugin": algorithm["plugin"]})
-    )
+    console.print(facts({"reference": algorithm["reference"], "passes": passes, "plugin": algorithm["plugin"]}))
     if not algorithm["options"]:
         console.print("\nIt has no options.")
         return

@@ -18,11 +18,11 @@ if TYPE_CHECKING:
 
 @click.command(short_help="Check that a model's edges are what it computes.")
 @model_options
-@click.option(
-    "--task", "-t", "task_name", help="Check on this task's prompts (name or file) and not on random tokens."
-)
+@click.option("--task", "-t", "task_name", help="Check on this task's prompts (name or file) and not on random tokens.")
 @json_option
-def check(model: str, backend: str, device: str, dtype: str, task_name: str | None, as_json: bool) -> None:
+def check(
+    model: str, backend: str, device: str, dtype: str, revision: str | None, task_name: str | None, as_json: bool
+) -> None:
     """Check that the edges of MODEL are what the model really computes.
 
     At every reader, what the writers are said to add must sum to the residual stream, and the
@@ -33,7 +33,7 @@ def check(model: str, backend: str, device: str, dtype: str, task_name: str | No
         work.step("Loading the model")
         from eap_plugin import api
 
-        loaded = api.load_model(model, backend=backend, device=device, dtype=dtype)
+        loaded = api.load_model(model, backend=backend, device=device, dtype=dtype, revision=revision)
         task = None if task_name is None else api.load_task(task_name, loaded)
         work.step("Checking")
         report = api.check(loaded, task)

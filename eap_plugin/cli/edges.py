@@ -14,9 +14,7 @@ if TYPE_CHECKING:
 
 def edges_json(scores: PruneScores, k: int) -> list[dict[str, Any]]:
     """The strongest edges as plain values; ``position`` is there only if scores are kept per position."""
-    return [
-        {name: value for name, value in edge._asdict().items() if value is not None} for edge in scores.top(k)
-    ]
+    return [{name: value for name, value in edge._asdict().items() if value is not None} for edge in scores.top(k)]
 
 
 def edges_table(scores: PruneScores, k: int) -> Table:

@@ -22,11 +22,12 @@ _OPTIONS = (
         metavar="DTYPE",
         help=f"Type of the weights: {', '.join(DTYPES[:-1])} or {DTYPES[-1]}.",
     ),
+    click.option("--revision", help="The hub's branch, tag or commit of the model."),
 )
 
 
 def model_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """The argument ``MODEL`` and the options ``--backend``, ``--device`` and ``--dtype``."""
+    """The argument ``MODEL`` and the options ``--backend``, ``--device``, ``--dtype`` and ``--revision``."""
     for option in reversed(_OPTIONS):
         command = option(command)
     return click.argument("model")(command)

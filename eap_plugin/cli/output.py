@@ -11,9 +11,7 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-json_option = click.option(
-    "--json", "as_json", is_flag=True, help="Print one JSON document instead of tables."
-)
+json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON document instead of tables.")
 
 top_option = click.option(
     "--top",

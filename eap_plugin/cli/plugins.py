@@ -50,8 +50,7 @@ def _print(shown: list[PluginInfo], hidden: int, warnings: list[str]) -> None:
     console = stdout()
     if shown:
         rows = [
-            (p.name, p.version, p.state, ", ".join(hook.removeprefix("register_") for hook in p.hooks))
-            for p in shown
+            (p.name, p.version, p.state, ", ".join(hook.removeprefix("register_") for hook in p.hooks)) for p in shown
         ]
         console.print(table(("Plugin", "Version", "State", "Registers"), rows))
     if hidden:

@@ -18,9 +18,7 @@ def provenance(metadata: Mapping[str, Any]) -> dict[str, str]:
 
 def _text(value: Any) -> str:
     if isinstance(value, Mapping):
-        return ", ".join(
-            f"{name} {text}" for name, text in zip(value, map(_text, value.values()), strict=True) if text
-        )
+        return ", ".join(f"{name} {text}" for name, text in zip(value, map(_text, value.values()), strict=True) if text)
     if isinstance(value, float):
         return number(value)
     return "" if value is None else str(value)

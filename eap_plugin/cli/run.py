@@ -19,13 +19,9 @@ from eap_plugin.host.options import build_options, parse_assignments
 
 
 @click.command(short_help="Score every edge of a model on a task.")
-@click.option(
-    "--task", "-t", "task_name", required=True, help="A task's name (eap tasks) or a file of prompts."
-)
+@click.option("--task", "-t", "task_name", required=True, help="A task's name (eap tasks) or a file of prompts.")
 @click.option("--algorithm", "-a", default="eap", show_default=True, help="How to score (eap algorithms).")
-@click.option(
-    "--metric", "-m", default="logit_diff", show_default=True, help="What to explain (eap metrics)."
-)
+@click.option("--metric", "-m", default="logit_diff", show_default=True, help="What to explain (eap metrics).")
 @click.option("-O", "assignments", multiple=True, metavar="NAME=VALUE", help="An option of the algorithm.")
 @click.option(
     "--prompts",
@@ -63,6 +59,7 @@ def run(
     backend: str,
     device: str,
     dtype: str,
+    revision: str | None,
     output: Path | None,
     top: int,
     force: bool,
@@ -83,8 +80,8 @@ def run(
 
         # Names and options come first: a mistake in them must not cost the loading of a model.
         build_options(api.algorithms()[algorithm].options, options, algorithm)
-        _ = api.metrics()[metric]
-        loaded = api.load_model(model, backend=backend, device=device, dtype=dtype)
+        _ = api.metrics()[metric], api.task_source(task_name, file_format)
+        loaded = api.load_model(model, backend=backend, device=device, dtype=dtype, revision=revision)
         task = api.load_task(task_name, loaded, n_prompts=prompts, seed=seed, format=file_format)
         work.step("Scoring")
         scores = api.prune_scores(

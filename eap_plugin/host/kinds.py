@@ -45,9 +45,7 @@ class Kind:
 
 
 KINDS = {
-    "algorithms": Kind(
-        "algorithm", "register_algorithms", ("summary", "reference", "options", "cost", "attribute")
-    ),
+    "algorithms": Kind("algorithm", "register_algorithms", ("summary", "reference", "options", "cost", "attribute")),
     "backends": Kind("backend", "register_backends", ("summary", "accepts", "wrap", "load")),
     "metrics": Kind("metric", "register_metrics", ("summary", "__call__")),
     "tasks": Kind("task", "register_tasks", ("summary", "generate")),

@@ -147,9 +147,7 @@ class Host:
         """One thread at a time, and never from inside a plugin that is being loaded."""
         with self._lock:
             if self._busy:
-                raise EapPluginError(
-                    "a plugin asked the host for names while being loaded; look them up when used"
-                )
+                raise EapPluginError("a plugin asked the host for names while being loaded; look them up when used")
             self._busy = True
             try:
                 yield

@@ -85,9 +85,7 @@ def build_options(cls: type[T], values: Mapping[str, object], owner: str) -> T:
         try:
             kwargs[name] = declared[name].read(value)
         except ValueError:
-            raise UsageError(
-                f"{owner} option {name!r} must be {declared[name].rule}, got {value!r}"
-            ) from None
+            raise UsageError(f"{owner} option {name!r} must be {declared[name].rule}, got {value!r}") from None
     return cls(**kwargs)
 
 
@@ -146,9 +144,7 @@ class _Declared:
     @property
     def info(self) -> OptionInfo:
         """The option as tables show it."""
-        return OptionInfo(
-            self._name, type_name(self._accepted), self._default, self._help, self._unit, self._range
-        )
+        return OptionInfo(self._name, type_name(self._accepted), self._default, self._help, self._unit, self._range)
 
     def check(self, owner: str) -> None:
         """Check the declaration itself.

@@ -13,9 +13,7 @@ TRIES_PER_PROMPT = 20
 """How often a pair is drawn for each one wanted, which ends the search where a task has too few."""
 
 
-def sample_pairs(
-    write: Callable[[random.Random], PromptPair], *, n_prompts: int, seed: int
-) -> Iterator[PromptPair]:
+def sample_pairs(write: Callable[[random.Random], PromptPair], *, n_prompts: int, seed: int) -> Iterator[PromptPair]:
     """Different pairs made by ``write``, more than are wanted so that some may be dropped.
 
     Raises:

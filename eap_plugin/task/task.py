@@ -145,9 +145,7 @@ def _encode_pair(pair: PromptPair, tokenizer: Any, prepend_bos: bool) -> tuple[I
         raise _UnusablePairError("clean and corrupt are the same tokens")
     if not pair.answers:
         raise _UnusablePairError("it has no right answer")
-    answers, wrong = (
-        _answer_ids(pair.clean, group, tokenizer) for group in (pair.answers, pair.wrong_answers)
-    )
+    answers, wrong = (_answer_ids(pair.clean, group, tokenizer) for group in (pair.answers, pair.wrong_answers))
     if set(answers) & set(wrong):
         raise _UnusablePairError("an answer is both right and wrong")
     return clean, corrupt, answers, wrong
@@ -168,9 +166,7 @@ def _encode(prompt: str | Ids, tokenizer: Any, prepend_bos: bool) -> Ids:
 
 def _text_ids(text: str, tokenizer: Any) -> Ids:
     if tokenizer is None:
-        raise UsageError(
-            "the prompts are text but the model has no tokenizer; give token ids, or a tokenizer"
-        )
+        raise UsageError("the prompts are text but the model has no tokenizer; give token ids, or a tokenizer")
     return tuple(tokenizer.encode(text, add_special_tokens=False))
 
 

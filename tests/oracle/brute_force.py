@@ -134,9 +134,7 @@ def _change(before: Run, after: Run, writer: str) -> Tensor:
     return after.written[writer] - before.written[writer]
 
 
-def _loss(
-    model: Any, layout: Layout, reader: Reader, residual: Tensor, tokens: Tensor, metric: Metric
-) -> Tensor:
+def _loss(model: Any, layout: Layout, reader: Reader, residual: Tensor, tokens: Tensor, metric: Metric) -> Tensor:
     """L when this reader, and nobody else, reads ``residual`` [batch, pos, d_model]."""
     with reading(model, layout, reader, residual):
         return -metric(model(tokens, use_cache=False).logits[:, -1]).mean()

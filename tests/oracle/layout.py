@@ -69,15 +69,10 @@ class Layout:
 def _separate(attention: str, n_kv_heads: int) -> dict[str, tuple[Slot, ...]]:
     """Three projections, of which each gives one head after the other."""
     counts = {"q": N_HEADS, "k": n_kv_heads, "v": n_kv_heads}
-    return {
-        kind: tuple(Slot(f"{attention}.{kind}_proj", (n,), (h,)) for h in range(n))
-        for kind, n in counts.items()
-    }
+    return {kind: tuple(Slot(f"{attention}.{kind}_proj", (n,), (h,)) for h in range(n)) for kind, n in counts.items()}
 
 
-def _fused(
-    path: str, shape: tuple[int, ...], **places: Sequence[tuple[int, ...]]
-) -> dict[str, tuple[Slot, ...]]:
+def _fused(path: str, shape: tuple[int, ...], **places: Sequence[tuple[int, ...]]) -> dict[str, tuple[Slot, ...]]:
     """One projection for q, k and v, in which the heads have these places."""
     return {kind: tuple(Slot(path, shape, place) for place in places[kind]) for kind in "qkv"}
 

@@ -36,12 +36,9 @@ def test_norms_and_biases_are_not_trivial() -> None:
 
 def test_a_model_depends_on_its_seed_alone() -> None:
     first, again, other = (
-        build("qwen3", dtype, seed)
-        for dtype, seed in ((torch.float32, 0), (torch.float64, 0), (torch.float32, 1))
+        build("qwen3", dtype, seed) for dtype, seed in ((torch.float32, 0), (torch.float64, 0), (torch.float32, 1))
     )
-    for (path, one), two, three in zip(
-        first.named_parameters(), again.parameters(), other.parameters(), strict=True
-    ):
+    for (path, one), two, three in zip(first.named_parameters(), again.parameters(), other.parameters(), strict=True):
         assert torch.equal(one.double(), two), path
         assert not torch.equal(one, three), path
 

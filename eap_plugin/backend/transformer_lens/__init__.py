@@ -7,6 +7,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from safetensors import SafetensorError
+
 from eap_plugin.backend.base import Backend
 from eap_plugin.errors import EapPluginError, UsageError
 from eap_plugin.residual import ResidualModel
@@ -51,7 +53,7 @@ class TransformerLens(Backend):
         _check_folder(path)
         try:
             model = _boot(path, device, dtype, revision)
-        except (OSError, ValueError, KeyError, RuntimeError) as error:
+        except (OSError, ValueError, KeyError, RuntimeError, AssertionError, SafetensorError) as error:
             raise UsageError(f"cannot load the model {name!r}: {_first_line(error)}") from error
         wrapped = self.wrap(model)
         wrapped.name = name

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, cast
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -77,12 +77,16 @@ class BridgeModel(ResidualModel):
     @property
     def device(self) -> torch.device:
         """Where the embedding is."""
-        return next(self.bridge.original_model.parameters()).device
+        return self._parameter().device
 
     @property
     def dtype(self) -> torch.dtype:
         """The dtype of the weights."""
-        return next(self.bridge.original_model.parameters()).dtype
+        return self._parameter().dtype
+
+    def _parameter(self) -> Tensor:
+        parameter: Tensor = next(self.bridge.original_model.parameters())
+        return parameter
 
     @property
     def layers(self) -> Sequence[Layer]:
@@ -95,13 +99,13 @@ class BridgeModel(ResidualModel):
         visit: Mapping[Site, Visitor],
         *,
         attention_mask: Bool[Tensor, "batch pos"] | None = None,
-        last: Int[Tensor, "batch"] | None = None,
+        last: Int[Tensor, batch] | None = None,
     ) -> Float[Tensor, "batch vocab"]:
         """See ``ResidualModel.forward``."""
         mask = {} if attention_mask is None else {"attention_mask": attention_mask.long()}
         with visiting(self._places, visit, self.bridge.unembed, last):
             logits = self.bridge(tokens, return_type="logits", **mask)
-        return logits[0]
+        return cast(Tensor, logits[0])
 
     def _places(self, site: Site) -> Iterator[tuple[int, Attach]]:
         if site == "embed":
@@ -152,7 +156,7 @@ def _part(block: Any, name: str) -> Any:
     return block.submodules.get(name) if name in getattr(block, "_modules", {}) else None
 
 
-def _weight_and_bias(linear: Any) -> tuple[Float[Tensor, "d_in d_out"], Float[Tensor, "d_out"] | None]:
+def _weight_and_bias(linear: Any) -> tuple[Float[Tensor, "d_in d_out"], Float[Tensor, d_out] | None]:
     """A projection's weight as [in, out] and its bias."""
     module = linear.original_component
     weight = module.weight.detach()

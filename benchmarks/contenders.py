@@ -1,0 +1,105 @@
+"""What is measured: the bare passes that any gradient method needs, and edge attribution on top of them.
+
+All run GPT-2-small's shape (12 layers, 12 heads, d_model 768, vocabulary 50257) with random weights, float32, frozen.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformer_lens.model_bridge.sources import build_bridge_from_module
+from transformer_lens.tools.analysis.attribution_patching import EdgeAttributionConfig, attribution_patch
+from transformers import GPT2Config, GPT2LMHeadModel
+
+import eap_plugin
+from eap_plugin import Batch
+
+Contender = Callable[[Batch], object]
+
+
+@cache
+def plain_model() -> GPT2LMHeadModel:
+    """Hugging Face's model with its default attention (sdpa)."""
+    torch.manual_seed(0)
+    return GPT2LMHeadModel(GPT2Config()).eval().requires_grad_(False)
+
+
+@cache
+def bridge() -> Any:
+    """The same model as a ``TransformerBridge``."""
+    model = plain_model.__wrapped__()  # a model of its own: the bridge changes it
+    return build_bridge_from_module(model, "GPT2LMHeadModel", hf_config=model.config, model_name="gpt2-shape")
+
+
+def make_batch(n_prompts: int, n_tokens: int) -> Batch:
+    """Random prompts, each with one right and one wrong answer."""
+    generator = torch.Generator().manual_seed(n_prompts * n_tokens)
+    n_vocab = GPT2Config().vocab_size
+    clean, corrupt = torch.randint(n_vocab, (2, n_prompts, n_tokens), generator=generator)
+    answers, wrong = torch.randint(n_vocab, (2, n_prompts, 1), generator=generator)
+    return Batch(clean, corrupt, answers, wrong)
+
+
+def loss(logits: Tensor, batch: Batch) -> Tensor:
+    """Minus the logit difference at the last position."""
+    last = logits[:, -1]
+    return (last.gather(1, batch.wrong_answers) - last.gather(1, batch.answers)).mean()
+
+
+def floor(batch: Batch) -> None:
+    """Corrupt prompts forward without gradient, clean prompts forward and back to the embeddings."""
+    _plain_passes(batch, logits_to_keep=0)
+
+
+def floor_last_logits(batch: Batch) -> None:
+    """The same, computing the logits of the last position only."""
+    _plain_passes(batch, logits_to_keep=1)
+
+
+def _plain_passes(batch: Batch, logits_to_keep: int) -> None:
+    model = plain_model()
+    options = {"use_cache": False, "logits_to_keep": logits_to_keep}
+    with torch.no_grad():
+        model(batch.corrupt, **options)
+    embeddings = model.transformer.wte(batch.clean).requires_grad_()
+    loss(model(inputs_embeds=embeddings, **options).logits, batch).backward()
+
+
+def bridge_passes(batch: Batch) -> None:
+    """The floor's passes through the bridge."""
+    model = bridge()
+    with torch.no_grad():
+        model(batch.corrupt, return_type="logits", use_cache=False)
+    hooks = [("blocks.0.hook_in", lambda value, hook: value.detach().requires_grad_())]
+    loss(model.run_with_hooks(batch.clean, return_type="logits", use_cache=False, fwd_hooks=hooks), batch).backward()
+
+
+def eap(batch: Batch) -> None:
+    """``eap_plugin.prune_scores``, its self-check included."""
+    eap_plugin.prune_scores(bridge(), [batch])
+
+
+def transformer_lens(batch: Batch) -> None:
+    """TransformerLens' own edge attribution: one prompt pair at a time, scores kept by position."""
+
+    def metric(logits: Tensor) -> Tensor:
+        return -loss(logits, batch.select(slice(0, 1)))
+
+    weight = bridge().W_E  # it does not make a frozen model differentiable by itself
+    weight.requires_grad_(True)
+    attribution_patch(bridge(), batch.clean, batch.corrupt, metric, EdgeAttributionConfig(granularity="edge"))
+    weight.requires_grad_(False)
+
+
+CONTENDERS: dict[str, Contender] = {
+    "floor": floor,
+    "floor, last logits only": floor_last_logits,
+    "bridge's passes": bridge_passes,
+    "eap-plugin, eap": eap,
+    "TransformerLens, attribution_patch": transformer_lens,
+}
+FLOOR, BRIDGE, EAP, TRANSFORMER_LENS = "floor", "bridge's passes", "eap-plugin, eap", "TransformerLens, attribution_patch"

@@ -1,0 +1,40 @@
+"""How well the unchanged model does a task."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from eap_plugin.batch import Batch, Piece, pieces
+from eap_plugin.metric.metric import Metric
+from eap_plugin.residual import ResidualModel
+
+
+@torch.no_grad()
+def performance(model: ResidualModel, parts: Sequence[Piece], metric: Metric) -> tuple[float, float]:
+    """The metric on the clean and the corrupt prompts, averaged over batches."""
+    clean, corrupt = 0.0, 0.0
+    for part, share in parts:
+        batch = part.to(model.device)
+        clean += share * float(metric(_logits(model, batch, batch.clean), batch))
+        corrupt += share * float(metric(_logits(model, batch, batch.corrupt), batch))
+    total = sum(part.share for part in parts)
+    return clean / total, corrupt / total
+
+
+@torch.no_grad()
+def with_clean_logits(model: ResidualModel, batches: Sequence[Batch], size: int | None) -> list[Batch]:
+    """The batches with the logits of the unchanged model, run at most ``size`` prompt pairs at a time."""
+    out = []
+    for batch in batches:
+        parts = [part.to(model.device) for part, _ in pieces([batch], size)]
+        out.append(replace(batch, clean_logits=torch.cat([_logits(model, part, part.clean) for part in parts])))
+    return out
+
+
+def _logits(model: ResidualModel, batch: Batch, tokens: Int[Tensor, "batch pos"]) -> Float[Tensor, "batch vocab"]:
+    return model.forward(tokens, {}, attention_mask=batch.attention_mask, last=batch.last)

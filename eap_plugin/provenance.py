@@ -1,0 +1,58 @@
+"""Where scores come from, in full, for the files they are saved in."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import platform
+from dataclasses import asdict
+from datetime import datetime, timezone
+from importlib.metadata import version
+from typing import Any
+
+import eap_plugin
+from eap_plugin.algorithm.base import Algorithm
+from eap_plugin.batch import Batch
+from eap_plugin.metric.metric import Metric
+from eap_plugin.residual import ResidualModel
+from eap_plugin.task.task import Task
+
+SIGN = "positive: feeding the corrupt value through this edge alone lowers the metric"
+
+
+def provenance(
+    model: ResidualModel,
+    algorithm: Algorithm[Any],
+    options: Any,
+    metric: Metric,
+    data: object,
+    batches: list[Batch],
+) -> dict[str, Any]:
+    """Algorithm and options, metric, sign, model, library versions and data, as plain values."""
+    return {
+        "algorithm": algorithm.name,
+        "options": asdict(options),
+        "reference": algorithm.reference,
+        "gradient_run": algorithm.gradient_run,
+        "sign": SIGN,
+        "metric": metric.name,
+        "metric_unit": metric.unit,
+        "model": model.name,
+        "provenance": model.provenance,
+        "versions": _versions(),
+        "task": data.name if isinstance(data, Task) else type(data).__name__,
+        "task_digest": data.digest if isinstance(data, Task) else _digest(batches),
+        "n_prompts": sum(len(batch) for batch in batches),
+        "n_batches": len(batches),
+        "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+    }
+
+
+def _digest(batches: list[Batch]) -> str:
+    content = [[b.clean.tolist(), b.corrupt.tolist(), b.answers.tolist(), b.wrong_answers.tolist()] for b in batches]
+    return hashlib.sha256(json.dumps(content).encode()).hexdigest()
+
+
+def _versions() -> dict[str, str]:
+    packages = {name: version(name) for name in ("torch", "transformers")}
+    return {"eap-plugin": eap_plugin.__version__, "python": platform.python_version(), **packages}
