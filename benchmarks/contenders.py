@@ -102,4 +102,9 @@ CONTENDERS: dict[str, Contender] = {
     "eap-plugin, eap": eap,
     "TransformerLens, attribution_patch": transformer_lens,
 }
-FLOOR, BRIDGE, EAP, TRANSFORMER_LENS = "floor", "bridge's passes", "eap-plugin, eap", "TransformerLens, attribution_patch"
+FLOOR, BRIDGE, EAP, TRANSFORMER_LENS = (
+    "floor",
+    "bridge's passes",
+    "eap-plugin, eap",
+    "TransformerLens, attribution_patch",
+)

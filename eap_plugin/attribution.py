@@ -20,8 +20,13 @@ from torch import Tensor
 from eap_plugin.residual import Layer, ResidualModel
 from eap_plugin.tapes import ReaderGradients, Writers
 
-WORKSPACE = 2**23
-"""Entries of the largest temporary tensor: writers × tokens × d_model of a piece of positions stay below it."""
+WORKSPACE = {"cpu": 2**23}
+"""By kind of device, entries of the largest temporary tensor: writers × tokens × d_model of a piece of positions.
+
+Small on a CPU, where fresh memory is dear and caches are small; ``BIG_WORKSPACE`` on accelerators, where launches are.
+"""
+
+BIG_WORKSPACE = 2**27
 
 
 def output_weight(layer: Layer) -> Float[Tensor, "heads d_head d_model"]:
@@ -58,7 +63,8 @@ class EdgeScorer:
     def add(self, change: Writers, gradients: ReaderGradients, start: int = 0) -> None:
         """Add the scores of one batch, whose first position here is position ``start`` of its prompts."""
         batch, n_pos, d_model = change.embed.shape
-        step = max(1, WORKSPACE // (len(self._graph.sources) * batch * d_model))
+        room = WORKSPACE.get(change.embed.device.type, BIG_WORKSPACE)
+        step = max(1, room // (len(self._graph.sources) * batch * d_model))
         for first in range(0, n_pos, step):
             piece = slice(first, min(first + step, n_pos))
             where = slice(start + piece.start, start + piece.stop) if self._per_position else slice(0, 1)

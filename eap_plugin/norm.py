@@ -39,9 +39,8 @@ class Norm:
     centred: bool
 
     def stats(self, x: Float[Tensor, "*shape d_model"]) -> Stats:
-        """x̂ and s at ``x``."""
-        if self.centred:
-            x = x - x.mean(-1, keepdim=True)
+        """x̂ and s at ``x``, in at least float32."""
+        x = self.centre(x.to(torch.promote_types(x.dtype, torch.float32)))
         scale = (x.pow(2).mean(-1, keepdim=True) + self.eps).rsqrt()
         return Stats(x * scale, scale)
 

@@ -78,7 +78,8 @@ def self_check(
 ) -> CheckReport:
     """Compare writers and readers with the model's own activations on one forward pass without gradient."""
     with torch.no_grad():
-        rows = model.run(_residues, tokens.to(model.device), attention_mask)
+        mask = None if attention_mask is None else attention_mask.to(model.device)
+        rows = model.run(_residues, tokens.to(model.device), mask)
     return CheckReport(model.name, tuple(rows), TOLERANCE.get(model.dtype, FULL_TOLERANCE))
 
 
