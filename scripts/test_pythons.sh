@@ -17,7 +17,7 @@ for version in 3.10 3.11 3.12 3.13; do
     "$python" -m venv "$folder/$version"
     "$folder/$version/bin/python" -m pip install --quiet click hypothesis pluggy pytest rich
     "$folder/$version/bin/python" -m pip install --quiet --no-deps .
-    (cd "$folder" && "$version/bin/python" -m pytest -q --noconftest -p no:cacheprovider \
+    (cd "$folder" && "$version/bin/python" -m pytest --noconftest -p no:cacheprovider \
         --rootdir "$OLDPWD" "$OLDPWD"/tests/test_{host,options}.py)
     "$folder/$version/bin/eap" --help >/dev/null
 done
