@@ -135,5 +135,5 @@ class ResidualModel(ABC):
 
     def run(self, program: Callable[Concatenate[ResidualModel, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Execute ``program(self, ...)`` where the weights are, on a frozen model."""
-        with self.frozen(), torch.enable_grad():
+        with self.frozen(), torch.inference_mode(False), torch.enable_grad():
             return program(self, *args, **kwargs)

@@ -106,15 +106,15 @@ def test_the_users_own_hooks_take_part() -> None:
     assert not scores.allclose(plain)
 
 
-def test_scores_under_no_grad_and_on_frozen_weights() -> None:
+def test_frozen_weights_and_gradients_switched_off() -> None:
     tokens = Batch(*prompts(3, 6))
     model = bridge(build("llama"))
     want = eap_plugin.prune_scores(model, [tokens])
     for p in nn.Module.parameters(model):
         p.requires_grad_(False)
-    with torch.no_grad():
-        scores = eap_plugin.prune_scores(model, [tokens])
-    assert scores == want
+    for without_gradient in (torch.no_grad, torch.inference_mode):
+        with without_gradient():
+            assert eap_plugin.prune_scores(model, [tokens]) == want
 
 
 def test_dropout_is_off_while_scoring() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 import torch
 
@@ -25,22 +27,22 @@ def worst(scores: eap_plugin.PruneScores, want: dict[tuple[str, str], torch.Tens
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_float32(name: str, record_property: pytest.RecordProperty) -> None:
+def test_float32(name: str, record_property: Callable[[str, str], None]) -> None:
     model, tokens = build(name), prompts(4, 7)
     scores = eap_plugin.prune_scores(bridge(build(name)), [Batch(*tokens)])
     error = worst(scores, oracle_scores(model, name, *tokens))
-    record_property("largest relative error", f"{error:.1e}")
+    record_property("error TransformerBridge float32", f"{error:.1e}")
     assert error <= 1e-5
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_float64(name: str, record_property: pytest.RecordProperty) -> None:
+def test_float64(name: str, record_property: Callable[[str, str], None]) -> None:
     model, tokens = build(name, torch.float64), prompts(3, 6, seed=1)
     wrapped = bridge(build(name, torch.float64))
     with InFloat64():
         scores = eap_plugin.prune_scores(wrapped, [Batch(*tokens)])
         error = worst(scores, oracle_scores(model, name, *tokens))
-    record_property("largest relative error", f"{error:.1e}")
+    record_property("error TransformerBridge float64", f"{error:.1e}")
     assert error <= 1e-12
 
 
