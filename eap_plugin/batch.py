@@ -61,7 +61,7 @@ class Batch:
         return len(self.clean)
 
     @property
-    def last(self) -> Int[Tensor, batch]:
+    def last(self) -> Int[Tensor, "batch"]:
         """The position of each prompt's last real token, whose logits the metric reads."""
         n_pos = self.clean.shape[1]
         if self.attention_mask is None:

@@ -34,8 +34,8 @@ class Norm:
         centred: whether the mean is taken off first.
     """
 
-    weight: Float[Tensor, d_model] | None
-    bias: Float[Tensor, d_model] | None
+    weight: Float[Tensor, "d_model"] | None
+    bias: Float[Tensor, "d_model"] | None
     eps: float
     centred: bool
 

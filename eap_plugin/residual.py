@@ -58,7 +58,7 @@ class Layer:
     b_Q: Float[Tensor, "heads d_head"] | None
     b_K: Float[Tensor, "kv_heads d_head"] | None
     b_V: Float[Tensor, "kv_heads d_head"] | None
-    b_O: Float[Tensor, d_model] | None
+    b_O: Float[Tensor, "d_model"] | None
     attn_norm: Norm | None
     mlp_norm: Norm | None
     attn_post_norm: Norm | None = None
@@ -112,7 +112,7 @@ class ResidualModel(ABC):
         visit: Mapping[Site, Visitor],
         *,
         attention_mask: Bool[Tensor, "batch pos"] | None = None,
-        last: Int[Tensor, batch] | None = None,
+        last: Int[Tensor, "batch"] | None = None,
     ) -> Float[Tensor, "batch vocab"]:
         """Run the model, calling the visitor of each site as its value is computed, in forward order.
 

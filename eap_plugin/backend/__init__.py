@@ -10,6 +10,8 @@ from eap_plugin.host import hookimpl
 @hookimpl
 def register_backends(register: Callable[[object], None]) -> None:
     """Register each backend of this folder."""
+    from eap_plugin.backend.nnsight import NNsightBackend
     from eap_plugin.backend.transformer_lens import TransformerLens
 
     register(TransformerLens())
+    register(NNsightBackend())

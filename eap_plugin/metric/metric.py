@@ -57,19 +57,19 @@ def as_metric(function: Judge) -> Metric:
     return Metric(name, "a function given by the user", function)
 
 
-def over_answers(values: Float[Tensor, "batch vocab"], ids: Int[Tensor, "batch n"]) -> Float[Tensor, batch]:
+def over_answers(values: Float[Tensor, "batch vocab"], ids: Int[Tensor, "batch n"]) -> Float[Tensor, "batch"]:
     """The mean of ``values`` at each prompt's ids, which may be ragged; zero where a prompt has none."""
     there = ids != NO_ANSWER
     picked = values.gather(1, ids.clamp_min(0)) * there
     return picked.sum(1) / there.sum(1).clamp_min(1)
 
 
-def difference(values: Float[Tensor, "batch vocab"], batch: Batch) -> Float[Tensor, batch]:
+def difference(values: Float[Tensor, "batch vocab"], batch: Batch) -> Float[Tensor, "batch"]:
     """Right answers' mean less wrong answers' mean; the right ones' alone for a prompt without wrong ones."""
     return over_answers(values, batch.answers) - over_answers(values, batch.wrong_answers)
 
 
-def minus_kl(logits: Float[Tensor, "batch vocab"], batch: Batch) -> Float[Tensor, batch]:
+def minus_kl(logits: Float[Tensor, "batch vocab"], batch: Batch) -> Float[Tensor, "batch"]:
     """Minus the Kullback–Leibler divergence of the run from the clean run, in nats: 0 when they agree."""
     if batch.clean_logits is None:
         raise UsageError("the metric 'kl' compares with the clean run; the batch has no clean_logits")

@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
+from eap_plugin.backend.hf_norm import norm_form, norm_of
 from eap_plugin.backend.state import frozen_modules
 from eap_plugin.backend.transformer_lens.hooks import Attach, at_hook_point, visiting
 from eap_plugin.errors import EapPluginError
@@ -99,7 +100,7 @@ class BridgeModel(ResidualModel):
         visit: Mapping[Site, Visitor],
         *,
         attention_mask: Bool[Tensor, "batch pos"] | None = None,
-        last: Int[Tensor, batch] | None = None,
+        last: Int[Tensor, "batch"] | None = None,
     ) -> Float[Tensor, "batch vocab"]:
         """See ``ResidualModel.forward``."""
         mask = {} if attention_mask is None else {"attention_mask": attention_mask.long()}
@@ -156,7 +157,7 @@ def _part(block: Any, name: str) -> Any:
     return block.submodules.get(name) if name in getattr(block, "_modules", {}) else None
 
 
-def _weight_and_bias(linear: Any) -> tuple[Float[Tensor, "d_in d_out"], Float[Tensor, d_out] | None]:
+def _weight_and_bias(linear: Any) -> tuple[Float[Tensor, "d_in d_out"], Float[Tensor, "d_out"] | None]:
     """A projection's weight as [in, out] and its bias."""
     module = linear.original_component
     weight = module.weight.detach()
@@ -165,19 +166,8 @@ def _weight_and_bias(linear: Any) -> tuple[Float[Tensor, "d_in d_out"], Float[Te
 
 
 def _norm(component: Any) -> Norm | None:
-    if component is None or isinstance(component.original_component, nn.Identity):
-        return None
-    module = component.original_component
-    weight, bias = getattr(module, "weight", None), getattr(module, "bias", None)
-    if weight is not None:
-        weight = weight.detach() + 1 if component.uses_weight_offset else weight.detach()
-    eps = getattr(module, "eps", getattr(module, "variance_epsilon", None))
-    return Norm(
-        weight=weight,
-        bias=None if bias is None else bias.detach(),
-        eps=float(component.config.eps if eps is None else eps),
-        centred=not component.uses_rms_norm,
-    )
+    form = None if component is None else norm_form(component)
+    return None if form is None else norm_of(form, component.original_component)
 
 
 def _unsupported(bridge: Any, what: str) -> EapPluginError:

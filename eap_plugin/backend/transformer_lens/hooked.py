@@ -68,7 +68,7 @@ class HookedModel(ResidualModel):
         visit: Mapping[Site, Visitor],
         *,
         attention_mask: Bool[Tensor, "batch pos"] | None = None,
-        last: Int[Tensor, batch] | None = None,
+        last: Int[Tensor, "batch"] | None = None,
     ) -> Float[Tensor, "batch vocab"]:
         """See ``ResidualModel.forward``."""
         mask = None if attention_mask is None else attention_mask.long()

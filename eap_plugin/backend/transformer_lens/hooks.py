@@ -50,7 +50,7 @@ def visiting(
     places: Callable[[Site], Iterable[tuple[int, Attach]]],
     visit: Mapping[Site, Visitor],
     unembed: nn.Module,
-    last: Int[Tensor, batch] | None,
+    last: Int[Tensor, "batch"] | None,
 ) -> Iterator[None]:
     """Call visitors, and unembed only the positions ``last``, as one row of prompts.
 

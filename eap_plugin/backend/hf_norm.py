@@ -1,0 +1,47 @@
+"""What TransformerLens' norm components say of Hugging Face's norms, as a formula. Imports no library."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor, nn
+
+from eap_plugin.norm import Norm
+
+
+@dataclass(frozen=True)
+class NormForm:
+    """The formula of a norm but for its weights.
+
+    Attributes:
+        eps: what is added to the mean of the squares.
+        centred: a layer norm, which takes the mean off first; else an RMS norm.
+        offset: the module multiplies by 1 + weight.
+    """
+
+    eps: float
+    centred: bool
+    offset: bool
+
+
+def norm_form(component: Any) -> NormForm | None:
+    """The form of a norm component that has its module; ``None`` if the module does nothing."""
+    module = component.original_component
+    if isinstance(module, nn.Identity):
+        return None
+    eps = getattr(module, "eps", getattr(module, "variance_epsilon", None))
+    return NormForm(
+        eps=float(component.config.eps if eps is None else eps),
+        centred=not component.uses_rms_norm,
+        offset=bool(component.uses_weight_offset),
+    )
+
+
+def norm_of(form: NormForm, module: Any) -> Norm:
+    """The norm that a module of this form is, with views of its weights."""
+    weight: Tensor | None = getattr(module, "weight", None)
+    bias: Tensor | None = getattr(module, "bias", None)
+    if weight is not None:
+        weight = weight.detach() + 1 if form.offset else weight.detach()
+    return Norm(weight, None if bias is None else bias.detach(), form.eps, form.centred)

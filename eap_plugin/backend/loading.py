@@ -1,0 +1,50 @@
+"""What backends share in loading a model by name: shipped models, dtypes, and failures in one line."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError
+
+from eap_plugin.errors import UsageError
+from eap_plugin.shipped import SHIPPED
+
+
+def model_path(name: str) -> str:
+    """The folder or hub name that a name stands for.
+
+    Raises:
+        UsageError: if it is a folder without a model.
+    """
+    path = str(SHIPPED.get(name, name))
+    looks_local = path.startswith((".", "/", "~")) or Path(path).exists()
+    if looks_local and not (Path(path) / "config.json").is_file():
+        raise UsageError(f"{path} is not a model folder: it has no config.json; give one that save_pretrained wrote")
+    return path
+
+
+def torch_dtype(name: str) -> Any:
+    """A dtype by its name in torch.
+
+    Raises:
+        UsageError: if there is none.
+    """
+    import torch
+
+    dtype = getattr(torch, name, None)
+    if not isinstance(dtype, torch.dtype):
+        raise UsageError(f"unknown dtype {name!r}; expected float32, float64, bfloat16 or float16")
+    return dtype
+
+
+@contextmanager
+def load_errors(name: str) -> Iterator[None]:
+    """What goes wrong in loading, as a ``UsageError`` of one line."""
+    try:
+        yield
+    except (OSError, ValueError, KeyError, RuntimeError, AssertionError, SafetensorError) as error:
+        first_line = str(error).strip().split("\n")[0] or type(error).__name__
+        raise UsageError(f"cannot load the model {name!r}: {first_line}") from error

@@ -1,0 +1,76 @@
+"""The nnsight backend: ``NNsight(model)`` and ``TransformersModel`` around Hugging Face language models."""
+
+from __future__ import annotations
+
+import sys
+from importlib.metadata import version
+from typing import Any
+
+from eap_plugin.backend.base import Backend
+from eap_plugin.backend.loading import load_errors, model_path, torch_dtype
+from eap_plugin.errors import EapPluginError
+from eap_plugin.residual import ResidualModel
+
+
+class NNsightBackend(Backend):
+    """Any nnsight model whose architecture TransformerLens 4 knows."""
+
+    name = "nnsight"
+    summary = "nnsight 0.8: NNsight and TransformersModel, for architectures that TransformerLens knows"
+    requires = ("nnsight", "transformer_lens")
+
+    def missing(self) -> str | None:
+        """See ``Backend.missing``."""
+        if absent := super().missing():
+            return absent
+        lens = version("transformer-lens")
+        return None if int(lens.split(".")[0]) >= 4 else f"transformer-lens is {lens}, at least 4 is needed"
+
+    def accepts(self, model: object) -> bool:
+        """See ``Backend.accepts``."""
+        nnsight = sys.modules.get("nnsight")
+        return nnsight is not None and isinstance(model, nnsight.NNsight | nnsight.TransformersModel)
+
+    def wrap(self, model: Any) -> ResidualModel:
+        """See ``Backend.wrap``; weights that are not loaded yet are when a run first needs them."""
+        return self._wrap(model, getattr(model, "tokenizer", None))
+
+    def load(
+        self, name: str, *, device: str = "cpu", dtype: str = "float32", revision: str | None = None
+    ) -> ResidualModel:
+        """See ``Backend.load``; attention is computed as transformers does by default."""
+        path, kind = model_path(name), torch_dtype(dtype)
+        with load_errors(name):
+            from nnsight import NNsight
+            from transformers import AutoModelForCausalLM, AutoTokenizer
+
+            tokenizer = AutoTokenizer.from_pretrained(path, revision=revision)
+            model = AutoModelForCausalLM.from_pretrained(path, dtype=kind, revision=revision).to(device)
+        wrapped = self._wrap(NNsight(model), tokenizer)
+        wrapped.name = name
+        wrapped.provenance["revision"] = revision or ""
+        return wrapped
+
+    def _wrap(self, model: Any, tokenizer: Any) -> ResidualModel:
+        if missing := self.missing():
+            raise EapPluginError(f"the backend {self.name!r} cannot be used here: {missing}")
+        from eap_plugin.backend.nnsight.model import NNsightModel
+        from eap_plugin.backend.nnsight.resolve import adapter_of, resolve
+
+        module = model._module
+        if getattr(module, "config", None) is None:
+            raise EapPluginError(
+                f"nnsight wraps a {type(module).__name__}, which has no Hugging Face configuration; "
+                f"wrap a language model of the transformers library"
+            )
+        adapter = adapter_of(module)
+        has_bos = getattr(tokenizer, "bos_token_id", None) is not None
+        return NNsightModel(
+            model,
+            resolve(module, adapter),
+            name=module.config.name_or_path or type(module).__name__,
+            n_vocab=int(module.config.get_text_config().vocab_size),
+            tokenizer=tokenizer,
+            prepend_bos=has_bos and bool(getattr(adapter.cfg, "default_prepend_bos", True)),
+            provenance={"backend": self.name} | {p: version(p) for p in ("nnsight", "transformer-lens")},
+        )

@@ -1,0 +1,128 @@
+"""The plan of one block: its sites in the order in which Hugging Face's blocks compute them, and its weights."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from torch import nn
+
+from eap_plugin.backend.hf_norm import norm_form
+from eap_plugin.backend.nnsight.columns import NotHeads, fused_heads, n_columns
+from eap_plugin.backend.nnsight.plan import LayerPlan, NormPlace, Place, Projection, Visit
+
+
+class NotFound(Exception):
+    """What a model lacks."""
+
+
+class Found(NamedTuple):
+    """A component of an adapter, found in the model."""
+
+    component: Any
+    module: nn.Module
+    path: str
+
+
+class BlockPlan(NamedTuple):
+    """A block's places in order, where its weights are, and what kind of block it is."""
+
+    places: tuple[Place, ...]
+    layer: LayerPlan
+    parallel: bool
+    has_mlp: bool
+
+
+def find(parent: Found, components: Mapping[str, Any], name: str) -> Found:
+    """A component by its name in TransformerLens; one without a module of its own is in its parent's.
+
+    Raises:
+        NotFound: if the adapter does not know it, or it is not in the model.
+    """
+    component = components.get(name)
+    if component is None:
+        raise NotFound(f"there is no {name} in {parent.path or 'it'}")
+    if component.name is None:
+        return Found(component, parent.module, parent.path)
+    path = f"{parent.path}.{component.name}".lstrip(".")
+    try:
+        return Found(component, parent.module.get_submodule(component.name), path)
+    except AttributeError:
+        raise NotFound(f"its {name} was not found at {path}") from None
+
+
+def plan_block(block: Found, index: int, d_head: int) -> BlockPlan:
+    """The plan of block number ``index``.
+
+    Raises:
+        NotFound: naming the component that was not found.
+    """
+    parts = block.component.submodules
+    parallel = "Parallel" in type(block.component).__name__
+    norms = {name: find(block, parts, name) for name in ("ln1", "ln1_post", "ln2", "ln2_post") if name in parts}
+    attn = find(block, parts, "attn")
+    mlp = find(block, parts, "mlp") if "mlp" in parts else None
+    reads = _readers(attn, d_head)
+    o = find(attn, attn.component.submodules, "o")
+    layer = LayerPlan(
+        **reads,
+        o=Projection(o.path, _stored_in_out(o.module), tuple(range(len(reads["q"].heads)))),
+        attn_norm=_norm(norms.get("ln1")),
+        mlp_norm=_norm(norms.get("ln2", norms.get("ln1") if parallel else None)),
+        attn_post_norm=_norm(norms.get("ln1_post")),
+    )
+    fused = reads["q"].path == reads["k"].path
+    slots = [tuple(reads)] if fused else [(slot,) for slot in reads]
+    places = [
+        Place(index, norms.get("ln1", attn).path, "input", (Visit("attn_in"),)),
+        *(Place(index, reads[s[0]].path, "output", tuple(Visit(x, reads[x].heads) for x in s)) for s in slots),
+        Place(index, o.path, "input", (Visit("z", layer.o.heads),)),
+    ]
+    if mlp is not None and parallel:
+        places.insert(0, Place(index, block.path, "input", (Visit("mlp_in"),)))
+    if mlp is not None:
+        places += _mlp_places(mlp, norms, index, parallel)
+    return BlockPlan(tuple(places), layer, parallel, mlp is not None)
+
+
+def _mlp_places(mlp: Found, norms: Mapping[str, Found], index: int, parallel: bool) -> list[Place]:
+    parts = mlp.component.submodules
+    without_module = mlp.component.name is None
+    reads = find(mlp, parts, "in") if without_module else mlp
+    adds_residual = "residual" in inspect.signature(mlp.module.forward).parameters
+    writes = find(mlp, parts, "out") if without_module or adds_residual else mlp
+    places = [
+        Place(index, reads.path, "input", (Visit("mlp"),)),
+        Place(index, norms.get("ln2_post", writes).path, "output", (Visit("mlp_out"),)),
+    ]
+    if not parallel:
+        places.insert(0, Place(index, norms.get("ln2", reads).path, "input", (Visit("mlp_in"),)))
+    return places
+
+
+def _readers(attn: Found, d_head: int) -> dict[str, Projection]:
+    """The q, k and v projections, apart or fused into one."""
+    parts = attn.component.submodules
+    if "qkv" not in parts:
+        found = {slot: find(attn, parts, slot) for slot in ("q", "k", "v")}
+        heads = {slot: tuple(range(n_columns(part.module) // d_head)) for slot, part in found.items()}
+    else:
+        found = dict.fromkeys(("q", "k", "v"), find(attn, parts, "qkv"))
+        try:
+            heads = fused_heads(attn.component, attn.module, d_head)
+        except NotHeads as error:
+            raise NotFound(str(error)) from error
+    return {slot: Projection(found[slot].path, _stored_in_out(found[slot].module), heads[slot]) for slot in found}
+
+
+def _norm(found: Found | None) -> NormPlace | None:
+    if found is None:
+        return None
+    found.component.set_original_component(found.module)
+    form = norm_form(found.component)
+    return None if form is None else NormPlace(found.path, form)
+
+
+def _stored_in_out(module: nn.Module) -> bool:
+    return not isinstance(module, nn.Linear)

@@ -1,0 +1,65 @@
+"""Which columns of a fused projection are which heads' q, k and v, asked of the adapter that knows how to split it."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+
+class NotHeads(Exception):
+    """A split that is not into whole heads."""
+
+
+def fused_heads(component: Any, attention: nn.Module, d_head: int) -> dict[str, tuple[int, ...]]:
+    """For q, k and v, the pieces of width ``d_head`` of the fused projection's output that are their heads.
+
+    The adapter's own function splits a stand-in, each of whose columns holds its own number.
+
+    Args:
+        component: the adapter's component for the attention module, with a part ``qkv``.
+        attention: the attention module; only the shape of its weight is read.
+        d_head: the width of a head.
+
+    Raises:
+        NotHeads: if the function fails, or heads are not such pieces.
+    """
+    name = component.submodules["qkv"].name
+    fused = attention.get_submodule(name)
+    stand_in = copy.copy(attention)
+    stand_in._modules = {**attention._modules, name: _numbered(fused)}
+    try:
+        with torch.device("meta"):  # the layers it makes need no memory and draw no random numbers
+            parts = component.split_qkv_matrix(stand_in)
+    except (AssertionError, AttributeError, NotImplementedError, RuntimeError, ValueError) as error:
+        raise NotHeads(f"its fused projection {name} cannot be split: {error}") from error
+    return {slot: _heads(part.weight, d_head) for slot, part in zip(("q", "k", "v"), parts, strict=True)}
+
+
+def n_columns(linear: nn.Module) -> int:
+    """How many columns a projection gives, ``Linear`` or ``Conv1D``."""
+    weight: Tensor = linear.weight  # type: ignore[assignment]
+    return weight.shape[0] if isinstance(linear, nn.Linear) else weight.shape[1]
+
+
+def _numbered(fused: nn.Module) -> nn.Module:
+    """A copy whose weight and bias hold the number of the column that they are for."""
+    weight: Tensor = fused.weight  # type: ignore[assignment]
+    numbers = torch.arange(n_columns(fused), dtype=torch.float64)
+    columns = numbers[:, None] if isinstance(fused, nn.Linear) else numbers
+    copied = copy.copy(fused)
+    copied._parameters = {"weight": nn.Parameter(columns.expand(weight.shape)), "bias": nn.Parameter(numbers)}
+    return copied
+
+
+def _heads(weight: Tensor, d_head: int) -> tuple[int, ...]:
+    """The heads in a split-off part, from the numbers of its columns."""
+    columns = weight[:, 0].long()
+    if len(columns) % d_head == 0:
+        heads = columns.view(-1, d_head)
+        firsts = heads[:, :1]
+        if bool((heads == firsts + torch.arange(d_head)).all()) and not bool((firsts % d_head).any()):
+            return tuple((firsts[:, 0] // d_head).tolist())
+    raise NotHeads(f"its fused projection is not split into whole heads of width {d_head}")

@@ -1,0 +1,156 @@
+"""An nnsight model as a ``ResidualModel``. Imports neither nnsight nor TransformerLens: a plan says where things are."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from eap_plugin.backend.nnsight.plan import Place, Plan
+from eap_plugin.backend.nnsight.weights import read_layer
+from eap_plugin.backend.state import frozen_modules
+from eap_plugin.errors import EapPluginError
+from eap_plugin.residual import Layer, ResidualModel, Site, Visitor
+
+
+class NNsightModel(ResidualModel):
+    """An nnsight model and the plan of where its sites are; each forward pass is one trace."""
+
+    def __init__(self, envoy: Any, plan: Plan, **about: Any) -> None:
+        """Wrap a model, its weights loaded or not; they are when they are first needed."""
+        self.envoy, self.plan = envoy, plan
+        self._layers: list[Layer] = []
+        super().__init__(graph=plan.graph, **about)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the embedding is."""
+        return self._parameter().device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The dtype of the weights."""
+        return self._parameter().dtype
+
+    def _parameter(self) -> Tensor:
+        parameter: Tensor = next(self._loaded().parameters())
+        return parameter
+
+    def _loaded(self) -> Any:
+        """The Hugging Face model, with its weights."""
+        if not getattr(self.envoy, "dispatched", True):
+            self.envoy.dispatch()
+        return self.envoy._module
+
+    @property
+    def layers(self) -> Sequence[Layer]:
+        """Each block's projections and norms; read once for each run."""
+        if not self._layers:
+            model = self._loaded()
+            self._layers = [read_layer(model, layer, self.plan.d_head) for layer in self.plan.layers]
+        return self._layers
+
+    @contextmanager
+    def frozen(self) -> Iterator[None]:
+        """See ``ResidualModel.frozen``."""
+        self._layers = []
+        with frozen_modules(self._loaded()):
+            yield
+
+    def forward(
+        self,
+        tokens: Int[Tensor, "batch pos"],
+        visit: Mapping[Site, Visitor],
+        *,
+        attention_mask: Bool[Tensor, "batch pos"] | None = None,
+        last: Int[Tensor, "batch"] | None = None,
+    ) -> Float[Tensor, "batch vocab"]:
+        """See ``ResidualModel.forward``."""
+        inputs = {"input_ids": tokens, "use_cache": False, **self._padding(attention_mask)}
+        places = [place for place in self.plan.places if any(here.site in visit for here in place.visits)]
+        logits: list[Tensor] = []  # filled inside the trace, which hands no other value out
+        try:
+            with self.envoy.trace(**inputs):
+                for place in places:
+                    self._come_by(place, visit, tokens.shape)
+                unembed = self.envoy.get(self.plan.unembed)
+                unembed.input = _keep_last(unembed.input, last)
+                logits.append(self.envoy.output[0])
+        except Exception as error:
+            if type(error).__name__ != "OutOfOrderError":
+                raise
+            raise EapPluginError(
+                f"{self.name} does not come by its parts in the order that its plan has, or not by all: {error}"
+            ) from error
+        return logits[0][0]
+
+    def _padding(self, mask: Bool[Tensor, "batch pos"] | None) -> dict[str, Int[Tensor, "batch pos"]]:
+        """What the model is told of padding: real tokens are counted from the first one."""
+        if mask is None:
+            return {}
+        told = {"attention_mask": mask.long()}
+        if self.plan.takes_positions:
+            told["position_ids"] = (mask.long().cumsum(-1) - 1).clamp_min(0)
+        return told
+
+    def _come_by(self, place: Place, visit: Mapping[Site, Visitor], tokens: torch.Size) -> None:
+        """Call the visitors of a place's sites, and let the model go on with what they leave."""
+        module = self.envoy.get(place.path)
+        if place.at == "input":
+            module.input = self._visited(place, visit, module.input, tokens)
+            return
+        output = module.output
+        if isinstance(output, tuple):
+            module.output = (self._visited(place, visit, output[0], tokens), *output[1:])
+        else:
+            module.output = self._visited(place, visit, output, tokens)
+
+    def _visited(self, place: Place, visit: Mapping[Site, Visitor], value: Tensor, tokens: torch.Size) -> Tensor:
+        """What visitors leave of a value, in its own shape; some models flatten prompts and positions into one."""
+        x = value.view(*tokens, value.shape[-1])
+        if place.visits[0].heads:
+            x = self._visit_heads(place, visit, x)
+        else:
+            for here in place.visits:
+                x = _call(visit, here.site, place.layer, x)
+        # What the MLP adds is a copy: the block may add to it in place, and the visitor may keep what it saw.
+        return (x.clone() if place.visits[-1].site == "mlp_out" else x).reshape(value.shape)
+
+    def _visit_heads(
+        self, place: Place, visit: Mapping[Site, Visitor], x: Float[Tensor, "batch pos width"]
+    ) -> Float[Tensor, "batch pos width"]:
+        heads = x.unflatten(-1, (-1, self.plan.d_head))
+        if len(place.visits) == 1:
+            return _call(visit, place.visits[0].site, place.layer, heads).flatten(2)
+        pieces = list(heads.unbind(2))
+        for here in place.visits:
+            if here.site in visit:
+                new = _call(visit, here.site, place.layer, torch.stack([pieces[i] for i in here.heads], 2))
+                for i, piece in zip(here.heads, new.unbind(2), strict=True):
+                    pieces[i] = piece
+        return torch.stack(pieces, 2).flatten(2)
+
+
+def _call(visit: Mapping[Site, Visitor], site: Site, layer: int, value: Tensor) -> Tensor:
+    """What a site's visitor leaves of a value.
+
+    It gets an alias of its own, and the model goes on with it even when unchanged: only so is its gradient that of this
+    site alone where two sites share a tensor.
+    """
+    if site not in visit:
+        return value
+    value = value.view_as(value)
+    new = visit[site](layer, value)
+    return value if new is None else new
+
+
+def _keep_last(
+    x: Float[Tensor, "batch pos d_model"], last: Int[Tensor, "batch"] | None
+) -> Float[Tensor, "1 batch d_model"]:
+    """The positions whose logits are wanted, as one row of prompts: a single matrix product."""
+    kept = x[:, -1] if last is None else x[torch.arange(len(x), device=x.device), last.to(x.device)]
+    return kept[None]

@@ -1,0 +1,82 @@
+"""A model's plan, from TransformerLens' architecture adapters: they know where the parts of some 120 families are.
+
+Only names and shapes are read, so that a model whose weights are not loaded will do.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import nn
+from transformer_lens.factories.architecture_adapter_factory import ArchitectureAdapterFactory
+from transformer_lens.model_bridge.sources._bridge_builder import build_bridge_config_from_hf
+from transformer_lens.utilities.position_ids import accepts_mask_derived_position_ids
+
+from eap_plugin.backend.nnsight.block import BlockPlan, Found, NotFound, find, plan_block
+from eap_plugin.backend.nnsight.plan import Place, Plan, Visit
+from eap_plugin.errors import EapPluginError
+from eap_plugin.graph import Graph
+
+
+def adapter_of(model: nn.Module) -> Any:
+    """TransformerLens' adapter for a Hugging Face model.
+
+    Raises:
+        EapPluginError: if it has none.
+    """
+    architecture = type(model).__name__
+    try:
+        cfg = build_bridge_config_from_hf(model.config, architecture, architecture, torch.float32)
+        return ArchitectureAdapterFactory.select_architecture_adapter(cfg)
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise EapPluginError(
+            f"TransformerLens has no adapter for {architecture}, which would tell where its parts are: {error}"
+        ) from error
+
+
+def resolve(model: nn.Module, adapter: Any) -> Plan:
+    """Where a Hugging Face model's sites and weights are.
+
+    Raises:
+        EapPluginError: naming the architecture and the component that was not found.
+    """
+    try:
+        return _plan(model, adapter)
+    except NotFound as error:
+        raise EapPluginError(
+            f"{type(model).__name__} is not a decoder of attention blocks with q, k, v and o projections: {error}; "
+            f"edge scores are not defined for it"
+        ) from error
+
+
+def _plan(model: nn.Module, adapter: Any) -> Plan:
+    mapping, d_head = adapter.component_mapping, int(adapter.cfg.d_head)
+    root = Found(None, model, "")
+    stack, ln_final, unembed = (find(root, mapping, name) for name in ("blocks", "ln_final", "unembed"))
+    blocks = [
+        plan_block(Found(stack.component, block, f"{stack.path}.{layer}"), layer, d_head)
+        for layer, block in enumerate(stack.module.children())
+    ]
+    if not blocks:
+        raise NotFound(f"{stack.path} holds no block")
+    return Plan(
+        graph=_graph(blocks),
+        d_head=d_head,
+        places=(
+            Place(0, f"{stack.path}.0", "input", (Visit("embed"),)),
+            *(place for block in blocks for place in block.places),
+            Place(len(blocks) - 1, ln_final.path, "input", (Visit("final"),)),
+        ),
+        layers=tuple(block.layer for block in blocks),
+        unembed=unembed.path,
+        takes_positions=accepts_mask_derived_position_ids(model),
+    )
+
+
+def _graph(blocks: list[BlockPlan]) -> Graph:
+    heads = {(len(block.layer.q.heads), len(block.layer.k.heads)) for block in blocks}
+    if len(heads) != 1:
+        raise NotFound(f"its layers differ in their numbers of heads: {sorted(heads)}")
+    ((n_heads, n_kv_heads),) = heads
+    return Graph(len(blocks), n_heads, n_kv_heads, parallel=blocks[0].parallel, has_mlp=blocks[0].has_mlp)

@@ -1,0 +1,58 @@
+"""A block's weights in TransformerLens' shapes, read from the modules that a plan names."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from jaxtyping import Float
+from torch import Tensor
+
+from eap_plugin.backend.hf_norm import norm_of
+from eap_plugin.backend.nnsight.plan import LayerPlan, NormPlace, Projection
+from eap_plugin.errors import EapPluginError
+from eap_plugin.norm import Norm
+from eap_plugin.residual import Layer
+
+
+def read_layer(model: Any, plan: LayerPlan, d_head: int) -> Layer:
+    """A block's projections and norms: views, where the heads of a fused projection are evenly spaced."""
+
+    def heads_in(where: Projection) -> tuple[Tensor, Tensor | None]:
+        weight, bias = _weight_and_bias(model, where)
+        pick = _evenly(where.heads)
+        return (
+            weight.unflatten(1, (-1, d_head)).transpose(0, 1)[pick],
+            None if bias is None else bias.unflatten(0, (-1, d_head))[pick],
+        )
+
+    (W_Q, b_Q), (W_K, b_K), (W_V, b_V) = heads_in(plan.q), heads_in(plan.k), heads_in(plan.v)
+    W_O, b_O = _weight_and_bias(model, plan.o)
+    return Layer(
+        W_Q=W_Q, W_K=W_K, W_V=W_V, W_O=W_O.unflatten(0, (-1, d_head)),
+        b_Q=b_Q, b_K=b_K, b_V=b_V, b_O=b_O,
+        attn_norm=_norm(model, plan.attn_norm),
+        mlp_norm=_norm(model, plan.mlp_norm),
+        attn_post_norm=_norm(model, plan.attn_post_norm),
+    )  # fmt: skip
+
+
+def _weight_and_bias(model: Any, where: Projection) -> tuple[Float[Tensor, "d_in d_out"], Float[Tensor, "d_out"] | None]:
+    module = model.get_submodule(where.path)
+    if not module.weight.is_floating_point():
+        raise EapPluginError(
+            f"the weight of {where.path} is quantized to {module.weight.dtype}; load the model in floating point"
+        )
+    weight, bias = module.weight.detach(), getattr(module, "bias", None)
+    return weight if where.stored_in_out else weight.T, None if bias is None else bias.detach()
+
+
+def _norm(model: Any, place: NormPlace | None) -> Norm | None:
+    return None if place is None else norm_of(place.form, model.get_submodule(place.path))
+
+
+def _evenly(heads: tuple[int, ...]) -> slice | list[int]:
+    """Evenly spaced heads as a slice, which takes a view; others as a list."""
+    step = heads[1] - heads[0] if len(heads) > 1 else 1
+    if step > 0 and heads == tuple(range(heads[0], heads[-1] + 1, step)):
+        return slice(heads[0], heads[-1] + 1, step)
+    return list(heads)
