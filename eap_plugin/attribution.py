@@ -5,8 +5,8 @@ For writer u and reader v (Syed et al. 2310.10348, as AutoCircuit computes it)
     score(u → v) = Σ over prompts, positions and d_model of (c_u[corrupt] − c_u[clean]) · ∂L/∂r_v
 
 c_u is what u adds to the residual stream, r_v is the residual stream as v alone reads it, before its norm, and L is
-minus the metric. Nothing per-head is built in the forward pass: writers are kept as ``z`` and expanded by W_O, readers as
-gradients on q, k, v and expanded by W_Qᵀ and the norm's vector-Jacobian product, a few positions at a time.
+minus the metric. Nothing per-head is built in the forward pass: writers are kept as ``z`` and expanded by W_O, readers
+as gradients on q, k, v and expanded by W_Qᵀ and the norm's vector-Jacobian product, a few positions at a time.
 """
 
 from __future__ import annotations

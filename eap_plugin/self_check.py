@@ -67,7 +67,8 @@ class CheckReport:
             if not row.residue <= self.tolerance:
                 raise EapPluginError(
                     f"the self-check fails on {self.model} at layer {row.layer}, {row.what}: "
-                    f"residue {row.residue:.2g}, allowed {self.tolerance:.2g}; edge scores would not mean what they say, so none were computed"
+                    f"residue {row.residue:.2g}, allowed {self.tolerance:.2g}; "
+                    f"edge scores would not mean what they say, so none were computed"
                 )
 
 
