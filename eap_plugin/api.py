@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 
-from eap_plugin.algorithm.base import Algorithm
-from eap_plugin.batch import Batch, Piece, as_batches, pieces
+from eap_plugin.algorithm.base import Algorithm, Attribution
+from eap_plugin.batch import NO_ANSWER, Batch, Piece, as_batches, pieces
 from eap_plugin.errors import EapPluginError, UsageError
 from eap_plugin.host import get_host
 from eap_plugin.host.options import build_options
 from eap_plugin.host.registry import Registry
 from eap_plugin.metric.metric import Judge, Metric, as_metric
-from eap_plugin.performance import performance, with_clean_logits
+from eap_plugin.program import score
 from eap_plugin.provenance import provenance
 from eap_plugin.residual import ResidualModel
 from eap_plugin.scores import PruneScores
@@ -175,22 +175,17 @@ def prune_scores(
     judge = _metric(metric)
     chosen = build_options(provider.options, options, owner=algorithm)
     _check_ids(wrapped, batches)
-    first = batches[0].select(slice(0, 1))
-    self_check(wrapped, first.clean, first.attention_mask).raise_if_failed()
-    if judge.needs_clean_logits:
-        batches = wrapped.run(with_clean_logits, batches, batch_size)
-    parts = pieces(batches, batch_size)
-    found = wrapped.run(provider.attribute, parts, judge, chosen, _ticker(parts, progress))
+    ticker = _ticker(pieces(batches, batch_size), progress)
+    outcome = wrapped.run(score, batches, batch_size, provider.attribute, judge, chosen, ticker)
+    outcome.report.raise_if_failed()
+    found = cast(Attribution, outcome.found)
     if not bool(found.matrix.isfinite().all()):
         raise EapPluginError(
             f"{algorithm} gave scores that are not finite on {wrapped.name} ({wrapped.dtype}); try dtype float32"
         )
-    clean, corrupt = found.clean_metric, found.corrupt_metric
-    if clean is None or corrupt is None:
-        clean, corrupt = wrapped.run(performance, parts, judge)
     about = provenance(wrapped, provider, chosen, judge, data, batches)
-    about |= {"clean_metric": clean, "corrupt_metric": corrupt}
-    return PruneScores(found.graph, found.matrix.detach().cpu(), about)
+    about |= {"clean_metric": found.clean_metric, "corrupt_metric": found.corrupt_metric}
+    return PruneScores(found.graph, found.matrix, about)
 
 
 def check(model: object, data: object = None) -> CheckReport:
@@ -203,9 +198,9 @@ def check(model: object, data: object = None) -> CheckReport:
     wrapped = wrap_model(model)
     if data is not None:
         batch = as_batches(data)[0].select(slice(0, 4))
-        return self_check(wrapped, batch.clean, batch.attention_mask)
+        return wrapped.run(self_check, batch.clean, batch.attention_mask)
     generator = torch.Generator().manual_seed(0)
-    return self_check(wrapped, torch.randint(wrapped.n_vocab, (2, 16), generator=generator))
+    return wrapped.run(self_check, torch.randint(wrapped.n_vocab, (2, 16), generator=generator))
 
 
 def _metric(metric: str | Metric | Judge) -> Metric:
@@ -219,7 +214,8 @@ def _check_ids(model: ResidualModel, batches: list[Batch]) -> None:
     for batch in batches:
         for name in ("clean", "corrupt", "answers", "wrong_answers"):
             ids = getattr(batch, name)
-            if ids.numel() and not -1 <= int(ids.min()) <= int(ids.max()) < model.n_vocab:
+            least = NO_ANSWER if "answers" in name else 0
+            if ids.numel() and not least <= int(ids.min()) <= int(ids.max()) < model.n_vocab:
                 raise UsageError(
                     f"{name} has token ids from {int(ids.min())} to {int(ids.max())}, but {model.name} has "
                     f"{model.n_vocab} tokens; use the model's own tokenizer"

@@ -1,0 +1,64 @@
+"""What runs where the weights are: the self-check, the algorithm, and how well the model does the task."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+
+from eap_plugin.algorithm.base import Attribution
+from eap_plugin.batch import Batch, pieces
+from eap_plugin.metric.metric import Metric
+from eap_plugin.performance import performance, with_clean_logits
+from eap_plugin.residual import ResidualModel
+from eap_plugin.self_check import CheckReport, self_check
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What comes back.
+
+    Attributes:
+        report: the self-check on the first prompt.
+        found: the scores, with the metric on clean and corrupt prompts; ``None`` if the self-check failed.
+    """
+
+    report: CheckReport
+    found: Attribution | None = None
+
+
+def score(
+    model: ResidualModel,
+    batches: Sequence[Batch],
+    size: int | None,
+    attribute: Callable[..., Attribution],
+    metric: Metric,
+    options: Any,
+    progress: Callable[[], None],
+) -> Outcome:
+    """Check the model on the first prompt, and if it passes run an algorithm.
+
+    Args:
+        model: the model, frozen.
+        batches: the prompt pairs.
+        size: at most so many of them at a time.
+        attribute: the algorithm's ``attribute``.
+        metric: what to attribute.
+        options: the algorithm's options.
+        progress: called after each piece.
+    """
+    first = batches[0].select(slice(0, 1))
+    report = self_check(model, first.clean, first.attention_mask)
+    if not report.ok:
+        return Outcome(report)
+    if metric.needs_clean_logits:
+        batches = with_clean_logits(model, batches, size)
+    parts = pieces(batches, size)
+    with torch.enable_grad():
+        found = attribute(model, parts, metric, options, progress)
+    if found.clean_metric is None or found.corrupt_metric is None:
+        clean, corrupt = performance(model, parts, metric)
+        found = replace(found, clean_metric=clean, corrupt_metric=corrupt)
+    return Outcome(report, replace(found, matrix=found.matrix.detach().cpu()))
