@@ -45,7 +45,8 @@ class NNsightBackend(Backend):
             from transformers import AutoModelForCausalLM, AutoTokenizer
 
             tokenizer = AutoTokenizer.from_pretrained(path, revision=revision)
-            model = AutoModelForCausalLM.from_pretrained(path, dtype=kind, revision=revision).to(device)
+            model: Any = AutoModelForCausalLM.from_pretrained(path, dtype=kind, revision=revision)
+            model.to(device)
         wrapped = self._wrap(NNsight(model), tokenizer)
         wrapped.name = name
         wrapped.provenance["revision"] = revision or ""

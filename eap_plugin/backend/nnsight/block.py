@@ -9,11 +9,11 @@ from typing import Any, NamedTuple
 from torch import nn
 
 from eap_plugin.backend.hf_norm import norm_form
-from eap_plugin.backend.nnsight.columns import NotHeads, fused_heads, n_columns
+from eap_plugin.backend.nnsight.columns import NotHeadsError, fused_heads, n_columns
 from eap_plugin.backend.nnsight.plan import LayerPlan, NormPlace, Place, Projection, Visit
 
 
-class NotFound(Exception):
+class NotFoundError(Exception):
     """What a model lacks."""
 
 
@@ -38,25 +38,25 @@ def find(parent: Found, components: Mapping[str, Any], name: str) -> Found:
     """A component by its name in TransformerLens; one without a module of its own is in its parent's.
 
     Raises:
-        NotFound: if the adapter does not know it, or it is not in the model.
+        NotFoundError: if the adapter does not know it, or it is not in the model.
     """
     component = components.get(name)
     if component is None:
-        raise NotFound(f"there is no {name} in {parent.path or 'it'}")
+        raise NotFoundError(f"there is no {name} in {parent.path or 'it'}")
     if component.name is None:
         return Found(component, parent.module, parent.path)
     path = f"{parent.path}.{component.name}".lstrip(".")
     try:
         return Found(component, parent.module.get_submodule(component.name), path)
     except AttributeError:
-        raise NotFound(f"its {name} was not found at {path}") from None
+        raise NotFoundError(f"its {name} was not found at {path}") from None
 
 
 def plan_block(block: Found, index: int, d_head: int) -> BlockPlan:
     """The plan of block number ``index``.
 
     Raises:
-        NotFound: naming the component that was not found.
+        NotFoundError: naming the component that was not found.
     """
     parts = block.component.submodules
     parallel = "Parallel" in type(block.component).__name__
@@ -72,11 +72,15 @@ def plan_block(block: Found, index: int, d_head: int) -> BlockPlan:
         mlp_norm=_norm(norms.get("ln2", norms.get("ln1") if parallel else None)),
         attn_post_norm=_norm(norms.get("ln1_post")),
     )
-    fused = reads["q"].path == reads["k"].path
-    slots = [tuple(reads)] if fused else [(slot,) for slot in reads]
+    visits = (Visit("q", layer.q.heads), Visit("k", layer.k.heads), Visit("v", layer.v.heads))
+    paths = (layer.q.path, layer.k.path, layer.v.path)
     places = [
         Place(index, norms.get("ln1", attn).path, "input", (Visit("attn_in"),)),
-        *(Place(index, reads[s[0]].path, "output", tuple(Visit(x, reads[x].heads) for x in s)) for s in slots),
+        *(
+            (Place(index, layer.q.path, "output", visits),)
+            if len(set(paths)) == 1
+            else (Place(index, path, "output", (visit,)) for path, visit in zip(paths, visits, strict=True))
+        ),
         Place(index, o.path, "input", (Visit("z", layer.o.heads),)),
     ]
     if mlp is not None and parallel:
@@ -111,8 +115,8 @@ def _readers(attn: Found, d_head: int) -> dict[str, Projection]:
         found = dict.fromkeys(("q", "k", "v"), find(attn, parts, "qkv"))
         try:
             heads = fused_heads(attn.component, attn.module, d_head)
-        except NotHeads as error:
-            raise NotFound(str(error)) from error
+        except NotHeadsError as error:
+            raise NotFoundError(str(error)) from error
     return {slot: Projection(found[slot].path, _stored_in_out(found[slot].module), heads[slot]) for slot in found}
 
 

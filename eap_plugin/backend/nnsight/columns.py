@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 
-class NotHeads(Exception):
+class NotHeadsError(Exception):
     """A split that is not into whole heads."""
 
 
@@ -24,7 +24,7 @@ def fused_heads(component: Any, attention: nn.Module, d_head: int) -> dict[str, 
         d_head: the width of a head.
 
     Raises:
-        NotHeads: if the function fails, or heads are not such pieces.
+        NotHeadsError: if the function fails, or heads are not such pieces.
     """
     name = component.submodules["qkv"].name
     fused = attention.get_submodule(name)
@@ -34,7 +34,7 @@ def fused_heads(component: Any, attention: nn.Module, d_head: int) -> dict[str, 
         with torch.device("meta"):  # the layers it makes need no memory and draw no random numbers
             parts = component.split_qkv_matrix(stand_in)
     except (AssertionError, AttributeError, NotImplementedError, RuntimeError, ValueError) as error:
-        raise NotHeads(f"its fused projection {name} cannot be split: {error}") from error
+        raise NotHeadsError(f"its fused projection {name} cannot be split: {error}") from error
     return {slot: _heads(part.weight, d_head) for slot, part in zip(("q", "k", "v"), parts, strict=True)}
 
 
@@ -62,4 +62,4 @@ def _heads(weight: Tensor, d_head: int) -> tuple[int, ...]:
         firsts = heads[:, :1]
         if bool((heads == firsts + torch.arange(d_head)).all()) and not bool((firsts % d_head).any()):
             return tuple((firsts[:, 0] // d_head).tolist())
-    raise NotHeads(f"its fused projection is not split into whole heads of width {d_head}")
+    raise NotHeadsError(f"its fused projection is not split into whole heads of width {d_head}")

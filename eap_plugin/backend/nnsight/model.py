@@ -1,4 +1,4 @@
-"""An nnsight model as a ``ResidualModel``. Imports neither nnsight nor TransformerLens: a plan says where things are."""
+"""An nnsight model as a ``ResidualModel``. Imports neither nnsight nor TransformerLens: a plan says what is where."""
 
 from __future__ import annotations
 
@@ -77,14 +77,14 @@ class NNsightModel(ResidualModel):
             with self.envoy.trace(**inputs):
                 for place in places:
                     self._come_by(place, visit, tokens.shape)
-                unembed = self.envoy.get(self.plan.unembed)
+                unembed = _part(self.envoy, self.plan.unembed)
                 unembed.input = _keep_last(unembed.input, last)
                 logits.append(self.envoy.output[0])
         except Exception as error:
             if type(error).__name__ != "OutOfOrderError":
                 raise
             raise EapPluginError(
-                f"{self.name} does not come by its parts in the order that its plan has, or not by all: {error}"
+                f"{self.name} does not compute its parts in the order of a decoder's blocks, or not all: {error}"
             ) from error
         return logits[0][0]
 
@@ -99,7 +99,7 @@ class NNsightModel(ResidualModel):
 
     def _come_by(self, place: Place, visit: Mapping[Site, Visitor], tokens: torch.Size) -> None:
         """Call the visitors of a place's sites, and let the model go on with what they leave."""
-        module = self.envoy.get(place.path)
+        module = _part(self.envoy, place.path)
         if place.at == "input":
             module.input = self._visited(place, visit, module.input, tokens)
             return
@@ -123,7 +123,7 @@ class NNsightModel(ResidualModel):
     def _visit_heads(
         self, place: Place, visit: Mapping[Site, Visitor], x: Float[Tensor, "batch pos width"]
     ) -> Float[Tensor, "batch pos width"]:
-        heads = x.unflatten(-1, (-1, self.plan.d_head))
+        heads = torch.unflatten(x, -1, (-1, self.plan.d_head))
         if len(place.visits) == 1:
             return _call(visit, place.visits[0].site, place.layer, heads).flatten(2)
         pieces = list(heads.unbind(2))
@@ -133,6 +133,13 @@ class NNsightModel(ResidualModel):
                 for i, piece in zip(here.heads, new.unbind(2), strict=True):
                     pieces[i] = piece
         return torch.stack(pieces, 2).flatten(2)
+
+
+def _part(envoy: Any, path: str) -> Any:
+    """nnsight's object for a module, by the module's own name even where nnsight has that name too (``output``)."""
+    for name in path.split("."):
+        envoy = envoy._child_map[name]
+    return envoy
 
 
 def _call(visit: Mapping[Site, Visitor], site: Site, layer: int, value: Tensor) -> Tensor:

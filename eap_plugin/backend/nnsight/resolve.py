@@ -13,7 +13,7 @@ from transformer_lens.factories.architecture_adapter_factory import Architecture
 from transformer_lens.model_bridge.sources._bridge_builder import build_bridge_config_from_hf
 from transformer_lens.utilities.position_ids import accepts_mask_derived_position_ids
 
-from eap_plugin.backend.nnsight.block import BlockPlan, Found, NotFound, find, plan_block
+from eap_plugin.backend.nnsight.block import BlockPlan, Found, NotFoundError, find, plan_block
 from eap_plugin.backend.nnsight.plan import Place, Plan, Visit
 from eap_plugin.errors import EapPluginError
 from eap_plugin.graph import Graph
@@ -43,7 +43,7 @@ def resolve(model: nn.Module, adapter: Any) -> Plan:
     """
     try:
         return _plan(model, adapter)
-    except NotFound as error:
+    except NotFoundError as error:
         raise EapPluginError(
             f"{type(model).__name__} is not a decoder of attention blocks with q, k, v and o projections: {error}; "
             f"edge scores are not defined for it"
@@ -59,7 +59,7 @@ def _plan(model: nn.Module, adapter: Any) -> Plan:
         for layer, block in enumerate(stack.module.children())
     ]
     if not blocks:
-        raise NotFound(f"{stack.path} holds no block")
+        raise NotFoundError(f"{stack.path} holds no block")
     return Plan(
         graph=_graph(blocks),
         d_head=d_head,
@@ -77,6 +77,6 @@ def _plan(model: nn.Module, adapter: Any) -> Plan:
 def _graph(blocks: list[BlockPlan]) -> Graph:
     heads = {(len(block.layer.q.heads), len(block.layer.k.heads)) for block in blocks}
     if len(heads) != 1:
-        raise NotFound(f"its layers differ in their numbers of heads: {sorted(heads)}")
+        raise NotFoundError(f"its layers differ in their numbers of heads: {sorted(heads)}")
     ((n_heads, n_kv_heads),) = heads
     return Graph(len(blocks), n_heads, n_kv_heads, parallel=blocks[0].parallel, has_mlp=blocks[0].has_mlp)

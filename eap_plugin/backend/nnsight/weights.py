@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
@@ -21,14 +22,14 @@ def read_layer(model: Any, plan: LayerPlan, d_head: int) -> Layer:
         weight, bias = _weight_and_bias(model, where)
         pick = _evenly(where.heads)
         return (
-            weight.unflatten(1, (-1, d_head)).transpose(0, 1)[pick],
-            None if bias is None else bias.unflatten(0, (-1, d_head))[pick],
+            torch.unflatten(weight, 1, (-1, d_head)).transpose(0, 1)[pick],
+            None if bias is None else torch.unflatten(bias, 0, (-1, d_head))[pick],
         )
 
     (W_Q, b_Q), (W_K, b_K), (W_V, b_V) = heads_in(plan.q), heads_in(plan.k), heads_in(plan.v)
     W_O, b_O = _weight_and_bias(model, plan.o)
     return Layer(
-        W_Q=W_Q, W_K=W_K, W_V=W_V, W_O=W_O.unflatten(0, (-1, d_head)),
+        W_Q=W_Q, W_K=W_K, W_V=W_V, W_O=torch.unflatten(W_O, 0, (-1, d_head)),
         b_Q=b_Q, b_K=b_K, b_V=b_V, b_O=b_O,
         attn_norm=_norm(model, plan.attn_norm),
         mlp_norm=_norm(model, plan.mlp_norm),
@@ -36,7 +37,9 @@ def read_layer(model: Any, plan: LayerPlan, d_head: int) -> Layer:
     )  # fmt: skip
 
 
-def _weight_and_bias(model: Any, where: Projection) -> tuple[Float[Tensor, "d_in d_out"], Float[Tensor, "d_out"] | None]:
+def _weight_and_bias(
+    model: Any, where: Projection
+) -> tuple[Float[Tensor, "d_in d_out"], Float[Tensor, "d_out"] | None]:
     module = model.get_submodule(where.path)
     if not module.weight.is_floating_point():
         raise EapPluginError(

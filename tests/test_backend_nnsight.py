@@ -1,0 +1,162 @@
+"""The nnsight backend gives the numbers of plain autograd and of the TransformerLens backend, edge by edge."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from transformers import AutoModelForCausalLM
+from transformers.models.auto.configuration_auto import CONFIG_MAPPING
+
+import eap_plugin
+from eap_plugin.batch import Batch
+from tests.bridges import bridge
+from tests.oracle.brute_force import oracle_scores
+from tests.oracle.precision import InFloat64
+from tests.test_eap_oracle import MODELS, worst
+from tests.test_patching import patched_metric
+from tests.zoo import ARCHITECTURES, build, prompts
+
+nnsight = pytest.importorskip("nnsight")
+
+MASKS = {
+    "left": [[0, 0, 1, 1, 1, 1], [1, 1, 1, 1, 1, 1], [0, 0, 0, 1, 1, 1]],
+    "right": [[1, 1, 1, 1, 0, 0], [1, 1, 1, 1, 1, 1], [1, 1, 0, 0, 0, 0]],
+}
+
+
+def both(build_model: Callable[[], Any]) -> tuple[Any, Any]:
+    """Two copies of a model: one of nnsight, one of TransformerLens."""
+    return nnsight.NNsight(build_model()), bridge(build_model())
+
+
+def difference(ours: torch.Tensor, theirs: torch.Tensor) -> float:
+    assert theirs.abs().max() > 0
+    return float((ours - theirs).abs().max() / theirs.abs().max())
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_float32(name: str, record_property: pytest.RecordProperty) -> None:
+    tokens = prompts(4, 7)
+    ours, theirs = (eap_plugin.prune_scores(model, [Batch(*tokens)]) for model in both(lambda: build(name)))
+    error = worst(ours, oracle_scores(build(name), name, *tokens))
+    record_property("largest relative error", f"{error:.1e}")
+    assert error <= 1e-5
+    assert ours.graph == theirs.graph
+    assert difference(ours.matrix, theirs.matrix) <= 3e-6
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_float64(name: str, record_property: pytest.RecordProperty) -> None:
+    model, tokens = build(name, torch.float64), prompts(3, 6, seed=1)
+    wrapped = nnsight.NNsight(build(name, torch.float64))
+    with InFloat64():
+        scores = eap_plugin.prune_scores(wrapped, [Batch(*tokens)])
+        error = worst(scores, oracle_scores(model, name, *tokens))
+    record_property("largest relative error", f"{error:.1e}")
+    assert error <= 1e-12
+
+
+@pytest.mark.parametrize("name", ["gpt2", "gemma3", "olmo2", "falcon"])
+def test_positions(name: str) -> None:
+    tokens = prompts(4, 7)
+    scores = eap_plugin.prune_scores(nnsight.NNsight(build(name)), [Batch(*tokens)], positions=True)
+    assert worst(scores, oracle_scores(build(name), name, *tokens, positions=True)) <= 1e-5
+
+
+@pytest.mark.parametrize("side", MASKS)
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_padded_prompts(name: str, side: str) -> None:
+    batch = Batch(*prompts(3, 6), attention_mask=torch.tensor(MASKS[side]).bool())
+    ours, theirs = (eap_plugin.prune_scores(model, [batch]) for model in both(lambda: build(name)))
+    assert difference(ours.matrix, theirs.matrix) <= 5e-6
+
+
+@pytest.mark.parametrize("name", ["gpt2", "llama", "gptj"])
+def test_padding_on_the_left_does_not_change_a_prompt(name: str) -> None:
+    clean, corrupt, *answers = prompts(1, 5)
+    wrapped = eap_plugin.wrap_model(nnsight.NNsight(build(name)))
+    pad = torch.full((1, 3), 2)
+    mask = torch.tensor([[0, 0, 0, 1, 1, 1, 1, 1]]).bool()
+    padded = Batch(torch.cat([pad, clean], 1), torch.cat([pad, corrupt], 1), *answers, attention_mask=mask)
+    ours, plain = (eap_plugin.prune_scores(wrapped, [batch]) for batch in (padded, Batch(clean, corrupt, *answers)))
+    assert difference(ours.matrix, plain.matrix) <= 1e-5
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("name", MODELS)
+def test_the_self_check_passes(name: str, dtype: torch.dtype) -> None:
+    report = eap_plugin.check(nnsight.NNsight(build(name, dtype)))
+    assert report.ok, report.worst
+
+
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_patched_runs(name: str) -> None:
+    """No edge patched is the clean run, every edge the corrupt one, and some edges what TransformerLens gives."""
+    clean, corrupt, *answers = prompts(3, 6)
+    batch, swapped = Batch(clean, corrupt, *answers), Batch(corrupt, clean, *answers)
+    ours, theirs = (eap_plugin.wrap_model(model) for model in both(lambda: build(name)))
+    everything = torch.ones(len(ours.graph.sources), len(ours.graph.readers))
+    on_clean, on_corrupt = (patched_metric(ours, batch, everything * patch) for patch in (0, 1))
+    assert abs(on_clean - on_corrupt) > 0.01
+    assert on_corrupt == pytest.approx(patched_metric(ours, swapped, everything * 0), abs=1e-5)
+    some = (torch.rand(everything.shape, generator=torch.Generator().manual_seed(0)) < 0.3).float()
+    assert patched_metric(ours, batch, some) == pytest.approx(patched_metric(theirs, batch, some), abs=2e-5)
+
+
+_SMALL = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 48}
+_GPT = {"n_embd": 32, "n_layer": 2, "n_head": 4, "n_positions": 16}
+
+
+@pytest.mark.parametrize(
+    ("model_type", "settings"),
+    [
+        ("phi3", {**_SMALL, "num_key_value_heads": 2, "pad_token_id": 0}),  # q, then fewer k and v
+        ("gpt_bigcode", {**_GPT, "multi_query": True}),  # one k and v, Linear
+        ("codegen", {**_GPT, "rotary_dim": 4}),  # v before k, in groups: heads are not evenly spaced
+        ("falcon", {**_SMALL, "multi_query": False, "parallel_attn": False}),  # q, k, v of a head together; sequential
+        ("stablelm", {**_SMALL, "num_key_value_heads": 2, "use_parallel_residual": True}),  # not fused, parallel
+    ],
+)
+def test_other_layouts(model_type: str, settings: dict[str, Any]) -> None:
+    def model() -> Any:
+        torch.manual_seed(0)
+        config = CONFIG_MAPPING[model_type](vocab_size=64, initializer_range=0.25, **settings)
+        return AutoModelForCausalLM.from_config(config, attn_implementation="eager").eval()
+
+    ours, theirs = (eap_plugin.prune_scores(wrapped, [Batch(*prompts(3, 6))]) for wrapped in both(model))
+    assert ours.graph == theirs.graph
+    assert difference(ours.matrix, theirs.matrix) <= 3e-6
+
+
+def test_what_a_visitor_keeps_is_not_changed_afterwards() -> None:
+    """Falcon's block adds attention's result to the MLP's in place."""
+    model = eap_plugin.wrap_model(nnsight.NNsight(build("falcon")))
+    kept: dict[int, torch.Tensor] = {}
+
+    def keep(layer: int, value: torch.Tensor) -> None:
+        kept[layer] = value
+        before[layer] = value.clone()
+
+    before: dict[int, torch.Tensor] = {}
+    model.forward(prompts(2, 5)[0], {"mlp_out": keep})
+    assert all(torch.equal(kept[layer], before[layer]) for layer in (0, 1))
+
+
+@pytest.mark.parametrize("name", ["gpt2", "llama", "opt"])
+def test_a_replaced_value_is_what_the_model_goes_on_with(name: str) -> None:
+    """Each site's value from one run, put into another, is found there again and moves the logits as it should."""
+    clean, corrupt = prompts(2, 5)[:2]
+    model, other = (eap_plugin.wrap_model(x) for x in both(lambda: build(name)))
+    for site in ("embed", "attn_in", "q", "k", "v", "z", "mlp_in", "mlp", "mlp_out", "final"):
+        logits = []
+        for wrapped in (model, other):
+            values: dict[int, torch.Tensor] = {}
+            with torch.no_grad():
+                wrapped.forward(corrupt, {site: values.__setitem__})
+                logits.append(wrapped.forward(clean, {site: lambda layer, _, values=values: values[layer]}))
+                plain = wrapped.forward(clean, {})
+        torch.testing.assert_close(*logits, rtol=0, atol=2e-5, msg=site)
+        assert not torch.allclose(logits[0], plain), site
