@@ -11,15 +11,14 @@ export PYTHON
 unexport PYTHONPATH  # only this checkout is tested
 
 VENV := .venv/bin
-LEGACY := .venv-legacy/bin
 PYTEST := -m pytest -n $(WORKERS)
 REAL_MODEL := .cache/smollm2-135m
 SETUP := scripts/venv.sh pyproject.toml
 
-.PHONY: help demo test test-legacy test-real test-pythons bench lint types wheel clean
+.PHONY: help demo test test-legacy test-tl3 test-real test-pythons bench lint types wheel clean
 
 help: ## List the targets
-	@sed -n 's/^\([a-z-]*\):[^#]*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
+	@sed -n 's/^\([a-z0-9-]*\):[^#]*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
 
 demo: .venv/.installed ## Find a circuit in a shipped model, offline
 	$(VENV)/eap demo
@@ -27,11 +26,14 @@ demo: .venv/.installed ## Find a circuit in a shipped model, offline
 test: .venv/.installed ## Run the tests
 	OMP_NUM_THREADS=1 $(VENV)/python $(PYTEST)
 
-test-legacy: .venv-legacy/.installed ## Run those for HookedTransformer, with transformer-lens 2
-	OMP_NUM_THREADS=1 $(LEGACY)/python $(PYTEST) tests/legacy
+test-legacy: .venv-legacy/.installed ## Run those for HookedTransformer, with transformer-lens 2 and AutoCircuit
+	OMP_NUM_THREADS=1 .venv-legacy/bin/python $(PYTEST) tests/legacy
+
+test-tl3: .venv-tl3/.installed ## Run those for HookedTransformer, with transformer-lens 3
+	OMP_NUM_THREADS=1 .venv-tl3/bin/python $(PYTEST) tests/legacy
 
 test-real: $(REAL_MODEL)/config.json ## Run those on SmolLM2-135M (93 MB to download, 538 MB on disk)
-	$(VENV)/python -m pytest tests/real
+	$(VENV)/python -m pytest -s tests/real
 
 test-pythons: .venv/.installed ## Run those that need no PyTorch on each supported Python found
 	scripts/test_pythons.sh
@@ -50,13 +52,16 @@ wheel: .venv/.installed ## Build the wheel, and run the demo from it
 	scripts/test_wheel.sh
 
 clean: ## Remove environments, caches and what was built
-	rm -rf .venv .venv-legacy .cache build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-legacy .venv-tl3 .cache build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
 
 .venv/.installed: constraints.txt $(SETUP)
 	scripts/venv.sh .venv constraints.txt dev,gguf
 
 .venv-legacy/.installed: constraints-legacy.txt $(SETUP)
 	scripts/venv.sh .venv-legacy constraints-legacy.txt test auto-circuit attrs matplotlib
+
+.venv-tl3/.installed: constraints-tl3.txt $(SETUP)
+	scripts/venv.sh .venv-tl3 constraints-tl3.txt test
 
 $(REAL_MODEL)/config.json: | .venv/.installed
 	$(VENV)/python scripts/fetch_smollm2.py $(@D)

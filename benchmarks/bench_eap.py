@@ -4,9 +4,9 @@
 
 GPT-2-small's shape with random weights. After a warm-up, contenders take turns in one process, so that a slow
 spell of the machine meets all of them, and each time is the median of the rounds (TransformerLens' attribution takes
-part in the first ``--slow-rounds`` only). Ratios are medians of the ratio within a round, of processor time: on a
-shared machine wall time measures the neighbours as well. Memory is the peak growth in a process of its own; see
-``peak_memory.py``.
+part in the first ``--slow-rounds`` only; it takes 20 to 30 times as long). Ratios are medians of the ratio within a round, of processor time: on a
+shared machine wall time measures the neighbours as well. Memory is the peak growth in a process of its own, the
+median of three (of TransformerLens' attribution: of one); see ``peak_memory.py``.
 """
 
 from __future__ import annotations
@@ -54,6 +54,7 @@ def measure(size: tuple[int, int], rounds: int, slow_rounds: int) -> list[Row]:
     for name, contender in CONTENDERS.items():
         contender(batch if name != TRANSFORMER_LENS else make_batch(1, 4))
     for turn in range(rounds):
+        print(f"{size[0]}×{size[1]} tokens, round {turn + 1} of {rounds}", file=sys.stderr)
         for name, contender in CONTENDERS.items():
             if name == TRANSFORMER_LENS and turn >= slow_rounds:
                 continue
@@ -61,7 +62,8 @@ def measure(size: tuple[int, int], rounds: int, slow_rounds: int) -> list[Row]:
             contender(batch)
             cpu[name].append(1000 * (time.process_time() - worked))
             wall[name].append(1000 * (time.perf_counter() - started))
-    peak = {name: peak_memory(name, size) for name in CONTENDERS}
+    print(f"{size[0]}×{size[1]} tokens, memory", file=sys.stderr)
+    peak = {name: peak_memory(name, size, 1 if name == TRANSFORMER_LENS else 3) for name in CONTENDERS}
 
     def ratio(name: str, to: str) -> float:
         return median(a / b for a, b in zip(cpu[name], cpu[to], strict=False))
@@ -75,10 +77,11 @@ def measure(size: tuple[int, int], rounds: int, slow_rounds: int) -> list[Row]:
     ]  # fmt: skip
 
 
-def peak_memory(name: str, size: tuple[int, int]) -> float:
-    """Growth in MiB, measured in a process of its own."""
+def peak_memory(name: str, size: tuple[int, int], processes: int) -> float:
+    """Growth in MiB, the median of some processes."""
     command = [sys.executable, str(Path(__file__).with_name("peak_memory.py")), name, *map(str, size)]
-    return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+    runs = [subprocess.run(command, check=True, capture_output=True, text=True) for _ in range(processes)]
+    return median(float(run.stdout) for run in runs)
 
 
 def table(rows: list[Row]) -> str:

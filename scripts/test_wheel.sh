@@ -6,6 +6,7 @@ python=$PWD/.venv/bin/python
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
 
+rm -rf dist
 "$python" -m pip wheel --quiet --no-deps --no-build-isolation --wheel-dir dist .
 "$python" -m pip install --quiet --no-deps --target "$folder" dist/eap_plugin-*.whl
 cd "$folder"
