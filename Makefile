@@ -15,7 +15,7 @@ PYTEST := -m pytest -n $(WORKERS)
 REAL_MODEL := .cache/smollm2-135m
 SETUP := scripts/venv.sh pyproject.toml
 
-.PHONY: help demo test test-legacy test-tl3 test-real test-pythons bench lint types wheel clean
+.PHONY: help demo test test-legacy test-tl3 test-ndif test-real test-pythons bench lint types wheel clean
 
 help: ## List the targets
 	@sed -n 's/^\([a-z0-9-]*\):[^#]*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -35,6 +35,9 @@ test-tl3: .venv-tl3/.installed ## Run those for HookedTransformer, with transfor
 test-real: $(REAL_MODEL)/config.json ## Run those on SmolLM2-135M (93 MB to download, 538 MB on disk)
 	$(VENV)/python -m pytest -s tests/real
 
+test-ndif: .venv-ndif/.installed ## Run those that need an NDIF server, on one started here (2 GB to install)
+	PYTHONPATH=$(CURDIR):$(CURDIR)/.venv-ndif/client OMP_NUM_THREADS=1 .venv-ndif/bin/python -m pytest tests/ndif
+
 test-pythons: .venv/.installed ## Run those that need no PyTorch on each supported Python found
 	scripts/test_pythons.sh
 
@@ -52,13 +55,16 @@ wheel: .venv/.installed ## Build the wheel, and run the demo from it
 	scripts/test_wheel.sh
 
 clean: ## Remove environments, caches and what was built
-	rm -rf .venv .venv-legacy .venv-tl3 .cache build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-legacy .venv-tl3 .venv-ndif .cache build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
 
 .venv/.installed: constraints.txt $(SETUP)
 	scripts/venv.sh .venv constraints.txt dev,gguf
 
 .venv-legacy/.installed: constraints-legacy.txt $(SETUP)
 	scripts/venv.sh .venv-legacy constraints-legacy.txt test auto-circuit attrs matplotlib
+
+.venv-ndif/.installed: constraints-ndif.txt pyproject.toml tests/ndif/venv.sh
+	tests/ndif/venv.sh
 
 .venv-tl3/.installed: constraints-tl3.txt $(SETUP)
 	scripts/venv.sh .venv-tl3 constraints-tl3.txt test

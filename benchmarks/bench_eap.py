@@ -3,8 +3,8 @@
     python benchmarks/bench_eap.py [--rounds 7] [--slow-rounds 1] [--threads 1] [--json]
 
 GPT-2-small's shape with random weights. After a warm-up, contenders take turns in one process, so that a slow
-spell of the machine meets all of them, and each time is the median of the rounds (TransformerLens' attribution takes
-part in the first ``--slow-rounds`` only; it takes 20 to 30 times as long). Ratios are medians of the ratio within a round, of processor time: on a
+spell of the machine meets all of them, and each time is the median of the rounds. TransformerLens' attribution takes
+part in the first ``--slow-rounds`` only. Ratios are medians of the ratio within a round, of processor time: on a
 shared machine wall time measures the neighbours as well. Memory is the peak growth in a process of its own, the
 median of three (of TransformerLens' attribution: of one); see ``peak_memory.py``.
 """

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import nnsight
 import pytest
 import torch
 from transformers import AutoModelForCausalLM
@@ -18,8 +19,6 @@ from tests.oracle.precision import InFloat64
 from tests.test_eap_oracle import MODELS, worst
 from tests.test_patching import patched_metric
 from tests.zoo import ARCHITECTURES, build, prompts
-
-nnsight = pytest.importorskip("nnsight")
 
 MASKS = {
     "left": [[0, 0, 1, 1, 1, 1], [1, 1, 1, 1, 1, 1], [0, 0, 0, 1, 1, 1]],

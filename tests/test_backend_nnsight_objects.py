@@ -9,6 +9,7 @@ import subprocess
 import sys
 from typing import Any
 
+import nnsight
 import pytest
 import torch
 from click.testing import CliRunner
@@ -23,8 +24,6 @@ from eap_plugin.shipped import SHIPPED
 from tests.bridges import bridge
 from tests.test_eap_oracle import MODELS
 from tests.zoo import build, prompts
-
-nnsight = pytest.importorskip("nnsight")
 
 FOLDER = str(SHIPPED["ioi-llama"])
 """A model whose name nnsight is to be told the task of: there is no hub to ask."""

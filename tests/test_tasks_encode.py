@@ -73,9 +73,9 @@ def test_bos_is_put_before_text_only_if_there_is_one(tokenizer):
 
 def test_batch_has_the_shortest_prompts_first(tokenizer):
     longer = pair(
-        "Yesterday Mary and John walked to the park, and later John lent the book to",
-        "Yesterday Mary and John walked to the park, and later Tom lent the book to",
+        "Yesterday Mary and John walked to the park, and John gave a book to",
+        "Yesterday Mary and John walked to the park, and Tom gave a book to",
     )
     batch = encode_task("t", [longer, pair()], tokenizer).batch()
     assert tokenizer.decode(batch.clean[0][batch.attention_mask[0]]) == CLEAN
-    assert batch.last.tolist() == [13, 15]
+    assert batch.last.tolist() == [13, 14]

@@ -33,6 +33,9 @@ from eap_plugin.host.options import build_options, parse_assignments
     help="Prompt pairs to use.",
 )
 @click.option("--seed", type=int, default=0, show_default=True, help="Which of the task's prompts to take.")
+@click.option(
+    "--bos/--no-bos", default=None, help="Begin prompts with the tokenizer's BOS token; by default as the model does."
+)
 @click.option("--format", "file_format", help="The prompt file's format, if its name does not tell.")
 @click.option(
     "--batch-size",
@@ -54,6 +57,7 @@ def run(
     assignments: Sequence[str],
     prompts: int,
     seed: int,
+    bos: bool | None,
     file_format: str | None,
     batch_size: int | None,
     backend: str,
@@ -82,7 +86,7 @@ def run(
         build_options(api.algorithms()[algorithm].options, options, algorithm)
         _ = api.metrics()[metric], api.task_source(task_name, file_format)
         loaded = api.load_model(model, backend=backend, device=device, dtype=dtype, revision=revision)
-        task = api.load_task(task_name, loaded, n_prompts=prompts, seed=seed, format=file_format)
+        task = api.load_task(task_name, loaded, n_prompts=prompts, seed=seed, format=file_format, prepend_bos=bos)
         work.step("Scoring")
         scores = api.prune_scores(
             loaded,

@@ -53,6 +53,6 @@ def summary(scores: PruneScores) -> str:
     unit = f" ({m['metric_unit']})" if m["metric_unit"] else ""
     clean, corrupt = number(m["clean_metric"]), number(m["corrupt_metric"])
     return (
-        f"{what}, {m['n_prompts']} prompt pairs of {m['task']}\n"
+        f"{what}, {m['n_prompts']} prompt pair{'s' * (m['n_prompts'] != 1)} of {m['task']}\n"
         f"{m['metric']}: {clean} on clean, {corrupt} on corrupt prompts{unit}"
     )

@@ -38,4 +38,4 @@ def register_tasks(register: Register) -> None:
 
 @hookspec
 def register_formats(register: Register) -> None:
-    """Register formats: readers of score and circuit files, chosen by the file's suffix."""
+    """Register formats: readers of task files, chosen by the file's suffix or by name."""

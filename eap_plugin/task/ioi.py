@@ -16,14 +16,14 @@ NAMES = (
     "Simon", "Tom",
 )  # fmt: skip
 PLACES = ("garden", "hotel", "kitchen", "library", "museum", "office", "park", "station")
-THINGS = ("ball", "book", "coin", "cup", "flower", "key", "letter", "ring")
+THINGS = ("ball", "book", "coin", "cup", "drink", "flower", "letter", "ring")
 TEMPLATES = (
     "When {first} and {second} met at the {place}, {giver} handed a {thing} to",
-    "After {first} and {second} left the {place}, {giver} mailed the {thing} to",
-    "While {first} sat with {second} in the {place}, {giver} showed a {thing} to",
-    "Once {first} and {second} had found a {thing} near the {place}, {giver} sold it to",
-    "Yesterday {first} and {second} walked to the {place}, and later {giver} lent the {thing} to",
-    "Because {first} liked {second}, there was a {thing} in the {place} that {giver} gave to",
+    "After {first} and {second} went to the {place}, {giver} gave a {thing} to",
+    "While {first} sat with {second} in the {place}, {giver} handed a {thing} to",
+    "Once {first} and {second} were in the {place}, {giver} gave the {thing} to",
+    "Yesterday {first} and {second} walked to the {place}, and {giver} gave a {thing} to",
+    "Because {first} and {second} were friends, {giver} brought a {thing} to the {place} and gave it to",
 )
 """Every name follows a space, so that it is the same token wherever it stands."""
 
