@@ -33,7 +33,7 @@ test-tl3: .venv-tl3/.installed ## Run those for HookedTransformer, with transfor
 	OMP_NUM_THREADS=1 .venv-tl3/bin/python $(PYTEST) tests/legacy
 
 test-real: $(REAL_MODEL)/config.json ## Run those on SmolLM2-135M (93 MB to download, 538 MB on disk)
-	$(VENV)/python -m pytest -s tests/real
+	OMP_NUM_THREADS=2 $(VENV)/python -m pytest -s tests/real
 
 test-ndif: .venv-ndif/.installed ## Run those that need an NDIF server, on one started here (2 GB to install)
 	PYTHONPATH=$(CURDIR):$(CURDIR)/.venv-ndif/client OMP_NUM_THREADS=1 .venv-ndif/bin/python -m pytest tests/ndif

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from math import isfinite
 from pathlib import Path
 from typing import Any, cast
 
@@ -181,7 +182,13 @@ def prune_scores(
     found = cast(Attribution, outcome.found)
     if not bool(found.matrix.isfinite().all()):
         raise EapPluginError(
-            f"{algorithm} gave scores that are not finite on {wrapped.name} ({wrapped.dtype}); try dtype float32"
+            f"{algorithm} gave scores that are not finite on {wrapped.name} ({wrapped.dtype}); "
+            f"try another metric, or float32 if that is half precision"
+        )
+    if not (isfinite(found.clean_metric or 0) and isfinite(found.corrupt_metric or 0)):
+        raise EapPluginError(
+            f"metric {judge.name!r} is {found.clean_metric} on clean and {found.corrupt_metric} on corrupt prompts; "
+            f"it must be a number"
         )
     about = provenance(wrapped, provider, chosen, judge, data, batches)
     about |= {"clean_metric": found.clean_metric, "corrupt_metric": found.corrupt_metric}
@@ -198,9 +205,12 @@ def check(model: object, data: object = None) -> CheckReport:
     wrapped = wrap_model(model)
     if data is not None:
         batch = as_batches(data)[0].select(slice(0, 4))
+        _check_ids(wrapped, [batch])
         return wrapped.run(self_check, batch.clean, batch.attention_mask)
     generator = torch.Generator().manual_seed(0)
-    return wrapped.run(self_check, torch.randint(wrapped.n_vocab, (2, 16), generator=generator))
+    return wrapped.run(
+        self_check, torch.randint(wrapped.n_vocab, (2, min(16, wrapped.n_ctx or 16)), generator=generator)
+    )
 
 
 def _metric(metric: str | Metric | Judge) -> Metric:
@@ -212,6 +222,11 @@ def _metric(metric: str | Metric | Judge) -> Metric:
 
 def _check_ids(model: ResidualModel, batches: list[Batch]) -> None:
     for batch in batches:
+        n_pos = batch.clean.shape[1]
+        if model.n_ctx is not None and n_pos > model.n_ctx:
+            raise UsageError(
+                f"prompts have up to {n_pos} tokens, but {model.name} takes at most {model.n_ctx}; shorten them"
+            )
         for name in ("clean", "corrupt", "answers", "wrong_answers"):
             ids = getattr(batch, name)
             least = NO_ANSWER if "answers" in name else 0

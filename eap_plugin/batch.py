@@ -38,6 +38,10 @@ class Batch:
 
     def __post_init__(self) -> None:
         """Check that the parts agree, so that a mistake shows here and not as a wrong score."""
+        if self.clean.ndim == 2 and not self.clean.numel():
+            raise UsageError(
+                f"a batch needs at least one prompt pair of at least one token, got {list(self.clean.shape)}"
+            )
         if self.clean.ndim != 2 or self.clean.shape != self.corrupt.shape:
             raise UsageError(
                 f"clean and corrupt prompts must be [batch, pos] tensors of one shape, got "
@@ -47,7 +51,13 @@ class Batch:
             shape = list(getattr(self, name).shape)
             if len(shape) != 2 or shape[0] != len(self.clean):
                 raise UsageError(f"{name} must be [batch={len(self.clean)}, n] token ids, got {shape}")
+        if not bool((self.answers != NO_ANSWER).any(dim=1).all()):
+            raise UsageError("every prompt needs at least one right answer")
         if self.attention_mask is not None:
+            if self.attention_mask.dtype != torch.bool:
+                raise UsageError(
+                    f"attention_mask must be boolean, true at real tokens, got {self.attention_mask.dtype}"
+                )
             if self.attention_mask.shape != self.clean.shape:
                 raise UsageError(
                     f"attention_mask must have the prompts' shape {list(self.clean.shape)}, "
@@ -138,6 +148,10 @@ def as_batches(data: object) -> list[Batch]:
     """
     if hasattr(data, "batch") and callable(data.batch):
         return [data.batch()]
+    if getattr(data, "kv_cache", None) is not None:
+        raise UsageError(
+            "the loader holds only the ends of its prompts (tail_divergence); load them with tail_divergence=False"
+        )
     if isinstance(data, Iterable):
         batches = [as_batch(item) for item in data]
         if not batches:

@@ -35,8 +35,17 @@ class EdgePatch:
             model: the model that will run.
             other: the writers of the other run.
             patch: for each edge how far to go from this run (0) to the other (1).
+
+        Raises:
+            UsageError: if the patch has another shape than the model's edges.
         """
         self._model, self._graph, self._other = model, model.graph, other
+        expected = [len(self._graph.sources), len(self._graph.readers)]
+        if list(patch.shape) != expected:
+            raise UsageError(
+                f"edges of {model.name} are a [sources={expected[0]}, readers={expected[1]}] matrix with q, k and v "
+                f"apart, got {list(patch.shape)}"
+            )
         self._patch = patch.to(other.embed)
         self._change = other.embed.new_zeros(len(self._graph.sources), *other.embed.shape)
         self._columns = {(r.slot, r.layer): c for c, r in reversed(list(enumerate(self._graph.readers)))}
@@ -62,8 +71,8 @@ class EdgePatch:
 
     def _on_z(self, index: int, value: Tensor) -> None:
         head, layer = self._graph.head_row(index), self._model.layers[index]
-        change = self._other.z[index] - scaled_z(layer, value)
-        heads = torch.einsum("bphe,hed->hbpd", change, output_weight(layer))
+        change = (self._other.z[index] - scaled_z(layer, value)).to(self._change.dtype)
+        heads = torch.einsum("bphe,hed->hbpd", change, output_weight(layer).to(change.dtype))
         self._change[head : head + self._graph.n_heads] = heads
 
     def _on_mlp_out(self, layer: int, value: Tensor) -> None:
@@ -90,8 +99,8 @@ class EdgePatch:
             W, b = layer.project(slot)  # type: ignore[arg-type]
             x = self._residual["attn_in"] + shift
             x = x if layer.attn_norm is None else layer.attn_norm.apply(x)
-            read = torch.einsum("hbpd,hde->bphe", x, W)
-            return read if b is None else read + b
+            read = torch.einsum("hbpd,hde->bphe", x.to(W.dtype), W)
+            return (read if b is None else read + b).to(value.dtype)
 
         return visitor
 
@@ -101,7 +110,7 @@ class EdgePatch:
             return None
         norm = self._model.layers[index].mlp_norm
         x = self._residual["mlp_in"] + shift[0]
-        return x if norm is None else norm.apply(x)
+        return (x if norm is None else norm.apply(x)).to(value.dtype)
 
     def _read_final(self, layer: int, value: Tensor) -> Tensor | None:
         shift = self._shift(len(self._graph.readers) - 1, 1)
@@ -128,8 +137,11 @@ def faithfulness(
         batch_size: at most so many prompt pairs at a time.
 
     Raises:
-        UsageError: if the metric is the same on clean and corrupt prompts.
+        UsageError: if a circuit is not a boolean matrix of this model's edges, or the metric is the same on clean and
+            corrupt prompts.
     """
+    if any(circuit.dtype != torch.bool for circuit in circuits):
+        raise UsageError("a circuit is a boolean matrix, true at its edges, as patching.strongest gives")
     clean, corrupt, *kept = model.run(_circuit_metrics, batches, metric, circuits, batch_size)
     if clean == corrupt:
         raise UsageError(f"the metric {metric.name!r} is {clean:.4g} on clean and corrupt prompts alike")

@@ -49,8 +49,14 @@ def provenance(
 
 
 def _digest(batches: list[Batch]) -> str:
-    content = [[b.clean.tolist(), b.corrupt.tolist(), b.answers.tolist(), b.wrong_answers.tolist()] for b in batches]
+    content = [
+        [b.clean.tolist(), b.corrupt.tolist(), b.answers.tolist(), b.wrong_answers.tolist(), _mask(b)] for b in batches
+    ]
     return hashlib.sha256(json.dumps(content).encode()).hexdigest()
+
+
+def _mask(batch: Batch) -> list[list[bool]] | None:
+    return None if batch.attention_mask is None else batch.attention_mask.tolist()
 
 
 def _versions() -> dict[str, str]:

@@ -78,6 +78,7 @@ class ResidualModel(ABC):
         graph: its writers, readers and edges.
         name: what the model is called in reports.
         n_vocab: the number of tokens it knows.
+        n_ctx: the most tokens a prompt can have, where positions are learned or tabled.
         tokenizer: its Hugging Face tokenizer, if it has one.
         prepend_bos: whether text prompts begin with the tokenizer's beginning-of-sequence token.
         provenance: backend, library versions and revision, for the files that scores are saved in.
@@ -86,6 +87,7 @@ class ResidualModel(ABC):
     graph: Graph
     name: str
     n_vocab: int
+    n_ctx: int | None = None
     tokenizer: Any = None
     prepend_bos: bool = False
     provenance: dict[str, str] = field(default_factory=dict)

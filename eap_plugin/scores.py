@@ -122,36 +122,38 @@ class PruneScores(Mapping[str, Tensor]):
         score = float(self.matrix.flatten()[index])
         return Edge(name, source, reader, score, position if self.has_positions else None)
 
-    def _with(self, matrix: Tensor, graph: Graph | None = None) -> PruneScores:
-        return replace(self, matrix=matrix, graph=graph or self.graph)
+    def _with(self, how: str, matrix: Tensor, graph: Graph | None = None) -> PruneScores:
+        """Scores derived from these; their metadata say how, after what they were derived from."""
+        about = self.metadata | {"derived": [*self.metadata.get("derived", []), how]}
+        return replace(self, matrix=matrix, graph=graph or self.graph, metadata=about)
 
     def __abs__(self) -> PruneScores:
         """Importance: the absolute value of every score."""
-        return self._with(self.matrix.abs())
+        return self._with("absolute value", self.matrix.abs())
 
     abs = __abs__
 
     def __neg__(self) -> PruneScores:
         """Every sign turned."""
-        return self._with(-self.matrix)
+        return self._with("negative", -self.matrix)
 
     def __mul__(self, factor: float) -> PruneScores:
         """Every score times a number."""
-        return self._with(self.matrix * factor)
+        return self._with(f"times {factor}", self.matrix * factor)
 
     __rmul__ = __mul__
 
     def __truediv__(self, divisor: float) -> PruneScores:
         """Every score divided by a number."""
-        return self._with(self.matrix / divisor)
+        return self._with(f"divided by {divisor}", self.matrix / divisor)
 
     def __add__(self, other: PruneScores) -> PruneScores:
         """Edge by edge."""
-        return self._with(self.matrix + self._comparable(other).matrix)
+        return self._with("plus other scores", self.matrix + self._comparable(other).matrix)
 
     def __sub__(self, other: PruneScores) -> PruneScores:
         """Edge by edge."""
-        return self._with(self.matrix - self._comparable(other).matrix)
+        return self._with("minus other scores", self.matrix - self._comparable(other).matrix)
 
     def __gt__(self, threshold: float) -> Bool[Tensor, "*pos sources readers"]:
         """True at the edges whose score is above a number."""
@@ -174,7 +176,7 @@ class PruneScores(Mapping[str, Tensor]):
 
     def sum_positions(self) -> PruneScores:
         """Scores summed over token positions."""
-        return self._with(self.matrix.sum(0)) if self.has_positions else self
+        return self._with("summed over positions", self.matrix.sum(0)) if self.has_positions else self
 
     def sum_qkv(self) -> PruneScores:
         """Each head's q, k and v inputs as one reader; with grouped-query attention, each key/value group's.
@@ -192,7 +194,7 @@ class PruneScores(Mapping[str, Tensor]):
             columns.append(summed.columns[summed.reader_name(reader._replace(slot=slot, head=head))])
         matrix = self.matrix.new_zeros(*self.matrix.shape[:-1], len(summed.readers))
         matrix.index_add_(-1, torch.tensor(columns, device=matrix.device), self.matrix)
-        return self._with(matrix, summed)
+        return self._with("q, k and v summed", matrix, summed)
 
     def save(self, path: str | Path) -> None:
         """Write to a safetensors file, whole or not at all; see ``eap_plugin.storage``."""

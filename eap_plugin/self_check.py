@@ -1,8 +1,9 @@
 """The self-check: do edge scores mean anything on this model?
 
-Two things must hold on a plain forward pass. *Writers*: at every reader, the embedding and what all earlier heads and
-MLPs are said to add must sum to the residual stream there. *Readers*: norm and projection, as formulas of the residual
-stream, must give what the model's own q, k, v and MLP inputs are. Where both hold, writers and readers are the model's.
+Two things must hold on a plain forward pass. *Writers*: at every reader, the residual stream must be what it was at the
+reader before, plus what heads and MLPs in between are said to add; so it is the sum of all writers. *Readers*: norm and
+projection, as formulas of the residual stream, must give what the model's own q, k, v and MLP inputs are. Where both
+hold, writers and readers are the model's.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ class CheckRow:
     Attributes:
         layer: the layer.
         what: ``writers`` reaching attention, MLP or logits, or the ``reader`` q, k, v or MLP.
-        residue: largest absolute difference, over the root mean square of what is compared.
+        residue: largest difference of a number, over its own size and the root mean square of its token's.
     """
 
     layer: int
@@ -90,23 +91,30 @@ def _residues(
     seen = _watch(model, tokens, attention_mask)
     rows: list[CheckRow] = []
 
-    def compare(layer: int, what: str, said: Tensor, site: Site) -> None:
+    def compare(layer: int, what: str, said: Tensor, site: Site) -> Tensor:
+        """Add a row; gives the model's own value, from which the next comparison starts."""
         real = seen[site, layer]
-        size = real.pow(2).mean().sqrt().clamp_min(torch.finfo(real.dtype).tiny)
-        rows.append(CheckRow(layer, what, float((said - real).abs().max() / size)))
+        size = real.pow(2).mean(-1, keepdim=True).sqrt() + said.abs() + real.abs()
+        rows.append(CheckRow(layer, what, float(((said - real).abs() / size.clamp_min(tiny)).max())))
+        return real
 
     stream = seen["embed", 0]
+    tiny = torch.finfo(stream.dtype).tiny
     for index, layer in enumerate(model.layers):
-        compare(index, "writers reaching attention", stream, "attn_in")
+        before = compare(index, "writers reaching attention", stream, "attn_in")
         x = _normed(layer.attn_norm, seen["attn_in", index])
         for slot in ("q", "k", "v"):
             W, b = layer.project(slot)
             read = torch.einsum("bpd,hde->bphe", x, W.to(x.dtype))
             compare(index, f"reader {slot}", read if b is None else read + b, slot)
         written = attention_output(layer, seen["z", index].to(layer.W_O.dtype)).to(stream.dtype)
-        before, stream = stream, stream + _normed(layer.attn_post_norm, written)
+        stream = before + _normed(layer.attn_post_norm, written)
         if model.graph.has_mlp:
-            compare(index, "writers reaching the MLP", before if model.graph.parallel else stream, "mlp_in")
+            reaching = "writers reaching the MLP"
+            if model.graph.parallel:
+                compare(index, reaching, before, "mlp_in")
+            else:
+                stream = compare(index, reaching, stream, "mlp_in")
             compare(index, "reader mlp", _normed(layer.mlp_norm, seen["mlp_in", index]), "mlp")
             stream = stream + seen["mlp_out", index]
     compare(model.graph.n_layers - 1, "writers reaching the logits", stream, "final")

@@ -77,4 +77,4 @@ def _parse(header: dict[str, Any], matrix: Tensor, path: Path) -> PruneScores:
         raise UsageError(
             f"{path} is of schema {header['schema']}, this version reads up to {SCHEMA}; upgrade eap-plugin to read it"
         )
-    return PruneScores(Graph(**header["graph"]), matrix, header["metadata"])
+    return PruneScores(Graph(**header["graph"]), matrix, dict(header["metadata"]))

@@ -121,6 +121,40 @@ def test_progress_counts_prompts(model: Any) -> None:
     assert seen == [(2, 6), (3, 6), (5, 6), (6, 6)]
 
 
+def test_prompts_longer_than_the_context(model: Any) -> None:
+    long = torch.ones(1, 33, dtype=torch.long)
+    with fails("prompts have up to 33 tokens, but test-model takes at most 32; shorten them"):
+        eap_plugin.prune_scores(model, [Batch(long, long * 2, long[:, :1], long[:, :1])])
+
+
+def test_a_metric_that_is_no_number(model: Any) -> None:
+    def not_a_number(logits: torch.Tensor, batch: Batch) -> torch.Tensor:
+        return logits[:, 0] + (logits[:, 1] * 0).detach().log().where(torch.tensor(False), torch.tensor(torch.nan))
+
+    with fails("metric 'not_a_number' is nan on clean and nan on corrupt prompts", eap_plugin.EapPluginError):
+        eap_plugin.prune_scores(model, [batch()], metric=not_a_number)
+    with fails("a metric is a name or a function of"):
+        eap_plugin.prune_scores(model, [batch()], metric=5)
+
+
+def test_a_loader_without_the_beginnings_of_its_prompts(model: Any) -> None:
+    class Loader(list[Any]):
+        kv_cache = object()
+
+    with fails("tail_divergence=False"):
+        eap_plugin.prune_scores(model, Loader([batch()]))
+
+
+def test_batches_of_nothing() -> None:
+    empty = torch.zeros(0, 4, dtype=torch.long)
+    with fails("at least one prompt pair"):
+        Batch(empty, empty, empty[:, :1], empty[:, :1])
+    with fails("every prompt needs at least one right answer"):
+        batch(answers=torch.full((3, 2), -1))
+    with fails("attention_mask must be boolean"):
+        batch(attention_mask=torch.ones(3, 6, dtype=torch.long))
+
+
 def test_provenance(model: Any) -> None:
     about = eap_plugin.prune_scores(model, [batch()], answer_diff=False).metadata
     assert about["algorithm"] == "eap"

@@ -96,3 +96,25 @@ def test_strongest_counts_edges() -> None:
         assert int(strongest(scores, fraction).sum()) == count
     with pytest.raises(eap_plugin.UsageError, match="between 0 and 1, got 1.5"):
         strongest(scores, 1.5)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("name", ["gpt2", "llama", "gemma2"])
+def test_half_precision_circuits(name: str, dtype: torch.dtype) -> None:
+    batches = [Batch(*prompts(4, 6))]
+    model = eap_plugin.wrap_model(bridge(build(name, dtype)))
+    circuits = [strongest(eap_plugin.prune_scores(model, batches), fraction) for fraction in (1.0, 0.5, 0.0)]
+    whole, half, nothing = faithfulness(model, batches, LOGIT_DIFF, circuits)
+    full = eap_plugin.wrap_model(bridge(build(name)))
+    assert (whole, nothing) == pytest.approx((1, 0), abs=0.1)
+    assert half == pytest.approx(faithfulness(full, batches, LOGIT_DIFF, circuits)[1], abs=0.3)
+
+
+def test_circuits_of_another_shape_or_kind_are_refused() -> None:
+    batches = [Batch(*prompts(2, 6))]
+    model = eap_plugin.wrap_model(bridge(build("llama")))
+    scores = eap_plugin.prune_scores(model, batches)
+    with pytest.raises(eap_plugin.UsageError, match=r"with q, k and v apart, got \[11, 7\]"):
+        faithfulness(model, batches, LOGIT_DIFF, [strongest(scores.sum_qkv(), 0.5)])
+    with pytest.raises(eap_plugin.UsageError, match="a circuit is a boolean matrix"):
+        faithfulness(model, batches, LOGIT_DIFF, [strongest(scores, 0.5).long()])

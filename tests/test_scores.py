@@ -95,6 +95,12 @@ def test_arithmetic() -> None:
         _ = a + random_scores(Graph(3, 2, 1))
 
 
+def test_derived_scores_say_so() -> None:
+    scores = random_scores(Graph(2, 2, 1), sign="positive: hurts")
+    assert "derived" not in scores.metadata
+    assert (-abs(scores)).metadata["derived"] == ["absolute value", "negative"]
+
+
 def test_names_that_do_not_exist() -> None:
     scores = random_scores(Graph(2, 2, 2))
     with pytest.raises(UsageError, match="unknown source 'a0.h9'; did you mean 'a0.h"):

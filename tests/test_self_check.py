@@ -54,3 +54,19 @@ def test_refuses_and_says_where(how: str, where: str) -> None:
 def test_on_prompts_of_a_task() -> None:
     padded = Batch(*prompts(3, 6), attention_mask=torch.tensor([[0, 0, 1, 1, 1, 1]] * 3).bool())
     assert eap_plugin.check(bridge(build("llama")), [padded]).ok
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_massive_activations_are_no_reason_to_refuse(dtype: torch.dtype) -> None:
+    """As in trained models, one direction of the residual stream dwarfs the rest, and rounding is relative to it."""
+    model = build("llama", dtype)
+    with torch.no_grad():
+        model.model.embed_tokens.weight[:, 3] = 300
+    assert eap_plugin.check(bridge(model)).ok
+
+
+def test_weights_that_change_after_wrapping_are_read_anew() -> None:
+    wrapped = eap_plugin.wrap_model(bridge(build("gemma2")))
+    with torch.no_grad():
+        wrapped.bridge.blocks[1].ln1.original_component.weight += 1
+    assert eap_plugin.check(wrapped).ok

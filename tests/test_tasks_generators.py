@@ -71,9 +71,7 @@ def test_seed_alone_decides_the_prompts(words):
 
 def test_prompts_of_a_seed_stay_the_same(words):
     task = IOI().generate(words, n_prompts=1, seed=0, prepend_bos=False)
-    assert words.decode(task.clean[0]) == (
-        "Yesterday Lucy and Laura walked to the station, and later Lucy lent the letter to"
-    )
+    assert words.decode(task.clean[0]) == ("Yesterday Lucy and Laura walked to the station, and Lucy gave a letter to")
 
 
 def test_more_prompts_begin_with_the_fewer(words):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from eap_plugin.norm import Norm
@@ -43,5 +44,6 @@ def norm_of(form: NormForm, module: Any) -> Norm:
     weight: Tensor | None = getattr(module, "weight", None)
     bias: Tensor | None = getattr(module, "bias", None)
     if weight is not None:
-        weight = weight.detach() + 1 if form.offset else weight.detach()
+        weight = weight.detach()
+        weight = weight.to(torch.promote_types(weight.dtype, torch.float32)) + 1 if form.offset else weight
     return Norm(weight, None if bias is None else bias.detach(), form.eps, form.centred)

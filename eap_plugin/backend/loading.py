@@ -30,14 +30,18 @@ def torch_dtype(name: str) -> Any:
     """A dtype by its name in torch.
 
     Raises:
-        UsageError: if there is none.
+        UsageError: if weights cannot have it.
     """
     import torch
 
-    dtype = getattr(torch, name, None)
-    if not isinstance(dtype, torch.dtype):
+    if name not in ("float32", "float64", "bfloat16", "float16"):
         raise UsageError(f"unknown dtype {name!r}; expected float32, float64, bfloat16 or float16")
-    return dtype
+    return getattr(torch, name)
+
+
+def context_length(cfg: Any) -> int | None:
+    """The most tokens a prompt can have, by TransformerLens' configuration; ``None`` if positions are not learned."""
+    return int(cfg.n_ctx) if getattr(cfg, "positional_embedding_type", None) == "standard" else None
 
 
 @contextmanager

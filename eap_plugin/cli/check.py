@@ -51,8 +51,8 @@ def check(
         console = stdout()
         console.print(_residues(report))
         console.print(
-            "\nLargest difference between what edges say and what the model computes, over the\n"
-            f"root mean square of the latter. Allowed is {report.tolerance:.2g}, which rounding explains."
+            "\nLargest difference between what edges say and what the model computes, relative to\n"
+            f"the size of both. Allowed is {report.tolerance:.2g}, which rounding explains."
         )
         if failing:
             console.print(

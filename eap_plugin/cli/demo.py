@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from eap_plugin.task.task import Task
 
 MODEL, TASK, METRIC = "ioi-gpt2", "ioi", "logit_diff"
-FRACTIONS = (0.05, 0.07, 0.1, 0.2)
+FRACTIONS = (0.02, 0.03, 0.05, 0.1)
 SEEDS = range(5)
 TOP = 8
 

@@ -36,14 +36,14 @@ class Metric:
     flat_when_clean: bool = False
 
     def __call__(self, logits: Float[Tensor, "batch vocab"], batch: Batch) -> Float[Tensor, ""]:
-        """The mean over the batch's prompts.
+        """The mean over the batch's prompts, in at least float32.
 
         Raises:
             UsageError: if the function gives neither one number per prompt nor a single one.
         """
-        value = self.judge(logits, batch)
-        if not isinstance(value, Tensor) or value.shape not in ((), (len(batch),)):
-            got = list(value.shape) if isinstance(value, Tensor) else type(value).__name__
+        value = self.judge(logits.to(torch.promote_types(logits.dtype, torch.float32)), batch)
+        if not isinstance(value, Tensor) or value.shape not in ((), (len(batch),)) or not value.is_floating_point():
+            got = f"{list(value.shape)} {value.dtype}" if isinstance(value, Tensor) else type(value).__name__
             raise UsageError(
                 f"metric {self.name!r} must return one number per prompt, a tensor [batch={len(batch)}], "
                 f"or their mean; got {got}"
@@ -53,6 +53,8 @@ class Metric:
 
 def as_metric(function: Judge) -> Metric:
     """A user's function of ``(logits, batch)`` as a metric."""
+    if not callable(function):
+        raise UsageError(f"a metric is a name or a function of (logits, batch), got {function!r}")
     name = getattr(function, "__name__", type(function).__name__)
     return Metric(name, "a function given by the user", function)
 

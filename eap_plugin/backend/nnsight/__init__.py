@@ -7,7 +7,7 @@ from importlib.metadata import version
 from typing import Any
 
 from eap_plugin.backend.base import Backend
-from eap_plugin.backend.loading import load_errors, model_path, torch_dtype
+from eap_plugin.backend.loading import context_length, load_errors, model_path, torch_dtype
 from eap_plugin.errors import EapPluginError
 from eap_plugin.residual import ResidualModel
 
@@ -48,7 +48,7 @@ class NNsightBackend(Backend):
             model: Any = AutoModelForCausalLM.from_pretrained(path, dtype=kind, revision=revision)
             model.to(device)
         wrapped = self._wrap(NNsight(model), tokenizer)
-        wrapped.name = name
+        wrapped.name = str(name)
         wrapped.provenance["revision"] = revision or ""
         return wrapped
 
@@ -71,6 +71,7 @@ class NNsightBackend(Backend):
             resolve(module, adapter),
             name=module.config.name_or_path or type(module).__name__,
             n_vocab=int(module.config.get_text_config().vocab_size),
+            n_ctx=context_length(adapter.cfg),
             tokenizer=tokenizer,
             prepend_bos=has_bos and bool(getattr(adapter.cfg, "default_prepend_bos", True)),
             provenance={"backend": self.name} | {p: version(p) for p in ("nnsight", "transformer-lens")},

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from eap_plugin.backend.base import Backend
-from eap_plugin.backend.loading import load_errors, model_path, torch_dtype
+from eap_plugin.backend.loading import context_length, load_errors, model_path, torch_dtype
 from eap_plugin.errors import EapPluginError
 from eap_plugin.residual import ResidualModel
 
@@ -28,9 +28,12 @@ class TransformerLens(Backend):
 
     def wrap(self, model: Any) -> ResidualModel:
         """See ``Backend.wrap``."""
+        if getattr(model.cfg, "attention_dir", "causal") != "causal":
+            raise EapPluginError("edge scores need causal attention, but this model attends in both directions")
         about = {
             "name": str(getattr(model.cfg, "model_name", None) or type(model).__name__),
             "n_vocab": int(model.cfg.d_vocab),
+            "n_ctx": context_length(model.cfg) if hasattr(model, "original_model") else int(model.cfg.n_ctx),
             "tokenizer": getattr(model, "tokenizer", None),
             "prepend_bos": _prepends_bos(model),
             "provenance": {"backend": self.name, "transformer-lens": version("transformer-lens")},
@@ -51,7 +54,7 @@ class TransformerLens(Backend):
         with load_errors(name):
             model = _boot(path, device, kind, revision)
         wrapped = self.wrap(model)
-        wrapped.name = name
+        wrapped.name = str(name)
         wrapped.provenance["revision"] = revision or ""
         return wrapped
 

@@ -124,6 +124,7 @@ class BridgeModel(ResidualModel):
         The wrapped model is frozen by name: it is not among the bridge's modules.
         """
         on = [flag for flag in _FLAGS if getattr(self.bridge.cfg, flag, False)]
+        self._layers = [self._read_layer(block) for block in self._blocks]  # the weights may have changed since
         with frozen_modules(self.bridge, self.bridge.original_model):
             try:
                 for flag in on:
