@@ -92,15 +92,19 @@ class ResidualModel(ABC):
     prepend_bos: bool = False
     provenance: dict[str, str] = field(default_factory=dict)
 
-    @property
     @abstractmethod
-    def device(self) -> torch.device:
-        """Where tokens have to be."""
+    def parameter(self) -> Tensor:
+        """One of the first weights: it tells device and dtype."""
 
     @property
-    @abstractmethod
+    def device(self) -> torch.device:
+        """Where tokens have to be."""
+        return self.parameter().device
+
+    @property
     def dtype(self) -> torch.dtype:
         """The dtype of the weights."""
+        return self.parameter().dtype
 
     @property
     @abstractmethod

@@ -54,8 +54,8 @@ def _print(shown: list[PluginInfo], hidden: int, warnings: list[str]) -> None:
         ]
         console.print(table(("Plugin", "Version", "State", "Registers"), rows))
     if hidden:
-        besides = "Besides these" if shown else "No plugin is installed besides these"
-        console.print(f"{besides}: {hidden} built in (--all lists them).")
+        listed = "Besides these, there" if shown else "No plugin is installed; there"
+        console.print(f"{listed} are {hidden} built in (--all lists them).")
     reasons = {p.name: p.reason for p in shown if p.state == "disabled"}
     if reasons:
         console.print()

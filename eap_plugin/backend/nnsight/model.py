@@ -26,17 +26,8 @@ class NNsightModel(ResidualModel):
         self._layers: list[Layer] = []
         super().__init__(graph=plan.graph, **about)
 
-    @property
-    def device(self) -> torch.device:
-        """Where the embedding is."""
-        return self._parameter().device
-
-    @property
-    def dtype(self) -> torch.dtype:
-        """The dtype of the weights."""
-        return self._parameter().dtype
-
-    def _parameter(self) -> Tensor:
+    def parameter(self) -> Tensor:
+        """See ``ResidualModel.parameter``."""
         parameter: Tensor = next(self._loaded().parameters())
         return parameter
 

@@ -6,7 +6,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, cast
 
-import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
@@ -75,17 +74,8 @@ class BridgeModel(ResidualModel):
             attn_post_norm=_norm(_part(block, "ln1_post")),
         )  # fmt: skip
 
-    @property
-    def device(self) -> torch.device:
-        """Where the embedding is."""
-        return self._parameter().device
-
-    @property
-    def dtype(self) -> torch.dtype:
-        """The dtype of the weights."""
-        return self._parameter().dtype
-
-    def _parameter(self) -> Tensor:
+    def parameter(self) -> Tensor:
+        """See ``ResidualModel.parameter``."""
         parameter: Tensor = next(self.bridge.original_model.parameters())
         return parameter
 

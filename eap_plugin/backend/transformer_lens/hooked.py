@@ -6,7 +6,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
@@ -47,15 +46,10 @@ class HookedModel(ResidualModel):
         self._layers = [_read_layer(block) for block in model.blocks]
         super().__init__(graph=graph, **about)
 
-    @property
-    def device(self) -> torch.device:
-        """Where the embedding is."""
-        return self.model.W_E.device  # type: ignore[no-any-return]
-
-    @property
-    def dtype(self) -> torch.dtype:
-        """The dtype of the weights."""
-        return self.model.W_E.dtype  # type: ignore[no-any-return]
+    def parameter(self) -> Tensor:
+        """See ``ResidualModel.parameter``."""
+        parameter: Tensor = self.model.W_E
+        return parameter
 
     @property
     def layers(self) -> Sequence[Layer]:
