@@ -56,7 +56,12 @@ class CheckReport:
     @property
     def ok(self) -> bool:
         """Whether every residue is within the tolerance."""
-        return all(row.residue <= self.tolerance for row in self.rows)
+        return not self.failing
+
+    @property
+    def failing(self) -> list[CheckRow]:
+        """The rows that are not, in forward order; a residue that is no number is one of them."""
+        return [row for row in self.rows if not row.residue <= self.tolerance]
 
     def raise_if_failed(self) -> None:
         """Refuse the model.
@@ -64,13 +69,13 @@ class CheckReport:
         Raises:
             EapPluginError: naming the first layer that fails, and its number.
         """
-        for row in self.rows:
-            if not row.residue <= self.tolerance:
-                raise EapPluginError(
-                    f"the self-check fails on {self.model} at layer {row.layer}, {row.what}: "
-                    f"residue {row.residue:.2g}, allowed {self.tolerance:.2g}; "
-                    f"edge scores would not mean what they say, so none were computed"
-                )
+        if self.failing:
+            first = self.failing[0]
+            raise EapPluginError(
+                f"the self-check fails on {self.model} at layer {first.layer}, {first.what}: "
+                f"residue {first.residue:.2g}, allowed {self.tolerance:.2g}; "
+                f"edge scores would not mean what they say, so none were computed"
+            )
 
 
 def self_check(

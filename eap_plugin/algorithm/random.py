@@ -12,6 +12,7 @@ from eap_plugin.batch import Piece
 from eap_plugin.host.options import option
 from eap_plugin.metric.metric import Metric
 from eap_plugin.residual import ResidualModel
+from eap_plugin.scores import PruneScores
 
 
 @dataclass(frozen=True)
@@ -45,5 +46,4 @@ class Random(Algorithm[RandomOptions]):
         graph = model.graph
         generator = torch.Generator().manual_seed(options.seed)
         matrix = torch.randn(len(graph.sources), len(graph.readers), generator=generator)
-        cuts = torch.tensor([reader.cut for reader in graph.readers])
-        return Attribution(graph, matrix * (torch.arange(len(graph.sources))[:, None] < cuts))
+        return Attribution(graph, matrix * PruneScores(graph, matrix).is_edge)

@@ -44,6 +44,12 @@ def context_length(cfg: Any) -> int | None:
     return int(cfg.n_ctx) if getattr(cfg, "positional_embedding_type", None) == "standard" else None
 
 
+def prepends_bos(tokenizer: Any, cfg: Any) -> bool:
+    """Whether text begins with a beginning-of-sequence token: as TransformerLens does, if there is one."""
+    has_bos = getattr(tokenizer, "bos_token_id", None) is not None
+    return has_bos and bool(getattr(cfg, "default_prepend_bos", True))
+
+
 @contextmanager
 def load_errors(name: str) -> Iterator[None]:
     """What goes wrong in loading, as a ``UsageError`` of one line."""

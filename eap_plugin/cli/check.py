@@ -37,7 +37,7 @@ def check(
         task = None if task_name is None else api.load_task(task_name, loaded)
         work.step("Checking")
         report = api.check(loaded, task)
-    failing = [row for row in report.rows if not row.residue <= report.tolerance]
+    failing = report.failing
     if as_json:
         print_json(
             {

@@ -7,7 +7,7 @@ from importlib.metadata import version
 from typing import Any
 
 from eap_plugin.backend.base import Backend
-from eap_plugin.backend.loading import context_length, load_errors, model_path, torch_dtype
+from eap_plugin.backend.loading import context_length, load_errors, model_path, prepends_bos, torch_dtype
 from eap_plugin.errors import EapPluginError
 from eap_plugin.residual import ResidualModel
 
@@ -65,7 +65,6 @@ class NNsightBackend(Backend):
                 f"wrap a language model of the transformers library"
             )
         adapter = adapter_of(module)
-        has_bos = getattr(tokenizer, "bos_token_id", None) is not None
         return NNsightModel(
             model,
             resolve(module, adapter),
@@ -73,6 +72,6 @@ class NNsightBackend(Backend):
             n_vocab=int(module.config.get_text_config().vocab_size),
             n_ctx=context_length(adapter.cfg),
             tokenizer=tokenizer,
-            prepend_bos=has_bos and bool(getattr(adapter.cfg, "default_prepend_bos", True)),
+            prepend_bos=prepends_bos(tokenizer, adapter.cfg),
             provenance={"backend": self.name} | {p: version(p) for p in ("nnsight", "transformer-lens")},
         )

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from eap_plugin.backend.base import Backend
-from eap_plugin.backend.loading import context_length, load_errors, model_path, torch_dtype
+from eap_plugin.backend.loading import context_length, load_errors, model_path, prepends_bos, torch_dtype
 from eap_plugin.errors import EapPluginError
 from eap_plugin.residual import ResidualModel
 
@@ -22,23 +22,23 @@ class TransformerLens(Backend):
 
     def accepts(self, model: object) -> bool:
         """See ``Backend.accepts``."""
-        return _is_a(model, "transformer_lens.model_bridge.transformer_bridge", "TransformerBridge") or _is_a(
-            model, "transformer_lens.HookedTransformer", "HookedTransformer"
-        )
+        is_bridge = _is_a(model, "transformer_lens.model_bridge.transformer_bridge", "TransformerBridge")
+        return is_bridge or _is_hooked(model)
 
     def wrap(self, model: Any) -> ResidualModel:
         """See ``Backend.wrap``."""
         if getattr(model.cfg, "attention_dir", "causal") != "causal":
             raise EapPluginError("edge scores need causal attention, but this model attends in both directions")
+        hooked = _is_hooked(model)
         about = {
             "name": str(getattr(model.cfg, "model_name", None) or type(model).__name__),
             "n_vocab": int(model.cfg.d_vocab),
-            "n_ctx": context_length(model.cfg) if hasattr(model, "original_model") else int(model.cfg.n_ctx),
+            "n_ctx": int(model.cfg.n_ctx) if hooked else context_length(model.cfg),
             "tokenizer": getattr(model, "tokenizer", None),
-            "prepend_bos": _prepends_bos(model),
+            "prepend_bos": prepends_bos(getattr(model, "tokenizer", None), model.cfg),
             "provenance": {"backend": self.name, "transformer-lens": version("transformer-lens")},
         }
-        if _is_a(model, "transformer_lens.HookedTransformer", "HookedTransformer"):
+        if hooked:
             from eap_plugin.backend.transformer_lens.hooked import HookedModel
 
             return HookedModel(model, **about)
@@ -73,10 +73,8 @@ def _boot(path: str, device: str, dtype: Any, revision: str | None) -> Any:
     return HookedTransformer.from_pretrained_no_processing(path, device=device, dtype=dtype, revision=revision)
 
 
-def _prepends_bos(model: Any) -> bool:
-    tokenizer = getattr(model, "tokenizer", None)
-    has_bos = getattr(tokenizer, "bos_token_id", None) is not None
-    return has_bos and bool(getattr(model.cfg, "default_prepend_bos", True))
+def _is_hooked(model: object) -> bool:
+    return _is_a(model, "transformer_lens.HookedTransformer", "HookedTransformer")
 
 
 def _is_a(model: object, module: str, name: str) -> bool:
