@@ -11,9 +11,10 @@ import torch
 
 from eap_plugin.algorithm.base import Algorithm, Attribution
 from eap_plugin.batch import NO_ANSWER, Batch, Piece, as_batches, pieces
-from eap_plugin.errors import EapPluginError, UsageError
+from eap_plugin.errors import EapPluginError, UsageError, blaming
 from eap_plugin.host import get_host
 from eap_plugin.host.options import build_options
+from eap_plugin.host.plugin import one_line
 from eap_plugin.host.registry import Registry
 from eap_plugin.metric.metric import Judge, Metric, as_metric
 from eap_plugin.program import score
@@ -24,6 +25,7 @@ from eap_plugin.self_check import CheckReport, self_check
 from eap_plugin.task.base import TaskGenerator
 from eap_plugin.task.load import read_task_file
 from eap_plugin.task.task import PromptPair, Task, encode_task
+from eap_plugin.vetting import Vetted
 
 
 def algorithms() -> Registry:
@@ -71,7 +73,8 @@ def load_model(
     missing = provider.missing() if hasattr(provider, "missing") else None
     if missing:
         raise EapPluginError(f"the backend {backend!r} cannot be used here: {missing}")
-    model: ResidualModel = provider.load(name, device=device, dtype=dtype, revision=revision)
+    with blaming(backends().origin(backend)):
+        model: ResidualModel = provider.load(name, device=device, dtype=dtype, revision=revision)
     return model
 
 
@@ -84,13 +87,20 @@ def wrap_model(model: object) -> ResidualModel:
     if isinstance(model, ResidualModel):
         return model
     registry = backends()
+    troubles = registry.troubles
     for name in registry:
-        if registry[name].accepts(model):
-            wrapped: ResidualModel = registry[name].wrap(model)
+        try:
+            accepted = registry[name].accepts(model)
+        except Exception as error:
+            troubles.append(f"{registry.origin(name)} cannot tell: {one_line(error)}")
+            continue
+        if accepted:
+            with blaming(registry.origin(name)):
+                wrapped: ResidualModel = registry[name].wrap(model)
             return wrapped
+    expected = f"expected what one of these makes: {', '.join(registry)}"
     raise UsageError(
-        f"no backend accepts a {type(model).__module__}.{type(model).__name__}; "
-        f"expected what one of these makes: {', '.join(registry)}"
+        "; ".join([f"no backend accepts a {type(model).__module__}.{type(model).__name__}", expected, *troubles])
     )
 
 
@@ -169,22 +179,20 @@ def prune_scores(
 
     Raises:
         UsageError: if a name, an option or the data is wrong.
-        EapPluginError: if the self-check fails on this model, naming the layer and the number.
+        EapPluginError: if the self-check fails on this model, naming the layer and the number; if the algorithm gives
+            what are no scores of this model, or leaves it changed, naming its plugin.
     """
     wrapped, batches = wrap_model(model), as_batches(data)
-    provider: Algorithm[Any] = algorithms()[algorithm]
+    registry = algorithms()
+    provider: Algorithm[Any] = registry[algorithm]
     judge = _metric(metric)
     chosen = build_options(provider.options, options, owner=algorithm)
     _check_ids(wrapped, batches)
     ticker = _ticker(pieces(batches, batch_size), progress)
-    outcome = wrapped.run(score, batches, batch_size, provider.attribute, judge, chosen, ticker)
+    attribute = Vetted(provider.attribute, registry.origin(algorithm), registry.provider(algorithm).advice)
+    outcome = wrapped.run(score, batches, batch_size, attribute, judge, chosen, ticker)
     outcome.report.raise_if_failed()
     found = cast(Attribution, outcome.found)
-    if not bool(found.matrix.isfinite().all()):
-        raise EapPluginError(
-            f"{algorithm} gave scores that are not finite on {wrapped.name} ({wrapped.dtype}); "
-            f"try another metric, or float32 if that is half precision"
-        )
     if not (isfinite(found.clean_metric or 0) and isfinite(found.corrupt_metric or 0)):
         raise EapPluginError(
             f"metric {judge.name!r} is {found.clean_metric} on clean and {found.corrupt_metric} on corrupt prompts; "
@@ -244,7 +252,8 @@ def _ticker(parts: list[Piece], progress: Callable[[int, int], None] | None) -> 
 
     def tick() -> None:
         nonlocal done
-        done += len(next(sizes).batch)
+        part = next(sizes, None)  # an algorithm may call too often
+        done += 0 if part is None else len(part.batch)
         if progress is not None:
             progress(done, total)
 

@@ -1,20 +1,21 @@
 """The one thing a backend provides: a model as writers and readers of a residual stream.
 
 Algorithms see a ``ResidualModel`` and nothing of the library behind it. A backend subclasses it and implements
-``forward``, ``layers`` and ``frozen``; everything else (recording, patching, gradients) is written once over these.
+``forward``, ``layers``, ``parameter``, ``modules`` and ``frozen``; everything else (recording, patching, gradients) is
+written once over these.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any, Concatenate, Literal, ParamSpec, TypeVar, get_args
 
 import torch
 from jaxtyping import Bool, Float, Int
-from torch import Tensor
+from torch import Tensor, nn
 
 from eap_plugin.graph import Graph
 from eap_plugin.norm import Norm
@@ -105,6 +106,10 @@ class ResidualModel(ABC):
     def dtype(self) -> torch.dtype:
         """The dtype of the weights."""
         return self.parameter().dtype
+
+    @abstractmethod
+    def modules(self) -> Iterable[nn.Module]:
+        """The modules whose hooks and flags, and those of all below, a run must leave as they are."""
 
     @property
     @abstractmethod

@@ -229,11 +229,17 @@ def test_a_name_claimed_twice_belongs_to_neither_and_the_other_names_work(site):
     assert states(host) == {"first:plugin": "ok", "second:plugin": "ok"}
     assert metrics["nought"].name == "nought"
     assert metrics.provider("nil").distribution == "second"
-    for use in (lambda: metrics["zero"], lambda: metrics.provider("zero"), lambda: list(metrics)):
+    assert list(metrics) == ["nil", "nought"]
+    assert len(metrics) == 2
+    assert "zero" in metrics
+    for use in (lambda: metrics["zero"], lambda: metrics.provider("zero")):
         with pytest.raises(EapPluginError) as error:
             use()
         assert "metric 'zero' is registered by first:plugin 1.0 and by second:plugin 2.0" in str(error.value)
         assert "EAP_PLUGIN_DISABLE=second:plugin" in str(error.value)
+        assert metrics.conflicts == [str(error.value)]
+    with pytest.raises(UsageError, match=r"unknown metric 'nouhgt'.*; metric 'zero' is registered by first"):
+        metrics["nouhgt"]
 
 
 @pytest.mark.parametrize("name", ["acme-eap", "Acme_EAP", "special", "acme-eap:special", " nobody , special"])

@@ -8,7 +8,6 @@ import click
 
 from eap_plugin.cli.output import facts, json_option, print_json, stdout, table
 from eap_plugin.cli.work import quiet
-from eap_plugin.errors import EapPluginError
 from eap_plugin.host import Host, PluginInfo, get_host
 from eap_plugin.host.kinds import KINDS
 
@@ -36,14 +35,8 @@ def plugins(everything: bool, call: bool, as_json: bool) -> None:
 
 
 def _call_every_hook(host: Host) -> list[str]:
-    """Make every plugin register everything; gives one line per kind in which a name is claimed twice."""
-    conflicts = []
-    for kind in KINDS:
-        try:
-            list(host.registry(kind))
-        except EapPluginError as error:  # noqa: PERF203 - five kinds
-            conflicts.append(str(error))
-    return conflicts
+    """Make every plugin register everything; gives one line per name that is claimed twice."""
+    return [line for kind in KINDS for line in host.registry(kind).conflicts]
 
 
 def _print(shown: list[PluginInfo], hidden: int, warnings: list[str]) -> None:

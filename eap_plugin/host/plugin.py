@@ -44,6 +44,13 @@ class PluginInfo:
         """The plugin's name and version, as error messages give them."""
         return f"{self.name} {self.version}".rstrip()
 
+    @property
+    def advice(self) -> str:
+        """What to do when it is at fault."""
+        return (
+            f"tell the author of {self.distribution or self.name}, or leave it out with EAP_PLUGIN_DISABLE={self.name}"
+        )
+
 
 class Plugin:
     """One entry point and what has become of it.

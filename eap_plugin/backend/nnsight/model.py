@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 from jaxtyping import Bool, Float, Int
-from torch import Tensor
+from torch import Tensor, nn
 
 from eap_plugin.backend.nnsight.plan import Place, Plan
 from eap_plugin.backend.nnsight.weights import read_layer
@@ -37,6 +37,10 @@ class NNsightModel(ResidualModel):
             self.envoy.dispatch()
         return self.envoy._module
 
+    def modules(self) -> Sequence[nn.Module]:
+        """See ``ResidualModel.modules``."""
+        return (self._loaded(),)
+
     @property
     def layers(self) -> Sequence[Layer]:
         """Each block's projections and norms; read once for each run."""
@@ -49,7 +53,7 @@ class NNsightModel(ResidualModel):
     def frozen(self) -> Iterator[None]:
         """See ``ResidualModel.frozen``."""
         self._layers = []
-        with frozen_modules(self._loaded()):
+        with frozen_modules(*self.modules()):
             yield
 
     def forward(

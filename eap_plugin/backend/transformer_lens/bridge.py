@@ -79,6 +79,10 @@ class BridgeModel(ResidualModel):
         parameter: Tensor = next(self.bridge.original_model.parameters())
         return parameter
 
+    def modules(self) -> Sequence[nn.Module]:
+        """See ``ResidualModel.modules``; the wrapped model is not among the bridge's own."""
+        return (self.bridge, self.bridge.original_model)
+
     @property
     def layers(self) -> Sequence[Layer]:
         """Each block's projections and norms."""
@@ -109,13 +113,10 @@ class BridgeModel(ResidualModel):
 
     @contextmanager
     def frozen(self) -> Iterator[None]:
-        """See ``ResidualModel.frozen``; TransformerLens' flags that change what hooks see are off, too.
-
-        The wrapped model is frozen by name: it is not among the bridge's modules.
-        """
+        """See ``ResidualModel.frozen``; TransformerLens' flags that change what hooks see are off, too."""
         on = [flag for flag in _FLAGS if getattr(self.bridge.cfg, flag, False)]
         self._layers = [self._read_layer(block) for block in self._blocks]  # the weights may have changed since
-        with frozen_modules(self.bridge, self.bridge.original_model):
+        with frozen_modules(*self.modules()):
             try:
                 for flag in on:
                     getattr(self.bridge, f"set_{flag}")(False)

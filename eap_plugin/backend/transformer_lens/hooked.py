@@ -51,6 +51,10 @@ class HookedModel(ResidualModel):
         parameter: Tensor = self.model.W_E
         return parameter
 
+    def modules(self) -> Sequence[nn.Module]:
+        """See ``ResidualModel.modules``."""
+        return (self.model,)
+
     @property
     def layers(self) -> Sequence[Layer]:
         """Each block's projections and norms."""
@@ -93,7 +97,7 @@ class HookedModel(ResidualModel):
     def frozen(self) -> Iterator[None]:
         """See ``ResidualModel.frozen``; TransformerLens' flags that change what hooks see are off, too."""
         found = {flag: getattr(self.model.cfg, flag) for flag in _FLAGS if hasattr(self.model.cfg, flag)}
-        with frozen_modules(self.model):
+        with frozen_modules(*self.modules()):
             try:
                 for flag in found:
                     setattr(self.model.cfg, flag, False)
