@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -10,11 +10,11 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from eap_plugin.backend.state import frozen_modules
-from eap_plugin.backend.transformer_lens.hooks import Attach, at_hook_point, at_input, visiting
+from eap_plugin.backend.transformer_lens.hooks import Attach, Hook, at_hook_point, at_input, at_output, visiting
 from eap_plugin.errors import EapPluginError
 from eap_plugin.graph import Graph
 from eap_plugin.norm import Norm
-from eap_plugin.residual import Layer, ResidualModel, Site, Visitor
+from eap_plugin.residual import Layer, ResidualModel, Site, Visitor, sites_of
 
 _FLAGS = (
     "use_attn_result",
@@ -23,6 +23,16 @@ _FLAGS = (
     "use_hook_mlp_in",
     "ungroup_grouped_query_attention",
 )
+
+
+_HIDDEN: dict[tuple[Site, bool], str] = {
+    ("mlp_pre", False): "pre",
+    ("mlp_post", False): "post",
+    ("mlp_gate", True): "pre",
+    ("mlp_pre", True): "pre_linear",
+    ("mlp_post", True): "post",
+}
+"""The hook of a site, without and with a gate."""
 
 
 class HookedModel(ResidualModel):
@@ -60,6 +70,19 @@ class HookedModel(ResidualModel):
         """Each block's projections and norms."""
         return self._layers
 
+    @property
+    def final_norm(self) -> Norm | None:
+        """See ``ResidualModel.final_norm``."""
+        return _norm(getattr(self.model, "ln_final", None))
+
+    @property
+    def sites(self) -> frozenset[Site]:
+        """See ``ResidualModel.sites``."""
+        mlp = getattr(self.model.blocks[0], "mlp", None)
+        kind = type(mlp).__name__
+        hidden = kind in ("MLP", "GatedMLP") and not hasattr(mlp, "hook_mid")
+        return sites_of(self.graph.has_mlp, hidden, gated=kind == "GatedMLP")
+
     def forward(
         self,
         tokens: Int[Tensor, "batch pos"],
@@ -69,8 +92,9 @@ class HookedModel(ResidualModel):
         last: Int[Tensor, "batch"] | None = None,
     ) -> Float[Tensor, "batch vocab"]:
         """See ``ResidualModel.forward``."""
+        self._check_sites(visit)
         mask = None if attention_mask is None else attention_mask.long()
-        with visiting(self._places, visit, self.model.unembed, last):
+        with visiting(self._places, visit, self.model.unembed, last, self.graph.n_layers):
             logits: Tensor = self.model(tokens, return_type="logits", attention_mask=mask)
         return logits[0]
 
@@ -89,8 +113,17 @@ class HookedModel(ResidualModel):
             return at_hook_point(getattr(block.attn, f"hook_{site}"))
         if site == "attn_in" or (site == "mlp_in" and self.graph.parallel):
             return at_hook_point(block.hook_resid_pre)
+        if site == "attn":
+            return _at_attention_input(block.attn)
+        if site == "attn_out":
+            return at_hook_point(block.hook_attn_out)
         if site == "mlp":
             return at_input(block.mlp)
+        if site in ("mlp_gate", "mlp_pre", "mlp_post"):
+            gated = "mlp_gate" in self.sites
+            return at_hook_point(getattr(block.mlp, f"hook_{_HIDDEN[site, gated]}"))
+        if site == "mlp_proj":
+            return at_output(block.mlp)
         return at_hook_point(block.hook_resid_mid if site == "mlp_in" else block.hook_mlp_out)
 
     @contextmanager
@@ -107,6 +140,19 @@ class HookedModel(ResidualModel):
                     setattr(self.model.cfg, flag, value)
 
 
+def _at_attention_input(attention: nn.Module) -> Attach:
+    """What q, k and v are projected from: three arguments, which are the same tensor's norm three times."""
+
+    def attach(hook: Hook) -> Callable[[], None]:
+        def on_call(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+            value = hook(kwargs["query_input"])
+            return args, kwargs | {"query_input": value, "key_input": value, "value_input": value}
+
+        return attention.register_forward_pre_hook(on_call, with_kwargs=True).remove
+
+    return attach
+
+
 def _read_layer(block: Any) -> Layer:
     attn = block.attn
     grouped = hasattr(attn, "_W_K")
@@ -119,6 +165,7 @@ def _read_layer(block: Any) -> Layer:
         attn_norm=_norm(block.ln1),
         mlp_norm=_norm(getattr(block, "ln2", None)),
         attn_post_norm=_norm(getattr(block, "ln1_post", None)),
+        mlp_post_norm=_norm(getattr(block, "ln2_post", None)),
     )  # fmt: skip
 
 
