@@ -1,8 +1,7 @@
 """The one thing a backend provides: a model as writers and readers of a residual stream.
 
-Algorithms see a ``ResidualModel`` and nothing of the library behind it. A backend subclasses it and implements
-``forward``, ``sites``, ``layers``, ``final_norm``, ``parameter``, ``modules`` and ``frozen``; everything else (recording,
-patching, gradients) is written once over these.
+Algorithms see a ``ResidualModel`` and nothing of the library behind it. A backend subclasses it and implements what is
+abstract in it, above all ``forward``; everything else (recording, patching, gradients) is written once over that.
 """
 
 from __future__ import annotations
