@@ -22,7 +22,7 @@ from tests.bridges import bridge
 from tests.zoo import build, prompts
 
 ORIGIN = r"algorithm 'mine' of plugin acme:mine 2\.3"
-ADVICE = "tell the author of acme, or leave it out with EAP_PLUGIN_DISABLE=acme:mine"
+ADVICE = "update acme, tell its author, or set EAP_PLUGIN_DISABLE=acme:mine"
 
 
 @dataclass(frozen=True)

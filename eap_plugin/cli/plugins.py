@@ -10,8 +10,7 @@ from eap_plugin.cli.output import facts, json_option, print_json, stdout, table
 from eap_plugin.cli.work import quiet
 from eap_plugin.host import Host, PluginInfo, get_host
 from eap_plugin.host.kinds import KINDS
-
-BUILT_IN = "eap-plugin"
+from eap_plugin.host.plugin import BUILT_IN
 
 
 @click.command(short_help="List the plugins, and what is wrong with them.")

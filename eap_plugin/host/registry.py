@@ -7,7 +7,7 @@ from typing import Any
 
 from eap_plugin.errors import EapPluginError, unknown_name
 from eap_plugin.host.kinds import Kind
-from eap_plugin.host.plugin import Plugin, PluginInfo
+from eap_plugin.host.plugin import BUILT_IN, Plugin, PluginInfo
 
 
 class Registry(Collection[str]):
@@ -75,7 +75,8 @@ class Registry(Collection[str]):
 
     def _conflict(self, name: str) -> str:
         plugins = [plugin.info for plugin, _ in self._claims[name]]
+        *_, stranger = sorted(plugins, key=lambda plugin: plugin.distribution != BUILT_IN)
         return (
             f"{self._kind.singular} {name!r} is registered by {' and by '.join(map(str, plugins))}; "
-            f"leave one out, for example with EAP_PLUGIN_DISABLE={plugins[-1].name}"
+            f"leave one out, for example with EAP_PLUGIN_DISABLE={stranger.name}"
         )
