@@ -154,7 +154,7 @@ def prune_scores(
     data: object,
     *,
     level: Literal["edge"] = "edge",
-    algorithm: str = "eap",
+    algorithm: str | Algorithm[Any] = "eap",
     metric: str | Metric | Judge = "logit_diff",
     batch_size: int | None = None,
     ablation_data: object = None,
@@ -169,7 +169,7 @@ def prune_scores(
     data: object,
     *,
     level: Literal["node", "neuron"],
-    algorithm: str = "eap",
+    algorithm: str | Algorithm[Any] = "eap",
     metric: str | Metric | Judge = "logit_diff",
     batch_size: int | None = None,
     ablation_data: object = None,
@@ -182,7 +182,7 @@ def prune_scores(
     model: object,
     data: object,
     *,
-    algorithm: str = "eap",
+    algorithm: str | Algorithm[Any] = "eap",
     metric: str | Metric | Judge = "logit_diff",
     batch_size: int | None = None,
     ablation_data: object = None,
@@ -195,7 +195,7 @@ def prune_scores(
         model: from ``load_model``, or a ``TransformerBridge`` or ``HookedTransformer`` as it stands.
         data: a ``Task``, or any iterable of batches with ``clean``, ``corrupt`` [batch, pos], ``answers`` and
             ``wrong_answers`` [batch, n]. The metric is averaged over a batch and batches add up; a task is one batch.
-        algorithm: see ``algorithms()``.
+        algorithm: a name of ``algorithms()``, or an algorithm itself.
         metric: see ``metrics()``, or a function of (logits [batch, vocab], batch) giving one number per prompt.
         batch_size: run at most so many prompt pairs at a time; changes memory and speed, not scores.
         ablation_data: another task, or batches of any kind as for ``data``, over whose corrupt prompts the ablations
@@ -208,9 +208,9 @@ def prune_scores(
         EapPluginError: if the self-check fails on this model, naming the layer and the number.
     """
     wrapped, batches = wrap_model(model), as_batches(data)
-    provider: Algorithm[Any] = algorithms()[algorithm]
+    provider = _provider(algorithm)
     judge = _metric(metric)
-    chosen = build_options(provider.options, options, owner=algorithm)
+    chosen = build_options(provider.options, options, owner=provider.name)
     reference = () if ablation_data is None else tuple(as_batches(ablation_data))
     _check_ids(wrapped, [*batches, *reference])
     ticker = _ticker(pieces(batches, batch_size), progress)
@@ -219,7 +219,7 @@ def prune_scores(
     found = cast(Attribution, outcome.found)
     if not bool(found.matrix.isfinite().all()):
         raise EapPluginError(
-            f"{algorithm} gave scores that are not finite on {wrapped.name} ({wrapped.dtype}); "
+            f"{provider.name} gave scores that are not finite on {wrapped.name} ({wrapped.dtype}); "
             f"try another metric, or float32 if that is half precision"
         )
     if not (isfinite(found.clean_metric or 0) and isfinite(found.corrupt_metric or 0)):
@@ -236,15 +236,15 @@ def estimate_cost(
     model: object,
     data: object,
     *,
-    algorithm: str = "eap",
+    algorithm: str | Algorithm[Any] = "eap",
     metric: str | Metric | Judge = "logit_diff",
     batch_size: int | None = None,
     **options: Any,
 ) -> Estimate:
     """How long ``prune_scores`` would take with the same arguments, from one pass timed here."""
     wrapped, batches = wrap_model(model), as_batches(data)
-    provider: Algorithm[Any] = algorithms()[algorithm]
-    cost = provider.cost(build_options(provider.options, options, owner=algorithm), wrapped.graph)
+    provider = _provider(algorithm)
+    cost = provider.cost(build_options(provider.options, options, owner=provider.name), wrapped.graph)
     _check_ids(wrapped, batches)
     return wrapped.run(estimate, pieces(batches, batch_size), _metric(metric), cost)
 
@@ -265,6 +265,13 @@ def check(model: object, data: object = None) -> CheckReport:
     return wrapped.run(
         self_check, torch.randint(wrapped.n_vocab, (2, min(16, wrapped.n_ctx or 16)), generator=generator)
     )
+
+
+def _provider(algorithm: str | Algorithm[Any]) -> Algorithm[Any]:
+    if isinstance(algorithm, Algorithm):
+        return algorithm
+    found: Algorithm[Any] = algorithms()[algorithm]
+    return found
 
 
 def _metric(metric: str | Metric | Judge) -> Metric:
