@@ -5,23 +5,26 @@ from __future__ import annotations
 from collections.abc import Callable
 from math import isfinite
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Literal, cast, overload
 
 import torch
 
 from eap_plugin.algorithm.base import Algorithm, Attribution
 from eap_plugin.batch import NO_ANSWER, Batch, Piece, as_batches, pieces
 from eap_plugin.errors import EapPluginError, UsageError, blaming
+from eap_plugin.estimate import Estimate, estimate
 from eap_plugin.host import get_host
 from eap_plugin.host.options import build_options
 from eap_plugin.host.plugin import one_line
 from eap_plugin.host.registry import Registry
 from eap_plugin.metric.metric import Judge, Metric, as_metric
+from eap_plugin.node_scores import NodeScores
 from eap_plugin.program import score
 from eap_plugin.provenance import provenance
 from eap_plugin.residual import ResidualModel
 from eap_plugin.scores import PruneScores
 from eap_plugin.self_check import CheckReport, self_check
+from eap_plugin.storage import scores_of
 from eap_plugin.task.base import TaskGenerator
 from eap_plugin.task.load import read_task_file
 from eap_plugin.task.task import PromptPair, Task, encode_task
@@ -155,25 +158,58 @@ def task_source(name: str | Path, format: str | None = None) -> TaskGenerator | 
     return read_task_file(path, [formats[known] for known in formats])
 
 
+@overload
 def prune_scores(
     model: object,
     data: object,
     *,
-    algorithm: str = "eap",
+    level: Literal["edge"] = "edge",
+    algorithm: str | Algorithm[Any] = "eap",
     metric: str | Metric | Judge = "logit_diff",
     batch_size: int | None = None,
+    ablation_data: object = None,
     progress: Callable[[int, int], None] | None = None,
     **options: Any,
-) -> PruneScores:
-    """Score every edge of a model on a task.
+) -> PruneScores: ...
+
+
+@overload
+def prune_scores(
+    model: object,
+    data: object,
+    *,
+    level: Literal["node", "neuron"],
+    algorithm: str | Algorithm[Any] = "eap",
+    metric: str | Metric | Judge = "logit_diff",
+    batch_size: int | None = None,
+    ablation_data: object = None,
+    progress: Callable[[int, int], None] | None = None,
+    **options: Any,
+) -> NodeScores: ...
+
+
+def prune_scores(
+    model: object,
+    data: object,
+    *,
+    algorithm: str | Algorithm[Any] = "eap",
+    metric: str | Metric | Judge = "logit_diff",
+    batch_size: int | None = None,
+    ablation_data: object = None,
+    progress: Callable[[int, int], None] | None = None,
+    **options: Any,
+) -> PruneScores | NodeScores:
+    """Score every edge of a model on a task, or with ``level="node"`` or ``level="neuron"`` every writer.
 
     Args:
         model: from ``load_model``, or a ``TransformerBridge`` or ``HookedTransformer`` as it stands.
         data: a ``Task``, or any iterable of batches with ``clean``, ``corrupt`` [batch, pos], ``answers`` and
             ``wrong_answers`` [batch, n]. The metric is averaged over a batch and batches add up; a task is one batch.
-        algorithm: see ``algorithms()``.
+        algorithm: a name of ``algorithms()``, or an algorithm itself.
         metric: see ``metrics()``, or a function of (logits [batch, vocab], batch) giving one number per prompt.
         batch_size: run at most so many prompt pairs at a time; changes memory and speed, not scores.
+        ablation_data: another task, or batches of any kind as for ``data``, over whose corrupt prompts the ablations
+            ``mean`` and ``mean-per-position`` take means; by default those of ``data``.
         progress: called with the number of prompt pairs done and their total.
         **options: the algorithm's own; ``eap algorithms NAME`` lists them.
 
@@ -183,14 +219,14 @@ def prune_scores(
             what are no scores of this model, or leaves it changed, naming its plugin.
     """
     wrapped, batches = wrap_model(model), as_batches(data)
-    registry = algorithms()
-    provider: Algorithm[Any] = registry[algorithm]
+    provider = _provider(algorithm)
     judge = _metric(metric)
-    chosen = build_options(provider.options, options, owner=algorithm)
-    _check_ids(wrapped, batches)
+    chosen = build_options(provider.options, options, owner=provider.name)
+    reference = () if ablation_data is None else tuple(as_batches(ablation_data))
+    _check_ids(wrapped, [*batches, *reference])
     ticker = _ticker(pieces(batches, batch_size), progress)
-    attribute = Vetted(provider.attribute, registry.origin(algorithm), registry.provider(algorithm).advice)
-    outcome = wrapped.run(score, batches, batch_size, attribute, judge, chosen, ticker)
+    vetted = _vetted(algorithm, provider)
+    outcome = wrapped.run(score, batches, reference, batch_size, vetted, judge, chosen, ticker)
     outcome.report.raise_if_failed()
     found = cast(Attribution, outcome.found)
     if not (isfinite(found.clean_metric or 0) and isfinite(found.corrupt_metric or 0)):
@@ -200,7 +236,24 @@ def prune_scores(
         )
     about = provenance(wrapped, provider, chosen, judge, data, batches)
     about |= {"clean_metric": found.clean_metric, "corrupt_metric": found.corrupt_metric}
-    return PruneScores(found.graph, found.matrix, about)
+    return scores_of(found.level, found.graph, found.matrix, about)
+
+
+def estimate_cost(
+    model: object,
+    data: object,
+    *,
+    algorithm: str | Algorithm[Any] = "eap",
+    metric: str | Metric | Judge = "logit_diff",
+    batch_size: int | None = None,
+    **options: Any,
+) -> Estimate:
+    """How long ``prune_scores`` would take with the same arguments, from one pass timed here."""
+    wrapped, batches = wrap_model(model), as_batches(data)
+    provider = _provider(algorithm)
+    cost = provider.cost(build_options(provider.options, options, owner=provider.name), wrapped.graph)
+    _check_ids(wrapped, batches)
+    return wrapped.run(estimate, pieces(batches, batch_size), _metric(metric), cost)
 
 
 def check(model: object, data: object = None) -> CheckReport:
@@ -219,6 +272,21 @@ def check(model: object, data: object = None) -> CheckReport:
     return wrapped.run(
         self_check, torch.randint(wrapped.n_vocab, (2, min(16, wrapped.n_ctx or 16)), generator=generator)
     )
+
+
+def _provider(algorithm: str | Algorithm[Any]) -> Algorithm[Any]:
+    if isinstance(algorithm, Algorithm):
+        return algorithm
+    found: Algorithm[Any] = algorithms()[algorithm]
+    return found
+
+
+def _vetted(algorithm: str | Algorithm[Any], provider: Algorithm[Any]) -> Vetted:
+    """Its ``attribute``, checked; an algorithm that is given as it is belongs to no plugin."""
+    if isinstance(algorithm, Algorithm):
+        return Vetted(provider.attribute, f"algorithm {provider.name!r} of {type(provider).__module__}", "mend it")
+    registry = algorithms()
+    return Vetted(provider.attribute, registry.origin(algorithm), registry.provider(algorithm).advice)
 
 
 def _metric(metric: str | Metric | Judge) -> Metric:

@@ -164,16 +164,22 @@ class Piece(NamedTuple):
     """Prompt pairs run through the model together, and their share of the batch they are judged in.
 
     Weighting each piece's mean metric by its share makes the size of pieces a matter of memory alone.
+
+    Attributes:
+        batch: the prompt pairs.
+        share: their share.
+        reference: batches whose corrupt prompts means are taken over; all pieces', if there are none.
     """
 
     batch: Batch
     share: float
+    reference: tuple[Batch, ...] = ()
 
 
-def pieces(batches: Iterable[Batch], size: int | None) -> list[Piece]:
+def pieces(batches: Iterable[Batch], size: int | None, reference: tuple[Batch, ...] = ()) -> list[Piece]:
     """Batches cut into pieces of at most ``size`` prompt pairs; uncut when ``size`` is ``None``."""
     return [
-        Piece(part, len(part) / len(batch))
+        Piece(part, len(part) / len(batch), reference)
         for batch in batches
         for part in batch.split(len(batch) if size is None else size)
     ]

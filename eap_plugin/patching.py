@@ -158,7 +158,7 @@ def _circuit_metrics(
 ) -> list[float]:
     """The metric on clean prompts, on corrupt prompts, and with each circuit alone."""
     totals = [0.0] * (2 + len(circuits))
-    for batch, share in pieces(batches, batch_size):
+    for batch, share, _ in pieces(batches, batch_size):
         batch = batch.to(model.device)
         read = {"attention_mask": batch.attention_mask, "last": batch.last}
         tape = WriterTape(model)

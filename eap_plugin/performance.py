@@ -18,7 +18,7 @@ from eap_plugin.residual import ResidualModel
 def performance(model: ResidualModel, parts: Sequence[Piece], metric: Metric) -> tuple[float, float]:
     """The metric on the clean and the corrupt prompts, averaged over batches."""
     clean, corrupt = 0.0, 0.0
-    for part, share in parts:
+    for part, share, _ in parts:
         batch = part.to(model.device)
         clean += share * float(metric(_logits(model, batch, batch.clean), batch))
         corrupt += share * float(metric(_logits(model, batch, batch.corrupt), batch))
@@ -31,7 +31,7 @@ def with_clean_logits(model: ResidualModel, batches: Sequence[Batch], size: int 
     """The batches with the logits of the unchanged model, run at most ``size`` prompt pairs at a time."""
     out = []
     for batch in batches:
-        parts = [part.to(model.device) for part, _ in pieces([batch], size)]
+        parts = [part.batch.to(model.device) for part in pieces([batch], size)]
         out.append(replace(batch, clean_logits=torch.cat([_logits(model, part, part.clean) for part in parts])))
     return out
 

@@ -32,6 +32,7 @@ class Outcome:
 def score(
     model: ResidualModel,
     batches: Sequence[Batch],
+    reference: tuple[Batch, ...],
     size: int | None,
     attribute: Callable[..., Attribution],
     metric: Metric,
@@ -43,6 +44,7 @@ def score(
     Args:
         model: the model, frozen.
         batches: the prompt pairs.
+        reference: prompts that means are taken over, if not theirs.
         size: at most so many of them at a time.
         attribute: the algorithm's ``attribute``.
         metric: what to attribute.
@@ -55,7 +57,7 @@ def score(
         return Outcome(report)
     if metric.needs_clean_logits:
         batches = with_clean_logits(model, batches, size)
-    parts = pieces(batches, size)
+    parts = pieces(batches, size, reference)
     with torch.enable_grad():
         found = attribute(model, parts, metric, options, progress)
     if found.clean_metric is None or found.corrupt_metric is None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,6 +13,7 @@ from torch import Tensor
 
 from eap_plugin.errors import UsageError, unknown_name
 from eap_plugin.graph import Graph
+from eap_plugin.layout import edge_mask, sum_qkv
 
 
 class Edge(NamedTuple):
@@ -87,6 +87,16 @@ class PruneScores(Mapping[str, Tensor]):
         return f"<PruneScores: {algorithm} scores of {self.n_edges} edges{pos}>"
 
     @property
+    def n_scored(self) -> int:
+        """The same as ``n_edges``; nodes and neurons have it as well."""
+        return self.n_edges
+
+    @property
+    def level(self) -> str:
+        """What is scored: ``edge``; see ``NodeScores`` for others."""
+        return "edge"
+
+    @property
     def has_positions(self) -> bool:
         """Whether scores are kept per token position."""
         return self.matrix.ndim == 3
@@ -96,11 +106,10 @@ class PruneScores(Mapping[str, Tensor]):
         """How many edges are scored (each at every position, if positions are kept)."""
         return self.graph.n_edges
 
-    @cached_property
+    @property
     def is_edge(self) -> Bool[Tensor, "sources readers"]:
         """True where the matrix has an edge."""
-        cuts = torch.tensor([reader.cut for reader in self.graph.readers], device=self.matrix.device)
-        return torch.arange(len(self.graph.sources), device=self.matrix.device)[:, None] < cuts
+        return edge_mask(self.graph).to(self.matrix.device)
 
     def edge(self, name: str) -> Float[Tensor, "*pos"]:
         """The score of an edge by name, such as ``a0.h1->a3.h2<q>``: a scalar, or [pos]."""
@@ -185,16 +194,8 @@ class PruneScores(Mapping[str, Tensor]):
         """
         if self.graph.summed_qkv:
             return self
-        summed = replace(self.graph, summed_qkv=True)
-        group = self.graph.n_heads // self.graph.n_kv_heads
-        columns = []
-        for reader in self.graph.readers:
-            slot = "qkv" if reader.slot in ("q", "k", "v") else reader.slot
-            head = reader.head // group if reader.slot == "q" else reader.head
-            columns.append(summed.columns[summed.reader_name(reader._replace(slot=slot, head=head))])
-        matrix = self.matrix.new_zeros(*self.matrix.shape[:-1], len(summed.readers))
-        matrix.index_add_(-1, torch.tensor(columns, device=matrix.device), self.matrix)
-        return self._with("q, k and v summed", matrix, summed)
+        graph, matrix = sum_qkv(self.graph, self.matrix)
+        return self._with("q, k and v summed", matrix, graph)
 
     def save(self, path: str | Path) -> None:
         """Write to a safetensors file, whole or not at all; see ``eap_plugin.storage``."""
@@ -215,4 +216,7 @@ class PruneScores(Mapping[str, Tensor]):
         """
         from eap_plugin.storage import load_scores
 
-        return load_scores(path, graph)
+        scores = load_scores(path, graph)
+        if not isinstance(scores, PruneScores):
+            raise UsageError(f"{path} holds scores of {scores.level}s; read it with NodeScores.load")
+        return scores

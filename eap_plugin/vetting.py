@@ -10,12 +10,12 @@ from torch import Tensor
 
 from eap_plugin.algorithm.base import Attribution
 from eap_plugin.batch import Piece
-from eap_plugin.errors import EapPluginError, blaming
-from eap_plugin.graph import Graph
+from eap_plugin.errors import EapPluginError, UsageError, blaming
+from eap_plugin.layout import edge_mask
 from eap_plugin.metric.metric import Metric
 from eap_plugin.module_state import ModuleState
 from eap_plugin.residual import ResidualModel
-from eap_plugin.scores import PruneScores
+from eap_plugin.storage import scores_of
 
 
 @dataclass(frozen=True)
@@ -65,21 +65,20 @@ class Vetted:
         for value in (found.clean_metric, found.corrupt_metric):
             if not isinstance(value, (float, int, type(None))):
                 raise self._fault(f"gave the metric as {_described(value)}, not as a number")
-        if wrong := _wrong_scores(found.matrix, found.graph, f"{model.name} ({model.dtype})"):
+        if wrong := _wrong_scores(found, f"{model.name} ({model.dtype})"):
             raise self._fault(f"gave {wrong}")
 
     def _fault(self, what: str) -> EapPluginError:
         return EapPluginError(f"{self.origin} {what}; {self.advice}")
 
 
-def _wrong_scores(matrix: Tensor, graph: Graph, model: str) -> str | None:
+def _wrong_scores(found: Attribution, model: str) -> str | None:
     """What is wrong with the scores, if anything."""
-    expected = [len(graph.sources), len(graph.readers)]
-    if matrix.ndim not in (2, 3) or list(matrix.shape[-2:]) != expected:
-        return (
-            f"scores of shape {list(matrix.shape)}, not [sources={expected[0]}, readers={expected[1]}] "
-            f"with a leading position axis or not"
-        )
+    matrix = found.matrix
+    try:
+        scores_of(found.level, found.graph, matrix, {})
+    except UsageError as error:
+        return f"scores that do not fit ({error})"
     if not matrix.is_floating_point():
         return f"scores of type {matrix.dtype}, not of floating point"
     if lost := int((~matrix.isfinite()).sum()):
@@ -87,7 +86,7 @@ def _wrong_scores(matrix: Tensor, graph: Graph, model: str) -> str | None:
             f"scores that are not finite ({lost} of {matrix.numel()}) on {model}; "
             f"try another metric, or float32 if that is half precision"
         )
-    if bool(matrix.masked_fill(PruneScores(graph, matrix).is_edge, 0).any()):
+    if found.level == "edge" and bool(matrix.masked_fill(edge_mask(found.graph).to(matrix.device), 0).any()):
         return "a score where there is no edge"
     return None
 

@@ -14,6 +14,7 @@ import eap_plugin
 from eap_plugin import api
 from eap_plugin.algorithm.base import Algorithm, Attribution, Cost
 from eap_plugin.batch import Batch
+from eap_plugin.graph import Graph
 from eap_plugin.host import hookimpl
 from eap_plugin.host.kinds import KINDS
 from eap_plugin.host.plugin import Plugin
@@ -36,7 +37,7 @@ class Mine(Algorithm[NoOptions]):
     def __init__(self, do: Callable[..., Any]) -> None:
         self._do = do
 
-    def cost(self, options: NoOptions) -> Cost:
+    def cost(self, options: NoOptions, graph: Graph) -> Cost:
         return Cost(0, 0)
 
     def attribute(self, model: Any, data: Any, metric: Any, options: Any, progress: Any) -> Any:
@@ -72,7 +73,7 @@ def zeros(model: Any) -> Attribution:
         (lambda found: replace(found, matrix=found.matrix.tolist()), r"gave a eap_plugin\..*Attribution, not"),
         (
             lambda found: replace(found, matrix=found.matrix[:, :-1]),
-            r"gave scores of shape \[11, 18\], not \[sources=11, reade",
+            r"gave scores that do not fit \(.* matrix \[sources=11, readers=19\].*; got \[11, 18\]\)",
         ),
         (
             lambda found: replace(found, matrix=found.matrix.long()),

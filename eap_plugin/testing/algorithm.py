@@ -117,7 +117,7 @@ class AlgorithmTests:
         parts, ticks = pieces([prompts(model)], 3), []
         watched = Watched(model)
         watched.run(provider.attribute, parts, metrics()[self.metric], options, lambda: ticks.append(1))
-        cost = provider.cost(options)
+        cost = provider.cost(options, model.graph)
         counted = (watched.forwards / len(parts), watched.backwards / len(parts))
         assert counted == (cost.forwards, cost.backwards)
         assert len(ticks) == len(parts)
@@ -133,7 +133,7 @@ class AlgorithmTests:
     ) -> None:
         """Also when a pass fails half-way; what fails is handed on."""
         options = build_options(provider.options, chosen.options, chosen.name)
-        last = provider.cost(options).forwards
+        last = provider.cost(options, model.graph).forwards
 
         def fail() -> None:
             raise InTheMiddleError

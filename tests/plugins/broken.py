@@ -39,7 +39,7 @@ def register_algorithms(register):
     class Mine(Algorithm):
         name, summary, reference, options = "{name}", "is broken", "-", Options
 
-        def cost(self, options):
+        def cost(self, options, graph):
             return Cost(0, 0)
 
         def attribute(self, model, data, metric, options, progress):

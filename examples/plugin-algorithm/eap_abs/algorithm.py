@@ -12,6 +12,7 @@ from torch import Tensor
 from eap_plugin.algorithm.base import Algorithm, Attribution, Cost
 from eap_plugin.attribution import EdgeScorer
 from eap_plugin.batch import Batch, Piece
+from eap_plugin.graph import Graph
 from eap_plugin.host.options import option
 from eap_plugin.metric.metric import Metric
 from eap_plugin.residual import ResidualModel
@@ -38,7 +39,7 @@ class EapAbs(Algorithm[EapAbsOptions]):
     gradient_run = "clean"
     options = EapAbsOptions
 
-    def cost(self, options: EapAbsOptions) -> Cost:
+    def cost(self, options: EapAbsOptions, graph: Graph) -> Cost:
         """One forward pass on the corrupt prompts, one on the clean ones and back."""
         return Cost(forwards=2, backwards=1)
 
@@ -53,13 +54,14 @@ class EapAbs(Algorithm[EapAbsOptions]):
         """See ``Algorithm.attribute``."""
         dtype = torch.promote_types(model.dtype, torch.float32)
         total = EdgeScorer(model, dtype).matrix[0]
-        for batch, share in data:
+        for piece in data:
+            batch = piece.batch.to(model.device)
             change, gradients = _run(model, batch, metric)
             for row in range(len(batch)):
                 scorer = EdgeScorer(model, dtype)
                 scorer.add(_prompt(change, row), _prompt(gradients, row))
                 effect = scorer.matrix[0].abs() * len(batch)  # the metric is a mean over the piece's prompts
-                total += torch.where(effect >= options.least, effect, 0) * share / len(batch)
+                total += torch.where(effect >= options.least, effect, 0) * piece.share / len(batch)
             progress()
         return Attribution(model.graph, total)
 
