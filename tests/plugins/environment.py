@@ -45,9 +45,9 @@ class Environment:
         """Run the environment's Python, away from this checkout."""
         return self._run("python", *args, **env)
 
-    def eap(self, *args: str, **env: str) -> subprocess.CompletedProcess[str]:
+    def eap(self, *args: str, cwd: Path | None = None, **env: str) -> subprocess.CompletedProcess[str]:
         """Run the command ``eap``."""
-        return self._run("eap", *args, **env)
+        return self._run("eap", *args, cwd=cwd, **env)
 
     def json(self, *args: str, **env: str) -> Any:
         """What a successful ``eap ARGS --json`` prints."""
