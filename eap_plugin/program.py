@@ -39,7 +39,7 @@ def score(
     options: Any,
     progress: Callable[[], None],
 ) -> Outcome:
-    """Check the model on the first prompt, or on the first batch if that must stay whole, and if it passes run an algorithm.
+    """Check the model on the first prompt (or batch, if that must stay whole), and if it passes run an algorithm.
 
     Args:
         model: the model, frozen.

@@ -61,9 +61,7 @@ def prune_algo(algorithm: str, key: str | None = None, **arguments: Any) -> Any:
     """
     provider = algorithms()[algorithm]
     names = {"metric", "batch_size", "progress", "ablation_data"}
-    build_options(
-        provider.options, {name: x for name, x in arguments.items() if name not in names}, owner=algorithm
-    )
+    build_options(provider.options, {name: x for name, x in arguments.items() if name not in names}, owner=algorithm)
     return _auto_circuit().PruneAlgo(
         key=key or algorithm,
         name=f"{key or algorithm} (eap-plugin)",

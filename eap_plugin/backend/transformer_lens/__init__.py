@@ -1,4 +1,4 @@
-"""The TransformerLens backend: ``TransformerBridge`` of 4.x, ``HookedTransformer`` of 2.16 to 3.x, ``PatchableModel``."""
+"""The TransformerLens backend: ``TransformerBridge`` of 4.x, ``HookedTransformer`` of 2.16 to 3.x, AutoCircuit's models."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class TransformerLens(Backend):
         if getattr(model.cfg, "attention_dir", "causal") != "causal":
             raise EapPluginError("edge scores need causal attention, but this model attends in both directions")
         hooked = patchable or _is_hooked(model)
-        about = {
+        about: dict[str, Any] = {
             "name": str(getattr(model.cfg, "model_name", None) or type(model).__name__),
             "n_vocab": int(model.cfg.d_vocab),
             "n_ctx": int(model.cfg.n_ctx) if hooked else context_length(model.cfg),

@@ -27,7 +27,7 @@ class PatchableHooked(HookedModel):
         """Wrap a model that ``check_patchable`` has passed."""
         model = patchable.wrapped_model
         self._wrappers = tuple(patchable.wrappers)
-        self._past = Past(patchable.kv_caches, model.cfg.n_heads) if patchable.kv_caches else None
+        self._past = Past(patchable.kv_caches) if patchable.kv_caches else None
         super().__init__(model, ungrouped=True, **about)
         self.provenance |= {"auto-circuit": version("auto-circuit")}
         n_prefix = 0 if self._past is None else self._past.n_pos
