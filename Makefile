@@ -15,7 +15,7 @@ PYTEST := -m pytest -n $(WORKERS)
 REAL_MODEL := .cache/smollm2-135m
 SETUP := scripts/venv.sh pyproject.toml
 
-.PHONY: help demo test test-legacy test-tl3 test-ndif test-real test-pythons bench lint types wheel clean
+.PHONY: help demo test test-legacy test-tl3 test-ndif test-real test-pythons bench docs lint types wheel clean
 
 help: ## List the targets
 	@sed -n 's/^\([a-z0-9-]*\):[^#]*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -43,6 +43,9 @@ test-pythons: .venv/.installed ## Run those that need no PyTorch on each support
 
 bench: .venv/.installed ## Measure time and memory on GPT-2-small's shape
 	$(VENV)/python benchmarks/bench_eap.py
+
+docs: .venv/.installed ## Build the documentation site in build/site
+	NO_MKDOCS_2_WARNING=1 $(VENV)/mkdocs build --quiet
 
 lint: .venv/.installed ## Check style
 	$(VENV)/ruff check

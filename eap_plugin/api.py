@@ -154,7 +154,7 @@ def prune_scores(
     data: object,
     *,
     level: Literal["edge"] = "edge",
-    algorithm: str = "eap",
+    algorithm: str | Algorithm[Any] = "eap",
     metric: str | Metric | Judge = "logit_diff",
     batch_size: int | None = None,
     ablation_data: object = None,
@@ -169,7 +169,7 @@ def prune_scores(
     data: object,
     *,
     level: Literal["node", "neuron"],
-    algorithm: str = "eap",
+    algorithm: str | Algorithm[Any] = "eap",
     metric: str | Metric | Judge = "logit_diff",
     batch_size: int | None = None,
     ablation_data: object = None,
@@ -182,7 +182,7 @@ def prune_scores(
     model: object,
     data: object,
     *,
-    algorithm: str = "eap",
+    algorithm: str | Algorithm[Any] = "eap",
     metric: str | Metric | Judge = "logit_diff",
     batch_size: int | None = None,
     ablation_data: object = None,
@@ -196,7 +196,7 @@ def prune_scores(
             ``PatchableModel`` as it stands.
         data: a ``Task``, or any iterable of batches with ``clean``, ``corrupt`` [batch, pos], ``answers`` and
             ``wrong_answers`` [batch, n]. The metric is averaged over a batch and batches add up; a task is one batch.
-        algorithm: see ``algorithms()``.
+        algorithm: a name of ``algorithms()``, or an algorithm itself.
         metric: see ``metrics()``, or a function of (logits [batch, vocab], batch) giving one number per prompt.
         batch_size: run at most so many prompt pairs at a time; changes memory and speed, not scores.
         ablation_data: another task, or batches of any kind as for ``data``, over whose corrupt prompts the ablations
@@ -210,7 +210,7 @@ def prune_scores(
     """
     wrapped = wrap_model(model)
     batches = _batches(data, wrapped)
-    provider: Algorithm[Any] = algorithms()[algorithm]
+    provider = _provider(algorithm)
     judge = _metric(metric)
     chosen = _options(provider, options, wrapped)
     reference = () if ablation_data is None else tuple(_batches(ablation_data, wrapped))
@@ -222,7 +222,7 @@ def prune_scores(
     found = cast(Attribution, outcome.found)
     if not bool(found.matrix.isfinite().all()):
         raise EapPluginError(
-            f"{algorithm} gave scores that are not finite on {wrapped.name} ({wrapped.dtype}); "
+            f"{provider.name} gave scores that are not finite on {wrapped.name} ({wrapped.dtype}); "
             f"try another metric, or float32 if that is half precision"
         )
     if not (isfinite(found.clean_metric or 0) and isfinite(found.corrupt_metric or 0)):
@@ -239,7 +239,7 @@ def estimate_cost(
     model: object,
     data: object,
     *,
-    algorithm: str = "eap",
+    algorithm: str | Algorithm[Any] = "eap",
     metric: str | Metric | Judge = "logit_diff",
     batch_size: int | None = None,
     **options: Any,
@@ -247,7 +247,7 @@ def estimate_cost(
     """How long ``prune_scores`` would take with the same arguments, from one pass timed here."""
     wrapped = wrap_model(model)
     batches = _batches(data, wrapped)
-    provider: Algorithm[Any] = algorithms()[algorithm]
+    provider = _provider(algorithm)
     cost = provider.cost(_options(provider, options, wrapped), wrapped.graph)
     _check_ids(wrapped, batches)
     return wrapped.run(estimate, pieces(batches, batch_size), _metric(metric), cost)
@@ -280,6 +280,13 @@ def _batches(data: object, model: ResidualModel) -> list[Batch]:
 def _options(provider: Algorithm[Any], given: dict[str, Any], model: ResidualModel) -> Any:
     options = model.terms.with_options(given, provider.options, provider.name)
     return build_options(provider.options, options, owner=provider.name)
+
+
+def _provider(algorithm: str | Algorithm[Any]) -> Algorithm[Any]:
+    if isinstance(algorithm, Algorithm):
+        return algorithm
+    found: Algorithm[Any] = algorithms()[algorithm]
+    return found
 
 
 def _metric(metric: str | Metric | Judge) -> Metric:

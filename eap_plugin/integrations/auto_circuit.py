@@ -1,9 +1,4 @@
-"""Algorithms of this package inside AutoCircuit: its ``run_prune_algos``, metrics and plots use them by name.
-
->>> from eap_plugin.integrations.auto_circuit import register  # doctest: +SKIP
->>> register()  # doctest: +SKIP
-['eap', 'random']
-"""
+"""Algorithms of this package inside AutoCircuit: its ``run_prune_algos``, metrics and plots use them by name."""
 
 from __future__ import annotations
 
@@ -19,7 +14,7 @@ from eap_plugin.host.options import build_options
 from eap_plugin.scores import PruneScores
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Scorer:
     """A function as AutoCircuit calls its algorithms.
 

@@ -1,4 +1,4 @@
-"""The TransformerLens backend: ``TransformerBridge`` of 4.x, ``HookedTransformer`` of 2.16 to 3.x, AutoCircuit's models."""
+"""The TransformerLens backend: ``TransformerBridge`` (4.x), ``HookedTransformer`` (2.16 to 3.x), ``PatchableModel``."""
 
 from __future__ import annotations
 
