@@ -41,7 +41,7 @@ def fails(says: str, error: type[Exception] = eap_plugin.UsageError) -> Any:
 @pytest.mark.parametrize("kind", [torch.Tensor.clone, torch.Tensor.numpy])
 def test_from_dict(graph: Graph, positions: tuple[int, ...], kind: Callable[[torch.Tensor], Any]) -> None:
     want = scores(graph, *positions)
-    found = PruneScores.from_dict(graph, {module: kind(part) for module, part in reversed(want.items())})
+    found = PruneScores.from_dict(graph, {module: kind(part) for module, part in reversed(list(want.items()))})
     assert found == want
     assert found.matrix.dtype == torch.float64
 
@@ -59,7 +59,7 @@ def test_from_dict_refuses() -> None:
     with fails(r"scores into the logits are \[sources\]"):
         PruneScores.from_dict(graph, good | {"blocks.1.hook_resid_post": torch.zeros(())})
     with fails("blocks.0.hook_q_input must be"):
-        PruneScores.from_dict(graph, scores(graph, 3) | {"blocks.0.hook_q_input": torch.zeros(4, 1)})
+        PruneScores.from_dict(graph, dict(scores(graph, 3)) | {"blocks.0.hook_q_input": torch.zeros(4, 1)})
 
 
 @on_each_graph

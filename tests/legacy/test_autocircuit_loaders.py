@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from transformers import PreTrainedTokenizerFast
 import eap_plugin
 from tests.legacy.patchable import difference, make_patchable
 
+Record = Callable[[str, str], None]
 NAMES = ("Mary", "John", "Paul", "Anna")
 STARTS = ("When", "Then", "While")
 OTHERS = ("and", "met", "at", "the", "park", "gave", "a", "book", "to", "yesterday")
@@ -74,27 +76,44 @@ def _loaders(
 
 
 @pytest.mark.parametrize("start", ["When", ""], ids=["prefix shared", "prefixes differ"])
-@pytest.mark.parametrize("made", [{}, {"seq_len": 5}], ids=["all", "positions"])
-def test_tails(start: str, made: dict[str, Any], tmp_path: Path) -> None:
+def test_tails(start: str, tmp_path: Path, record_property: Record) -> None:
     """AutoCircuit takes the first batch's prefixes for every batch, also where they differ; so do we."""
-    model = _model()
-    loaders = _loaders(model, _file(tmp_path, start), batch_size=(8, 4), tail_divergence=True, return_seq_length=True)
+    model, loaders = _with_tails(start, tmp_path)
     caches = tuple(loader.kv_cache for loader in loaders)
     kept = [entry.past_keys.clone() for cache in caches for entry in cache.entries]
-    patchable = make_patchable(model, kv_caches=caches, **made)
+    patchable = make_patchable(model, kv_caches=caches)
+    error = 0.0
     for data in loaders:
-        assert data.diverge_idx == 10
-        assert data.seq_len == 5
+        found = eap_plugin.prune_scores(patchable, data)
+        error = max(error, difference(found, edge_attribution_patching_prune_scores(patchable, data, None)))
+    record_property("AutoCircuit edge_attribution_patching", f"{error:.1e}")
+    assert error <= 1e-13
+    after = [entry.past_keys for cache in caches for entry in cache.entries]
+    assert all(torch.equal(a, b) for a, b in zip(kept, after, strict=True))
+
+
+@pytest.mark.parametrize("start", ["When", ""], ids=["prefix shared", "prefixes differ"])
+def test_tails_by_position(start: str, tmp_path: Path, record_property: Record) -> None:
+    model, loaders = _with_tails(start, tmp_path)
+    caches = tuple(loader.kv_cache for loader in loaders)
+    patchable = make_patchable(model, kv_caches=caches, seq_len=loaders[0].seq_len)
+    error = 0.0
+    for data in loaders:
         found = eap_plugin.prune_scores(patchable, data)
         want = mask_gradient_prune_scores(patchable, data, None, "logit", "avg_diff", mask_val=0.0)
-        assert difference(found, want) <= 1e-13
-        if not made:
-            want = edge_attribution_patching_prune_scores(patchable, data, None)
-            assert difference(found, want) <= 1e-13
-    assert all(
-        torch.equal(a, entry.past_keys)
-        for a, entry in zip(kept, [entry for cache in caches for entry in cache.entries], strict=True)
-    )
+        error = max(error, difference(found, want))
+    record_property("AutoCircuit mask_gradient, positions", f"{error:.1e}")
+    assert error <= 1e-13
+
+
+def _with_tails(start: str, folder: Path) -> tuple[HookedTransformer, tuple[PromptDataLoader, PromptDataLoader]]:
+    """A model, and its prompts from the second name on, eight and four at a time."""
+    model = _model()
+    path = _file(folder, start)
+    loaders = _loaders(model, path, batch_size=(8, 4), tail_divergence=True, return_seq_length=True)
+    assert [loader.diverge_idx for loader in loaders] == [10, 10]
+    assert [loader.seq_len for loader in loaders] == [5, 5]
+    return model, loaders
 
 
 @pytest.mark.parametrize("cfg", [{}, GROUPED], ids=["plain", "grouped"])
