@@ -19,7 +19,8 @@ if find_spec("auto_circuit") is None:
 def pytest_terminal_summary(terminalreporter: Any) -> None:
     """Print the largest errors that tests found, a row for each model."""
     _table(terminalreporter, "error", "largest error over largest score, against plain autograd edge by edge")
-    _table(terminalreporter, "AutoCircuit", "largest difference over largest score, against AutoCircuit side by side")
+    for tool in ("AutoCircuit", "TransformerLens"):
+        _table(terminalreporter, tool, f"largest difference over largest score, against {tool} side by side")
 
 
 def _table(terminalreporter: Any, kind: str, title: str) -> None:

@@ -48,7 +48,7 @@ def test_attribution_patch(
         eap = eap_plugin.prune_scores(model, [batch], positions=True)
         eap_swapped = eap_plugin.prune_scores(model, [swapped_batch], positions=True)
     error = _error(from_attribution_patch(swapped, graph, swapped=True), eap)
-    record_property("error attribution_patch, swapped", f"{error:.1e}")
+    record_property("TransformerLens attribution_patch, swapped", f"{error:.1e}")
     assert error <= limit
     restored = from_attribution_patch(plain, graph)
     assert _error(restored, -eap_swapped) <= limit
