@@ -51,6 +51,7 @@ class ReaderGradients:
         mlp_in: per layer, the residual stream before the MLP's norm.
         mlp: per layer, the gradient on what the MLP reads after its norm.
         final: the gradient on the residual stream before the final norm.
+        frozen_norms: whether the readers' own norms are to be gone through with their scales held constant.
     """
 
     attn_in: list[Float[Tensor, "batch pos d_model"]]
@@ -60,6 +61,7 @@ class ReaderGradients:
     mlp_in: list[Float[Tensor, "batch pos d_model"]]
     mlp: list[Float[Tensor, "batch pos d_model"]]
     final: Float[Tensor, "batch pos d_model"]
+    frozen_norms: bool = False
 
 
 class WriterTape:
@@ -105,9 +107,9 @@ class GradientTape:
     The run is made differentiable from the embedding on: frozen weights ask for no gradient themselves.
     """
 
-    def __init__(self, model: ResidualModel, start: int = 0) -> None:
-        """Record runs of ``model`` from position ``start`` on."""
-        self._graph, self._start = model.graph, start
+    def __init__(self, model: ResidualModel, start: int = 0, frozen_norms: bool = False) -> None:
+        """Record runs of ``model`` from position ``start`` on, its norms' scales constant in the backward pass or not."""
+        self._graph, self._start, self._frozen_norms = model.graph, start, frozen_norms
         self._at: dict[tuple[Site, int], Tensor] = {}
 
     def visitors(self) -> dict[Site, Visitor]:
@@ -148,6 +150,7 @@ class GradientTape:
             mlp_in=[self._residual("mlp_in", i) for i in mlps],
             mlp=[found["mlp", i] for i in mlps],
             final=found["final", layers[-1]],
+            frozen_norms=self._frozen_norms,
         )
 
     def _residual(self, site: Site, layer: int) -> Tensor:
