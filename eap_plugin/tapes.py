@@ -108,7 +108,13 @@ class GradientTape:
     """
 
     def __init__(self, model: ResidualModel, start: int = 0, frozen_norms: bool = False) -> None:
-        """Record runs of ``model`` from position ``start`` on, its norms' scales constant in the backward pass or not."""
+        """Record runs of ``model``.
+
+        Args:
+            model: whose runs.
+            start: the first position to keep.
+            frozen_norms: whether other visitors hold the norms' scales constant in the backward pass.
+        """
         self._graph, self._start, self._frozen_norms = model.graph, start, frozen_norms
         self._at: dict[tuple[Site, int], Tensor] = {}
 

@@ -21,7 +21,8 @@ class GIMOptions(GradientOptions):
     )
     freeze_norms: bool = option(True, help="hold the scales of layer and RMS norms constant in the backward pass")
     halve_products: bool = option(
-        True, help="halve the gradient of each factor of query · key, pattern · value and, in a gated MLP, gate · linear"
+        True,
+        help="halve the gradient of each factor of query · key, pattern · value and a gated MLP's gate · linear",
     )
 
 

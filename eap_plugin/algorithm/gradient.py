@@ -116,9 +116,7 @@ class Work:
         value = self.share * self.metric(logits, self.batch)
         return tape.gradients(-weight * value), float(value.detach())
 
-    def add_clean_run(
-        self, rules: Mapping[Site, Visitor], *, frozen_norms: bool = False
-    ) -> tuple[float, float | None]:
+    def add_clean_run(self, rules: Mapping[Site, Visitor], *, frozen_norms: bool = False) -> tuple[float, float | None]:
         """Add the scores by the gradient on the clean run, of which some backward rules may be changed.
 
         Args:

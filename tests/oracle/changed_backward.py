@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from tests.oracle.layout import LAYOUTS, Layout
 
-ACTIVATIONS = ("GELU", "GELUActivation", "NewGELUActivation", "PytorchGELUTanh", "GELUTanh", "BloomGelu", "SiLU", "SiLUActivation")
+ACTIVATIONS = ("GELU", "GELUActivation", "NewGELUActivation", "GELUTanh", "BloomGelu", "SiLU", "SiLUActivation")
 GATED = ("gate_proj", "up_proj")
 
 
