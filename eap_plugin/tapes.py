@@ -126,8 +126,12 @@ class GradientTape:
             visit |= {"mlp_in": self._keep("mlp_in"), "mlp": self._keep("mlp")}
         return visit | {"embed": _make_differentiable}
 
-    def gradients(self, loss: Float[Tensor, ""]) -> ReaderGradients:
-        """The gradient of ``loss`` at every reader; frees the run's autograd graph.
+    def gradients(self, loss: Float[Tensor, ""], *, keep_graph: bool = False) -> ReaderGradients:
+        """The gradient of ``loss`` at every reader.
+
+        Args:
+            loss: of this run.
+            keep_graph: keep the run's autograd graph, for further passes; if not, it is freed.
 
         Raises:
             UsageError: if the loss has no gradient at all.
@@ -138,7 +142,7 @@ class GradientTape:
                 "the metric has no gradient; compute it from the logits with torch operations, no detach() or item()"
             )
         keys = [key for key in self._at if key[0] not in ("attn_in", "mlp_in")]
-        grads = torch.autograd.grad(loss, [self._at[key] for key in keys], allow_unused=True)
+        grads = torch.autograd.grad(loss, [self._at[key] for key in keys], retain_graph=keep_graph, allow_unused=True)
         for (site, layer), grad in zip(keys, grads, strict=True):
             if grad is None:
                 raise EapPluginError(

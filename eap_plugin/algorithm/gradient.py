@@ -9,7 +9,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal, TypeVar
+from typing import Any, ClassVar, Literal, TypeVar
 
 import torch
 from jaxtyping import Float, Int
@@ -141,7 +141,7 @@ class Work:
 class GradientAlgorithm(Algorithm[O]):
     """A method that multiplies changes of writers by gradients at readers."""
 
-    levels = ("edge", "node", "neuron")
+    levels: ClassVar[tuple[Level, ...]] = ("edge", "node", "neuron")
 
     @abstractmethod
     def add(self, work: Work, options: O) -> tuple[float, float | None]:
