@@ -12,12 +12,14 @@ from torch import nn
 
 import eap_plugin
 from eap_plugin.algorithm.atp_star import AtPStar, AtPStarOptions
+from eap_plugin.algorithm.base import Cost
 from eap_plugin.batch import Batch, Piece
+from eap_plugin.metric.metric import METRICS
+from eap_plugin.testing.watched import Watched
 from tests.bridges import bridge
 from tests.oracle.brute_force import oracle_scores
 from tests.oracle.precision import InFloat64
 from tests.oracle.recomputed import atp_star, attention_effects
-from tests.passes import counted
 from tests.test_eap_oracle import MODELS, worst
 from tests.test_patching import patched_metric
 from tests.zoo import FIRST_WORD, VOCAB, build, prompts
@@ -187,9 +189,10 @@ def test_declared_cost(name: str, options: dict[str, Any]) -> None:
     plain = one_layer("gpt2").float() if name == "one layer" else build(name)
     model = eap_plugin.wrap_model(nnsight.NNsight(plain))
     chosen = AtPStarOptions(**options)
-    real = counted(model, Piece(Batch(*prompts(3, 6)), 1.0), AtPStar(), chosen)
-    assert real == AtPStar().cost(chosen, model.graph)
-    assert real.backwards == (model.graph.n_layers if chosen.grad_drop else 1)
+    watched = Watched(model)
+    watched.run(AtPStar().attribute, [Piece(Batch(*prompts(3, 6)), 1.0)], METRICS[0], chosen, lambda: None)
+    assert AtPStar().cost(chosen, model.graph) == Cost(watched.forwards, watched.backwards)
+    assert watched.backwards == (model.graph.n_layers if chosen.grad_drop else 1)
 
 
 def test_neurons_are_refused() -> None:

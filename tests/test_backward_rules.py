@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 import eap_plugin
+from eap_plugin.algorithm.base import Cost
 from eap_plugin.algorithm.gim import GIM, GIMOptions
 from eap_plugin.algorithm.relp import RelP, RelPOptions
 from eap_plugin.backward_rules import (
@@ -23,11 +24,12 @@ from eap_plugin.backward_rules import (
     straight_through,
 )
 from eap_plugin.batch import Batch, Piece
+from eap_plugin.metric.metric import METRICS
+from eap_plugin.testing.watched import Watched
 from tests.bridges import bridge
 from tests.oracle import changed_backward
 from tests.oracle.brute_force import oracle_scores
 from tests.oracle.precision import InFloat64
-from tests.passes import counted
 from tests.test_eap_oracle import MODELS, worst
 from tests.zoo import build, prompts
 
@@ -153,9 +155,10 @@ def test_levels_positions_and_ablations(algorithm: str) -> None:
 @pytest.mark.parametrize(("algorithm", "options"), [(GIM(), GIMOptions), (RelP(), RelPOptions)])
 def test_declared_cost(algorithm: Any, options: Any, ablation: str) -> None:
     model, chosen = eap_plugin.wrap_model(bridge(build("llama"))), options(ablation=ablation)
-    real = counted(model, Piece(Batch(*prompts(3, 6)), 1.0), algorithm, chosen)
-    assert real == algorithm.cost(chosen, model.graph)
-    assert real.forwards == (2 if ablation == "corrupt" else 1)
+    watched = Watched(model)
+    watched.run(algorithm.attribute, [Piece(Batch(*prompts(3, 6)), 1.0)], METRICS[0], chosen, lambda: None)
+    assert algorithm.cost(chosen, model.graph) == Cost(watched.forwards, watched.backwards)
+    assert watched.forwards == (2 if ablation == "corrupt" else 1)
 
 
 def test_a_mixture_of_experts() -> None:
