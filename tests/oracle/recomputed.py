@@ -74,7 +74,9 @@ def attention_effects(
             if position is not None:
                 change = change * (torch.arange(change.shape[1]) == position)[None, :, None]
             moved = _pattern(model, layout, reader, before.read[reader.stream] + change, clean)
-            effects[writer, reader.name] = float(((moved - patterns[reader.layer]) * gradients[reader.layer]).sum().detach())
+            effects[writer, reader.name] = float(
+                ((moved - patterns[reader.layer]) * gradients[reader.layer]).sum().detach()
+            )
     return effects
 
 
