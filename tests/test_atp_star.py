@@ -149,7 +149,7 @@ def test_cancelled_effects_are_seen_by_gradient_drop() -> None:
     batch = Batch(clean, corrupt, right, wrong)
     wrapped = nnsight.NNsight(model)
     assert eap_plugin.prune_scores(wrapped, [batch], level="node")["input"].abs() < 1e-12
-    embed, unembed = model.transformer.wte.weight, model.lm_head.weight
+    embed, unembed = model.transformer.wte.weight.detach(), model.lm_head.weight.detach()
     change = embed[corrupt[:, -1]] - embed[clean[:, -1]]
     by_hand = (change * (unembed[right[:, 0]] - unembed[wrong[:, 0]])).sum(-1).abs().mean() / 2
     assert by_hand > 0.01

@@ -41,10 +41,6 @@ def ends(*names: str) -> Callable[[str], bool]:
     return lambda name: name.endswith(names)
 
 
-def residual_norms(name: str) -> bool:
-    return name.endswith("hook_scale")
-
-
 def gim(model: HookedTransformer, patch: pytest.MonkeyPatch) -> Hooks:
     def softmax(x: Tensor, dim: int) -> Tensor:
         p = (x.detach() / 2).softmax(dim)
@@ -52,7 +48,7 @@ def gim(model: HookedTransformer, patch: pytest.MonkeyPatch) -> Hooks:
 
     patch.setattr(nn.functional, "softmax", softmax)
     hooks: Hooks = [
-        (residual_norms, lambda x, hook: x.detach()),
+        (ends("hook_scale"), lambda x, hook: x.detach()),
         (ends("attn.hook_q", "attn.hook_k"), scaled(0.25)),
         (ends("attn.hook_v"), scaled(0.5)),
     ]
@@ -65,7 +61,7 @@ def relp(model: HookedTransformer, patch: pytest.MonkeyPatch) -> Hooks:
     for block in model.blocks if not model.cfg.attn_only else ():
         act = block.mlp.act_fn
         block.mlp.act_fn = lambda x, act=act: x * (act(x) / x).detach()
-    hooks: Hooks = [(residual_norms, lambda x, hook: x.detach())]
+    hooks: Hooks = [(ends("hook_scale"), lambda x, hook: x.detach())]
     if model.cfg.gated_mlp:
         hooks.append((ends("mlp.hook_pre", "mlp.hook_pre_linear"), scaled(0.5)))
     return hooks
@@ -111,10 +107,8 @@ def oracle(model: HookedTransformer, batch: Batch, hooks: Hooks) -> dict[str, Te
     scores = eap_plugin.wrap_model(model).graph.modules
     gradients = torch.autograd.grad(loss(logits, batch), [clean[module] for module in scores])
     per_head = [g if g.ndim == 4 else g[:, :, None] for g in gradients]
-    return {
-        module: torch.einsum("sbpd,bphd->hs", torch.stack(change), g)
-        for module, g in zip(scores, per_head, strict=True)
-    }
+    matrices = [torch.einsum("sbpd,bphd->hs", torch.stack(change), g) for g in per_head]
+    return dict(zip(scores, matrices, strict=True))
 
 
 @pytest.mark.parametrize(("algorithm", "rules"), [("gim", gim), ("relp", relp)])

@@ -74,9 +74,8 @@ def attention_effects(
             if position is not None:
                 change = change * (torch.arange(change.shape[1]) == position)[None, :, None]
             moved = _pattern(model, layout, reader, before.read[reader.stream] + change, clean)
-            effects[writer, reader.name] = float(
-                ((moved - patterns[reader.layer]) * gradients[reader.layer]).sum().detach()
-            )
+            moved -= patterns[reader.layer].detach()
+            effects[writer, reader.name] = float((moved * gradients[reader.layer]).sum())
     return effects
 
 
