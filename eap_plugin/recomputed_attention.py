@@ -62,7 +62,6 @@ class AttentionTape:
         (gradient,) = torch.autograd.grad(scores, q, first_head, retain_graph=True)
         return bool(gradient[:, :, 1:].any())
 
-    @torch.no_grad()
     def effects(
         self,
         index: int,
@@ -82,7 +81,7 @@ class AttentionTape:
                 effect of all of them together.
         """
         dtype = gradients.dtype
-        scores = self._at["scores", index][:, :, self._start :].to(dtype)
+        scores = self._at["scores", index].detach()[:, :, self._start :].to(dtype)
         gradients = gradients[:, :, :, self._start :]
         slopes = self._slopes(index, slot).to(dtype)
         parts = []

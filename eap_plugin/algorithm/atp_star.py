@@ -131,11 +131,11 @@ class FirstOrder:
         self._change = self._apart(change)
         self.matrix = torch.unflatten(self._scorer.matrix, 0, (batch, -1))
 
-    @torch.no_grad()
     def scores(self, gradients: ReaderGradients) -> Float[Tensor, "batch pos sources readers"]:
         """The scores of one backward pass, in memory that the next one uses again."""
-        self._scorer.matrix.zero_()
-        self._scorer.add(self._change, self._apart(gradients))
+        with torch.no_grad():
+            self._scorer.matrix.zero_()
+            self._scorer.add(self._change, self._apart(gradients))
         return self.matrix
 
     def _apart(self, record: R) -> R:
