@@ -141,7 +141,7 @@ class FirstOrder:
     def _apart(self, record: R) -> R:
         """What is to be kept apart where a scorer expects positions."""
 
-        def move(x: Float[Tensor, "batch pos ..."]) -> Tensor:
+        def move(x: Tensor) -> Tensor:
             return x.flatten(0, 1)[None] if self._positions else x.transpose(0, 1)
 
         moved: dict[str, Any] = dict(vars(record))
