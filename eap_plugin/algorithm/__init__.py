@@ -11,7 +11,9 @@ from eap_plugin.host import hookimpl
 def register_algorithms(register: Callable[[object], None]) -> None:
     """Register each algorithm of this folder."""
     from eap_plugin.algorithm.eap import EAP
+    from eap_plugin.algorithm.exact import Exact
     from eap_plugin.algorithm.random import Random
 
     register(EAP())
+    register(Exact())
     register(Random())
