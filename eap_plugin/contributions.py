@@ -31,6 +31,19 @@ def writer_adds(model: ResidualModel, writers: Writers, row: int) -> Float[Tenso
     return z @ output_weight(model.layers[index])[part].to(z.dtype)
 
 
+def all_add(model: ResidualModel, writers: Writers, part: slice) -> Float[Tensor, "sources batch part d_model"]:
+    """What every writer adds at some of the positions."""
+    graph, embed = model.graph, writers.embed[:, part]
+    added = embed.new_empty(len(graph.sources), *embed.shape)
+    added[0] = embed
+    for index, layer in enumerate(model.layers):
+        head, mlp = graph.head_row(index), graph.mlp_row(index)
+        added[head:mlp] = heads_add(layer, writers.z[index][:, part])
+        if graph.has_mlp:
+            added[mlp] = writers.mlp[index][:, part]
+    return added
+
+
 def heads_read(
     layer: Layer,
     slot: Literal["q", "k", "v"],

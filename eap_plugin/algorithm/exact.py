@@ -22,6 +22,9 @@ from eap_plugin.one_each import EdgeEach, WriterEach
 from eap_plugin.residual import ResidualModel
 from eap_plugin.tapes import Writers
 
+_BLOCK = 32
+"""About how many times the size of the residual stream all activations of a block are."""
+
 
 @dataclass(frozen=True)
 class ExactOptions:
@@ -33,8 +36,8 @@ class ExactOptions:
     )
     edges_per_pass: int | None = option(
         None,
-        help="how many edges or writers to patch in one run, each in a copy of the prompts of its own; none: as many "
-        "as fit in the workspace",
+        help="how many edges or writers to patch in one run, each in its own copy of the prompts; none: what memory "
+        "and caches take",
         unit="edges",
         minimum=1,
     )
@@ -98,8 +101,8 @@ def _as_edges(
 
 
 def _fitting(run: Writers) -> int:
-    """How many copies of a run's residual stream fit in the workspace; at least one."""
-    return max(1, workspace(run.embed.device) // run.embed.numel())
+    """How many copies to run at a time: as many as have a block's activations fit in the workspace, at least one."""
+    return max(1, workspace(run.embed.device) // (_BLOCK * run.embed.numel()))
 
 
 def _metrics(
