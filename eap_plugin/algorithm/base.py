@@ -66,6 +66,7 @@ class Algorithm(ABC, Generic[O]):
         summary: one line on what it does.
         reference: the paper it is from.
         gradient_run: which run gradients are taken on: ``clean``, ``corrupt``, ``between`` or ``none``.
+        sign: what the sign of a score says.
         options: the frozen dataclass of its options, fields declared with ``eap_plugin.host.options.option``.
         additive: scores of several batches are the sum of each one's; false where a method looks at all of them.
     """
@@ -75,6 +76,7 @@ class Algorithm(ABC, Generic[O]):
     reference: ClassVar[str]
     gradient_run: ClassVar[str] = "none"
     additive: ClassVar[bool] = True
+    sign: ClassVar[str] = "positive: feeding the corrupt value through this edge alone lowers the metric"
     options: type[O]
 
     @abstractmethod

@@ -39,6 +39,7 @@ class InformationFlowRoutes(Algorithm[RoutesOptions]):
     name = "information-flow-routes"
     summary = "how near what a writer adds comes to what a reader reads; clean prompts only, whatever the metric"
     reference = "Ferrando & Voita 2024, arXiv 2403.00824; edges as in EAP-IG"
+    sign = "never negative: the writer's share of what the reader reads"
     options = RoutesOptions
 
     def cost(self, options: RoutesOptions, graph: Graph) -> Cost:
