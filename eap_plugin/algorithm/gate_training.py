@@ -131,6 +131,4 @@ class GateTraining:
         self._values, self._mean, self._square = state["values"], state["mean"], state["square"]
         self.losses = state["losses"].tolist()
         if self.n_steps > self._options.steps:
-            raise UsageError(
-                f"the checkpoint has {self.n_steps} steps; give at least as many, or another file"
-            )
+            raise UsageError(f"the checkpoint has {self.n_steps} steps; give at least as many, or another file")
