@@ -1,25 +1,25 @@
 """The one thing a backend provides: a model as writers and readers of a residual stream.
 
-Algorithms see a ``ResidualModel`` and nothing of the library behind it. A backend subclasses it and implements
-``forward``, ``sites``, ``layers``, ``final_norm`` and ``frozen``; everything else (recording, patching, gradients) is
-written once over these.
+Algorithms see a ``ResidualModel`` and nothing of the library behind it. A backend subclasses it and implements what is
+abstract in it, above all ``forward``; everything else (recording, patching, gradients) is written once over that.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any, Concatenate, Literal, ParamSpec, TypeVar, get_args
 
 import torch
 from jaxtyping import Bool, Float, Int
-from torch import Tensor
+from torch import Tensor, nn
 
 from eap_plugin.errors import EapPluginError
 from eap_plugin.graph import Graph
 from eap_plugin.norm import Norm
+from eap_plugin.terms import Terms
 
 Site = Literal[
     "embed",
@@ -139,6 +139,7 @@ class ResidualModel(ABC):
         tokenizer: its Hugging Face tokenizer, if it has one.
         prepend_bos: whether text prompts begin with the tokenizer's beginning-of-sequence token.
         provenance: backend, library versions and revision, for the files that scores are saved in.
+        terms: what kind of run the user's object was made for, if not for any.
     """
 
     graph: Graph
@@ -148,6 +149,7 @@ class ResidualModel(ABC):
     tokenizer: Any = None
     prepend_bos: bool = False
     provenance: dict[str, str] = field(default_factory=dict)
+    terms: Terms = field(default_factory=Terms)
 
     @abstractmethod
     def parameter(self) -> Tensor:
@@ -162,6 +164,10 @@ class ResidualModel(ABC):
     def dtype(self) -> torch.dtype:
         """The dtype of the weights."""
         return self.parameter().dtype
+
+    @abstractmethod
+    def modules(self) -> Iterable[nn.Module]:
+        """The modules whose hooks and flags, and those of all below, a run must leave as they are."""
 
     @property
     @abstractmethod

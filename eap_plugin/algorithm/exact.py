@@ -72,7 +72,7 @@ class Exact(Algorithm[ExactOptions]):
         for piece in data:
             run = contrast(model, piece, metric, counterfactual)
             change = run.other.minus(run.clean)
-            size = options.edges_per_pass or _fitting(change)
+            size = options.edges_per_pass or _fitting(model, change)
             for start in range(0, len(targets), size):
                 part = targets[start : start + size]
                 values = _metrics(model, run.batch, metric, kind(model, change, part), len(part))
@@ -100,9 +100,10 @@ def _as_edges(
     return matrix
 
 
-def _fitting(run: Writers) -> int:
+def _fitting(model: ResidualModel, run: Writers) -> int:
     """How many copies to run at a time: as many as have a block's activations fit in the workspace, at least one."""
-    return max(1, workspace(run.embed.device) // (_BLOCK * run.embed.numel()))
+    fitting = workspace(run.embed.device) // (_BLOCK * run.embed.numel())
+    return 1 if model.terms.whole_batches else max(1, fitting)
 
 
 def _metrics(
