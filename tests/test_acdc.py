@@ -43,8 +43,7 @@ def greedy(name: str, graph: Any, threshold: float) -> set[tuple[str, str]]:
     return gone
 
 
-@pytest.mark.parametrize("wrap", [bridge, nnsight.NNsight])
-@pytest.mark.parametrize("name", ["gpt2", "gemma2", "gptj"])
+@pytest.mark.parametrize(("name", "wrap"), [("gpt2", bridge), ("gemma2", bridge), ("gptj", nnsight.NNsight)])
 def test_the_same_edges_go(name: str, wrap: Any) -> None:
     with InFloat64():
         scores = acdc(wrap(build(name, torch.float64)), Batch(*TOKENS), thresholds=1, highest=0.05)

@@ -16,7 +16,6 @@ from tests.bridges import bridge
 from tests.oracle.precision import InFloat64
 from tests.zoo import build
 
-
 QUICK = {"acdc": {"thresholds": 1}, "edge-pruning": {"steps": 3}}
 """Options with which those take less long that go over the data many times."""
 

@@ -16,21 +16,24 @@ from eap_plugin.host.options import option
 MOMENTA, TINY = (0.9, 0.999), 1e-8
 """Adam's usual numbers."""
 
+_APART = 1_000_003
+"""From one seed's random numbers to the next one's, in steps; a generator takes 32 bits."""
+
 
 @dataclass(frozen=True)
 class GateOptions:
     """What can be chosen about the training."""
 
     steps: int = option(300, help="how often to change the gates", unit="steps", minimum=1)
-    learning_rate: float = option(0.1, help="of Adam, on log alpha and on the multipliers", minimum=0)
+    learning_rate: float = option(0.1, help="of Adam, on log alpha and on the raised penalty", minimum=0)
     sparsity: float | None = option(
         0.9,
-        help="the share of gates to shut, by Lagrange multipliers; none: as many as the penalty shuts",
+        help="the share of gates to shut, by raising the penalty until they are; none: as many as the penalty shuts",
         minimum=0,
         maximum=1,
     )
     warmup: int = option(100, help="over how many steps to raise that share from 0", unit="steps", minimum=0)
-    penalty: float = option(1.0, help="what all gates open cost, if sparsity is none", unit="of the metric", minimum=0)
+    penalty: float = option(1.0, help="what all gates open cost, at first", unit="of the metric", minimum=0)
     patience: int | None = option(
         None,
         help="after the warm-up, stop when the mean loss over so many steps is no lower than over as many before",
@@ -43,8 +46,8 @@ class GateOptions:
 class GateTraining:
     """Gates that minimize a loss and how many of them are open.
 
-    With a target share t of shut gates, and s of them expected to be shut, λ₁ (t − s) + λ₂ (t − s)² is added to the
-    loss and the multipliers λ are trained to maximize it; else the penalty times the share that is open.
+    The penalty λ times the expected share of open gates is added to the loss. With a target share t of shut gates, of
+    which s are expected to be shut, it is λ max(0, t − s), and λ is trained to maximize it: nothing is shut beyond t.
 
     Attributes:
         losses: the loss at each step so far.
@@ -53,12 +56,12 @@ class GateTraining:
     losses: list[float]
 
     def __init__(self, n_gates: int, options: GateOptions) -> None:
-        """Start with gates open and multipliers zero."""
+        """Start with gates open and the penalty as given."""
         self._options = options
-        self._values = torch.full((n_gates + 2,), START, dtype=torch.float64)  # log alpha of each gate, λ₁, λ₂
-        self._values[-2:] = 0
+        self._values = torch.full((n_gates + 1,), START, dtype=torch.float64)  # log alpha of each gate, and λ
+        self._values[-1] = options.penalty
         self._mean, self._square = torch.zeros_like(self._values), torch.zeros_like(self._values)
-        self._slope = self._values[:-2]
+        self._slope = self._values[:-1]
         self.losses = []
 
     @property
@@ -69,7 +72,7 @@ class GateTraining:
     @property
     def open_probability(self) -> Float[Tensor, "gates"]:
         """How probable it is that each gate is open."""
-        return open_probability(self._values[:-2])
+        return open_probability(self._values[:-1])
 
     @property
     def finished(self) -> bool:
@@ -83,33 +86,30 @@ class GateTraining:
 
     def draw(self) -> Float[Tensor, "gates"]:
         """Gates for the next step; the same for the same seed and step."""
-        generator = torch.Generator().manual_seed(self._options.seed * 2**32 + self.n_steps)
-        uniform = torch.rand(len(self._values) - 2, dtype=torch.float64, generator=generator)
-        drawn, self._slope = gates(self._values[:-2], uniform)
+        generator = torch.Generator().manual_seed((self._options.seed * _APART + self.n_steps) % 2**32)
+        uniform = torch.rand(len(self._values) - 1, dtype=torch.float64, generator=generator)
+        drawn, self._slope = gates(self._values[:-1], uniform)
         return drawn
 
     def step(self, loss: float, gradient: Float[Tensor, "gates"]) -> None:
-        """Change log alpha and the multipliers, given the loss of what was drawn and its gradient at the gates."""
+        """Change log alpha and the penalty, given the loss of what was drawn and its gradient at the gates."""
         probability = self.open_probability
-        per_gate = probability * (1 - probability) / len(probability)
-        ascent = torch.zeros_like(self._values)
-        ascent[:-2] = -gradient * self._slope
+        is_open, penalty, rise = float(probability.mean()), float(self._values[-1]), 0.0
         if self._options.sparsity is None:
-            ascent[:-2] -= self._options.penalty * per_gate
-            loss += self._options.penalty * float(probability.mean())
+            loss += penalty * is_open
         else:
-            missing = self._target(self._options.sparsity) - (1 - float(probability.mean()))
-            first, second = self._values[-2:].tolist()
-            ascent[:-2] -= (first + 2 * second * missing) * per_gate
-            ascent[-2:] = torch.tensor([missing, missing**2])
+            rise = max(0.0, self._target(self._options.sparsity) - (1 - is_open))
+            penalty *= rise > 0
+        descent = torch.empty_like(self._values)
+        descent[:-1] = gradient * self._slope + penalty * probability * (1 - probability) / len(probability)
+        descent[-1] = -rise
         self.losses.append(loss)
-        self._adam(-ascent)
+        self._adam(descent)
 
     def _target(self, sparsity: float) -> float:
         return sparsity * min(1.0, (self.n_steps + 1) / max(1, self._options.warmup))
 
     def _adam(self, gradient: Tensor) -> None:
-        """Multipliers are ascended: their gradient has been turned round."""
         first, second = MOMENTA
         self._mean.mul_(first).add_(gradient, alpha=1 - first)
         self._square.mul_(second).addcmul_(gradient, gradient, value=1 - second)
