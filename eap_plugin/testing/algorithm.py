@@ -118,7 +118,7 @@ class AlgorithmTests:
         watched = Watched(model)
         watched.run(provider.attribute, parts, metrics()[self.metric], options, lambda n=1.0: done.append(n))
         n_prompts = sum(len(part.batch) for part in parts)
-        counted = (watched.forwards / n_prompts, watched.backwards / n_prompts)
+        counted = (watched.prompts / n_prompts, watched.prompts_back / n_prompts)
         assert counted == provider.cost(options, model.graph)
         assert sum(done) == pytest.approx(len(parts))
 
@@ -145,7 +145,7 @@ class AlgorithmTests:
         if where == "last pass":
             whole = Watched(model)
             score(whole, fail=False)
-            fail_at = whole.runs
+            fail_at = whole.forwards
         with left_as_found(model), pytest.raises(InTheMiddleError):
             score(Watched(model, fail_at), fail=True)
 

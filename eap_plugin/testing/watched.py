@@ -23,16 +23,17 @@ class Watched(ResidualModel):
     """Another model as it is, run in process.
 
     Attributes:
-        runs: how often the model ran.
-        forwards: how many prompts it ran on, over all runs.
-        backwards: how many prompts a gradient came back from through the logits.
-        fail_at: the run, counted from 1, that fails half-way; ``None`` for none.
+        forwards: how often the model ran.
+        backwards: how often a gradient came back through its logits.
+        prompts: on how many prompts it ran, over all runs.
+        prompts_back: for how many a gradient came back.
+        fail_at: the forward pass, counted from 1, that fails half-way; ``None`` for none.
     """
 
     def __init__(self, model: ResidualModel, fail_at: int | None = None) -> None:
         """Watch ``model``."""
         self._model, self.fail_at = model, fail_at
-        self.runs = self.forwards = self.backwards = 0
+        self.forwards = self.backwards = self.prompts = self.prompts_back = 0
         super().__init__(**{f.name: getattr(model, f.name) for f in fields(ResidualModel)})
 
     def parameter(self) -> Tensor:
@@ -71,9 +72,9 @@ class Watched(ResidualModel):
         last: Int[Tensor, "batch"] | None = None,
     ) -> Float[Tensor, "batch vocab"]:
         """See ``ResidualModel.forward``."""
-        self.runs += 1
-        self.forwards += len(tokens)
-        if self.runs == self.fail_at:
+        self.forwards += 1
+        self.prompts += len(tokens)
+        if self.forwards == self.fail_at:
             visit = {**visit, "z": _fail}
         logits = self._model.forward(tokens, visit, attention_mask=attention_mask, last=last)
         counted: Tensor = _Backward.apply(logits, self)  # type: ignore[no-untyped-call]
@@ -90,7 +91,8 @@ class _Backward(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *grad: Any) -> tuple[Tensor, None]:
-        ctx.watched.backwards += len(grad[0])
+        ctx.watched.backwards += 1
+        ctx.watched.prompts_back += len(grad[0])
         return grad[0], None
 
 
