@@ -30,6 +30,11 @@ Small on a CPU, where fresh memory is dear and caches are small; ``BIG_WORKSPACE
 BIG_WORKSPACE = 2**27
 
 
+def workspace(device: torch.device) -> int:
+    """Entries of the largest temporary tensor there."""
+    return WORKSPACE.get(device.type, BIG_WORKSPACE)
+
+
 def output_weight(layer: Layer) -> Float[Tensor, "heads d_head d_model"]:
     """W_O with the norm after attention, if any, folded in (its scale is in ``Writers.z``)."""
     norm = layer.attn_post_norm
@@ -78,8 +83,7 @@ class Scorer(ABC):
     def add(self, change: Writers, gradients: ReaderGradients, start: int = 0) -> None:
         """Add the scores of one batch, whose first position here is position ``start`` of its prompts."""
         batch, n_pos, d_model = change.embed.shape
-        room = WORKSPACE.get(change.embed.device.type, BIG_WORKSPACE)
-        step = max(1, room // (len(self._graph.sources) * batch * d_model))
+        step = max(1, workspace(change.embed.device) // (len(self._graph.sources) * batch * d_model))
         for first in range(0, n_pos, step):
             piece = slice(first, min(first + step, n_pos))
             where = slice(start + piece.start, start + piece.stop) if self._per_position else slice(0, 1)
@@ -100,7 +104,10 @@ class Scorer(ABC):
     def _attention_readers(
         self, index: int, gradients: ReaderGradients, piece: slice
     ) -> Float[Tensor, "readers tokens d_model"]:
-        """The gradient at the residual stream as each q, k and v head reads it: ``Norm.vjp``, without copies."""
+        """The gradient at the residual stream as each q, k and v head reads it.
+
+        ``Norm.vjp``, or ``Norm.linear_vjp`` with frozen norms, without copies.
+        """
         layer = self._model.layers[index]
         g = [self._tokens(x[index], piece).transpose(0, 1) for x in (gradients.q, gradients.k, gradients.v)]
         x = self._tokens(gradients.attn_in[index], piece)
@@ -116,13 +123,18 @@ class Scorer(ABC):
             G *= layer.attn_norm.weight
         if layer.attn_norm.centred:
             G -= G.mean(-1, keepdim=True)
+        if gradients.frozen_norms:
+            return G
         product = torch.mul(G, stats.x_hat, out=self._buffer("product", *G.shape))
         return G.addcmul_(stats.x_hat, product.mean(-1, keepdim=True), value=-1)
 
     def _mlp_reader(self, index: int, gradients: ReaderGradients, piece: slice) -> Float[Tensor, "tokens d_model"]:
         """The gradient at the residual stream as a layer's MLP reads it."""
         g, norm = self._tokens(gradients.mlp[index], piece), self._model.layers[index].mlp_norm
-        return g if norm is None else norm.vjp(norm.stats(self._tokens(gradients.mlp_in[index], piece)), g)
+        if norm is None:
+            return g
+        stats = norm.stats(self._tokens(gradients.mlp_in[index], piece))
+        return norm.linear_vjp(stats.scale, g) if gradients.frozen_norms else norm.vjp(stats, g)
 
     def _buffer(self, name: str, *shape: int) -> Tensor:
         """A tensor to write in, the same memory every time unless a larger one is needed."""

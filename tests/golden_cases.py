@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
 from eap_plugin.batch import Batch
+from eap_plugin.graph import Graph
+from eap_plugin.scores import PruneScores
 
 FOLDER = Path(__file__).parent / "golden"
 MODELS = ("tiny_ln", "tiny_gpt2", "tiny_llama", "tiny_llama_hf", "tiny_parallel", "tiny_attn_only")
@@ -89,3 +92,36 @@ def worst_error(found: Any, want: dict[str, Tensor], groups: int, n_heads: int) 
         assert mine.dtype == expected.dtype
         error = max(error, float((mine - expected).abs().max()))
     return error / largest
+
+
+def eapig(model: str, case: str, graph: Graph) -> dict[str, list[float]]:
+    """EAP-IG's scores by edge; with grouped-query attention, several of a k or v edge: one for each query head."""
+    scores = load_file(FOLDER / model / "eapig" / f"{case}_float64.safetensors")["scores"]
+    group = graph.n_heads // graph.n_kv_heads
+    readers = [r for r in graph.readers for _ in range(group if r.slot in ("k", "v") else 1)]
+    assert list(scores.shape) == [len(graph.sources), len(readers)]
+    out: dict[str, list[float]] = {}
+    for column, reader in enumerate(readers):
+        for row in range(reader.cut):
+            edge = f"{graph.sources[row]}->{graph.reader_name(reader)}"
+            out.setdefault(edge, []).append(float(scores[row, column]))
+    return out
+
+
+RAGGED = (16, 9, 12, 16, 10, 14, 11, 13)
+"""The lengths of the prompts of EAP-IG's ragged cases."""
+
+
+def ragged(model: str) -> Batch:
+    """The prompts of EAP-IG's ragged cases: cut, and padded on the right."""
+    (batch,) = batches(model, Case())
+    mask = torch.arange(batch.clean.shape[1]) < torch.tensor(RAGGED)[:, None]
+    return replace(batch, attention_mask=mask)
+
+
+def worst_eapig(found: PruneScores, want: dict[str, list[float]]) -> float:
+    """Largest difference over the largest score, of every edge with one score in both."""
+    single = {edge: values[0] for edge, values in want.items() if len(values) == 1}
+    assert single
+    largest = max(abs(value) for value in single.values())
+    return max(abs(float(found.edge(edge)) - value) for edge, value in single.items()) / largest
