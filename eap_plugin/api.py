@@ -5,20 +5,21 @@ from __future__ import annotations
 from collections.abc import Callable
 from math import isfinite
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import torch
 
-from eap_plugin.algorithm.base import Algorithm, Attribution
-from eap_plugin.batch import NO_ANSWER, Batch, Piece, as_batches, pieces
+from eap_plugin.algorithm.base import Algorithm
+from eap_plugin.batch import NO_ANSWER, Batch, as_batches
 from eap_plugin.errors import EapPluginError, UsageError
 from eap_plugin.host import get_host
 from eap_plugin.host.options import build_options
 from eap_plugin.host.registry import Registry
 from eap_plugin.metric.metric import Judge, Metric, as_metric
-from eap_plugin.program import score
-from eap_plugin.provenance import provenance
+from eap_plugin.provenance import provenance, run_digest
+from eap_plugin.remote import Remote, as_remote
 from eap_plugin.residual import ResidualModel
+from eap_plugin.scoring import Kept, run_parts, split
 from eap_plugin.scores import PruneScores
 from eap_plugin.self_check import CheckReport, self_check
 from eap_plugin.task.base import TaskGenerator
@@ -53,6 +54,7 @@ def load_model(
     device: str = "cpu",
     dtype: str = "float32",
     revision: str | None = None,
+    remote: bool | str = False,
 ) -> ResidualModel:
     """Load a model by name or path.
 
@@ -62,25 +64,40 @@ def load_model(
         device: such as ``cpu`` or ``cuda:0``.
         dtype: ``float32``, ``float64``, ``bfloat16`` or ``float16``.
         revision: the hub's branch, tag or commit.
+        remote: load no weights, and have runs execute on a server, whose device and dtype they have; as for
+            ``prune_scores``.
 
     Raises:
-        UsageError: if there is no such model or backend.
+        UsageError: if there is no such model or backend, or the backend runs in this process only.
         EapPluginError: if the backend's library is not installed.
     """
     provider = backends()[backend]
     missing = provider.missing() if hasattr(provider, "missing") else None
     if missing:
         raise EapPluginError(f"the backend {backend!r} cannot be used here: {missing}")
-    model: ResidualModel = provider.load(name, device=device, dtype=dtype, revision=revision)
+    server = as_remote(remote)
+    model: ResidualModel = (
+        provider.load_at(name, server, revision=revision)
+        if server
+        else provider.load(name, device=device, dtype=dtype, revision=revision)
+    )
     return model
 
 
-def wrap_model(model: object) -> ResidualModel:
+def wrap_model(model: object, remote: Remote | None = None) -> ResidualModel:
     """A model object of any library that a backend knows, as a ``ResidualModel``; the object stays as it is.
 
+    Args:
+        model: the object; a ``ResidualModel`` is one already.
+        remote: the server that it is to run on, if not where it does.
+
     Raises:
-        UsageError: if no backend accepts it.
+        UsageError: if no backend accepts it, or the backend runs in this process only.
     """
+    if remote is not None:
+        local = wrap_model(model)
+        elsewhere: ResidualModel = backends()[local.provenance.get("backend", "")].at(local, remote)
+        return elsewhere
     if isinstance(model, ResidualModel):
         return model
     registry = backends()
@@ -153,33 +170,51 @@ def prune_scores(
     metric: str | Metric | Judge = "logit_diff",
     batch_size: int | None = None,
     progress: Callable[[int, int], None] | None = None,
+    remote: bool | str = False,
+    timeout: float | None = None,
+    status: Callable[[str], None] | None = None,
+    prompts_per_request: int | None = None,
+    parts: str | Path | None = None,
+    resume: bool = False,
     **options: Any,
 ) -> PruneScores:
     """Score every edge of a model on a task.
 
     Args:
-        model: from ``load_model``, or a ``TransformerBridge`` or ``HookedTransformer`` as it stands.
+        model: from ``load_model``, or a ``TransformerBridge``, ``HookedTransformer`` or nnsight model as it stands.
         data: a ``Task``, or any iterable of batches with ``clean``, ``corrupt`` [batch, pos], ``answers`` and
             ``wrong_answers`` [batch, n]. The metric is averaged over a batch and batches add up; a task is one batch.
         algorithm: see ``algorithms()``.
         metric: see ``metrics()``, or a function of (logits [batch, vocab], batch) giving one number per prompt.
         batch_size: run at most so many prompt pairs at a time; changes memory and speed, not scores.
         progress: called with the number of prompt pairs done and their total.
+        remote: run where the weights are, as one request that brings back scores: true for NDIF or the host that
+            nnsight is configured for, ``"http://host:port"``, or ``"local"`` for a simulation in this process.
+        timeout: how many seconds to wait for a request's result; by default as long as it takes.
+        status: told in a few words how a request is getting on; by default nnsight shows it.
+        prompts_per_request: run at most so many prompt pairs in a request, and add up.
+        parts: a folder in which finished requests' scores are kept until all are done.
+        resume: take from ``parts`` what an interrupted run with the same arguments finished.
         **options: the algorithm's own; ``eap algorithms NAME`` lists them.
 
     Raises:
         UsageError: if a name, an option or the data is wrong.
         EapPluginError: if the self-check fails on this model, naming the layer and the number.
     """
-    wrapped, batches = wrap_model(model), as_batches(data)
+    wrapped = wrap_model(model, as_remote(remote, timeout, status))
+    batches = as_batches(data)
     provider: Algorithm[Any] = algorithms()[algorithm]
     judge = _metric(metric)
     chosen = build_options(provider.options, options, owner=algorithm)
     _check_ids(wrapped, batches)
-    ticker = _ticker(pieces(batches, batch_size), progress)
-    outcome = wrapped.run(score, batches, batch_size, provider.attribute, judge, chosen, ticker)
-    outcome.report.raise_if_failed()
-    found = cast(Attribution, outcome.found)
+    about = provenance(wrapped, provider, chosen, judge, data, batches)
+    split_up = split(batches, prompts_per_request)
+    kept = None
+    if parts is not None:
+        kept = Kept(Path(parts), run_digest(about, judge, prompts_per_request, batch_size), len(split_up))
+        if not resume:
+            kept.remove()
+    found = run_parts(wrapped, split_up, batch_size, provider, judge, chosen, progress, kept)
     if not bool(found.matrix.isfinite().all()):
         raise EapPluginError(
             f"{algorithm} gave scores that are not finite on {wrapped.name} ({wrapped.dtype}); "
@@ -190,19 +225,32 @@ def prune_scores(
             f"metric {judge.name!r} is {found.clean_metric} on clean and {found.corrupt_metric} on corrupt prompts; "
             f"it must be a number"
         )
-    about = provenance(wrapped, provider, chosen, judge, data, batches)
     about |= {"clean_metric": found.clean_metric, "corrupt_metric": found.corrupt_metric}
+    if wrapped.remote:
+        about["remote"] = wrapped.remote.record()
+    if kept:
+        kept.remove()
     return PruneScores(found.graph, found.matrix, about)
 
 
-def check(model: object, data: object = None) -> CheckReport:
+def check(
+    model: object,
+    data: object = None,
+    *,
+    remote: bool | str = False,
+    timeout: float | None = None,
+    status: Callable[[str], None] | None = None,
+) -> CheckReport:
     """Whether edge scores mean anything on this model: that writers add up to what each reader reads.
 
     Args:
         model: as for ``prune_scores``.
         data: prompts to check on, as for ``prune_scores``; random tokens if not given.
+        remote: as for ``prune_scores``.
+        timeout: likewise.
+        status: likewise.
     """
-    wrapped = wrap_model(model)
+    wrapped = wrap_model(model, as_remote(remote, timeout, status))
     if data is not None:
         batch = as_batches(data)[0].select(slice(0, 4))
         _check_ids(wrapped, [batch])
@@ -235,17 +283,3 @@ def _check_ids(model: ResidualModel, batches: list[Batch]) -> None:
                     f"{name} has token ids from {int(ids.min())} to {int(ids.max())}, but {model.name} has "
                     f"{model.n_vocab} tokens; use the model's own tokenizer"
                 )
-
-
-def _ticker(parts: list[Piece], progress: Callable[[int, int], None] | None) -> Callable[[], None]:
-    """What an algorithm calls after each piece, in order."""
-    total, done = sum(len(part.batch) for part in parts), 0
-    sizes = iter(parts)
-
-    def tick() -> None:
-        nonlocal done
-        done += len(next(sizes).batch)
-        if progress is not None:
-            progress(done, total)
-
-    return tick

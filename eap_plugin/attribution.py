@@ -79,11 +79,12 @@ class EdgeScorer:
     ) -> None:
         graph = self._graph
 
-        def tokens(x: Tensor) -> Float[Tensor, "tokens ..."]:
-            """Position-major, so that a position's prompts lie side by side."""
+        def tokens(x: Tensor) -> Tensor:
+            """[tokens, ...], position-major, so that a position's prompts lie side by side."""
             return x[:, piece].transpose(0, 1).flatten(0, 1).to(out.dtype)
 
-        def add(cut: int, column: int, G: Float[Tensor, "readers tokens d_model"]) -> None:
+        def add(cut: int, column: int, G: Tensor) -> None:
+            """Add the scores of some readers, whose gradients are [readers, tokens, d_model]."""
             target = out[:, :cut, column : column + len(G)]
             if self._per_position:
                 d, g = (x.reshape(len(x), len(out), -1).transpose(0, 1) for x in (D[:cut], G))

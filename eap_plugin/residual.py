@@ -18,6 +18,7 @@ from torch import Tensor
 
 from eap_plugin.graph import Graph
 from eap_plugin.norm import Norm
+from eap_plugin.remote import Remote
 
 Site = Literal["embed", "attn_in", "q", "k", "v", "z", "mlp_in", "mlp", "mlp_out", "final"]
 """A place in the forward pass, one per layer except ``embed`` (before layer 0) and ``final`` (after the last).
@@ -82,6 +83,7 @@ class ResidualModel(ABC):
         tokenizer: its Hugging Face tokenizer, if it has one.
         prepend_bos: whether text prompts begin with the tokenizer's beginning-of-sequence token.
         provenance: backend, library versions and revision, for the files that scores are saved in.
+        remote: the server that it runs on; ``None`` for this process.
     """
 
     graph: Graph
@@ -91,6 +93,7 @@ class ResidualModel(ABC):
     tokenizer: Any = None
     prepend_bos: bool = False
     provenance: dict[str, str] = field(default_factory=dict)
+    remote: Remote | None = None
 
     @abstractmethod
     def parameter(self) -> Tensor:

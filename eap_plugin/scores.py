@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,6 +11,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from eap_plugin.edges import edge_mask, sum_qkv
 from eap_plugin.errors import UsageError, unknown_name
 from eap_plugin.graph import Graph
 
@@ -96,11 +96,10 @@ class PruneScores(Mapping[str, Tensor]):
         """How many edges are scored (each at every position, if positions are kept)."""
         return self.graph.n_edges
 
-    @cached_property
+    @property
     def is_edge(self) -> Bool[Tensor, "sources readers"]:
         """True where the matrix has an edge."""
-        cuts = torch.tensor([reader.cut for reader in self.graph.readers], device=self.matrix.device)
-        return torch.arange(len(self.graph.sources), device=self.matrix.device)[:, None] < cuts
+        return edge_mask(self.graph, self.matrix.device)
 
     def edge(self, name: str) -> Float[Tensor, "*pos"]:
         """The score of an edge by name, such as ``a0.h1->a3.h2<q>``: a scalar, or [pos]."""
@@ -185,15 +184,7 @@ class PruneScores(Mapping[str, Tensor]):
         """
         if self.graph.summed_qkv:
             return self
-        summed = replace(self.graph, summed_qkv=True)
-        group = self.graph.n_heads // self.graph.n_kv_heads
-        columns = []
-        for reader in self.graph.readers:
-            slot = "qkv" if reader.slot in ("q", "k", "v") else reader.slot
-            head = reader.head // group if reader.slot == "q" else reader.head
-            columns.append(summed.columns[summed.reader_name(reader._replace(slot=slot, head=head))])
-        matrix = self.matrix.new_zeros(*self.matrix.shape[:-1], len(summed.readers))
-        matrix.index_add_(-1, torch.tensor(columns, device=matrix.device), self.matrix)
+        summed, matrix = sum_qkv(self.graph, self.matrix)
         return self._with("q, k and v summed", matrix, summed)
 
     def save(self, path: str | Path) -> None:

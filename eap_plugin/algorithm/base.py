@@ -50,6 +50,7 @@ class Algorithm(ABC, Generic[O]):
         summary: one line on what it does.
         reference: the paper it is from.
         gradient_run: which run gradients are taken on: ``clean``, ``corrupt``, ``between`` or ``none``.
+        additive: whether scores of parts of the data add up, so that a long run may be split.
         options: the frozen dataclass of its options, fields declared with ``eap_plugin.host.options.option``.
     """
 
@@ -57,6 +58,7 @@ class Algorithm(ABC, Generic[O]):
     summary: ClassVar[str]
     reference: ClassVar[str]
     gradient_run: ClassVar[str] = "none"
+    additive: ClassVar[bool] = True
     options: type[O]
 
     @abstractmethod

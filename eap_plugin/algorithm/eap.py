@@ -11,11 +11,11 @@ import torch
 from eap_plugin.algorithm.base import Algorithm, Attribution, Cost
 from eap_plugin.attribution import EdgeScorer
 from eap_plugin.batch import NO_ANSWER, Batch, Piece
+from eap_plugin.edges import sum_qkv
 from eap_plugin.errors import UsageError
 from eap_plugin.host.options import option
 from eap_plugin.metric.metric import Metric
 from eap_plugin.residual import ResidualModel
-from eap_plugin.scores import PruneScores
 from eap_plugin.tapes import GradientTape, WriterTape, merge
 
 
@@ -70,10 +70,10 @@ class EAP(Algorithm[EAPOptions]):
             clean, corrupt = clean + on_clean, corrupt + on_corrupt
             progress()
         total = sum(piece.share for piece in data)
-        scores = PruneScores(model.graph, scorer.matrix if options.positions else scorer.matrix[0])
+        graph, matrix = model.graph, scorer.matrix if options.positions else scorer.matrix[0]
         if options.qkv == "summed":
-            scores = scores.sum_qkv()
-        return Attribution(scores.graph, scores.matrix, clean / total, corrupt / total)
+            graph, matrix = sum_qkv(graph, matrix)
+        return Attribution(graph, matrix, clean / total, corrupt / total)
 
 
 def _add_batch(

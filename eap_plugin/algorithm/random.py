@@ -9,10 +9,10 @@ import torch
 
 from eap_plugin.algorithm.base import Algorithm, Attribution, Cost
 from eap_plugin.batch import Piece
+from eap_plugin.edges import edge_mask
 from eap_plugin.host.options import option
 from eap_plugin.metric.metric import Metric
 from eap_plugin.residual import ResidualModel
-from eap_plugin.scores import PruneScores
 
 
 @dataclass(frozen=True)
@@ -28,6 +28,7 @@ class Random(Algorithm[RandomOptions]):
     name = "random"
     summary = "standard normal scores that look at nothing: the baseline"
     reference = "-"
+    additive = False
     options = RandomOptions
 
     def cost(self, options: RandomOptions) -> Cost:
@@ -46,4 +47,4 @@ class Random(Algorithm[RandomOptions]):
         graph = model.graph
         generator = torch.Generator().manual_seed(options.seed)
         matrix = torch.randn(len(graph.sources), len(graph.readers), generator=generator)
-        return Attribution(graph, matrix * PruneScores(graph, matrix).is_edge)
+        return Attribution(graph, matrix * edge_mask(graph))

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import fields
 from importlib.metadata import version
 from typing import Any
 
 from eap_plugin.backend.base import Backend
 from eap_plugin.backend.loading import context_length, load_errors, model_path, prepends_bos, torch_dtype
 from eap_plugin.errors import EapPluginError
+from eap_plugin.remote import Remote
 from eap_plugin.residual import ResidualModel
 
 
@@ -48,6 +50,24 @@ class NNsightBackend(Backend):
             model: Any = AutoModelForCausalLM.from_pretrained(path, dtype=kind, revision=revision)
             model.to(device)
         wrapped = self._wrap(NNsight(model), tokenizer)
+        wrapped.name = str(name)
+        wrapped.provenance["revision"] = revision or ""
+        return wrapped
+
+    def at(self, model: Any, remote: Remote) -> ResidualModel:
+        """See ``Backend.at``."""
+        from eap_plugin.backend.nnsight.remote import RemoteModel
+
+        about = {field.name: getattr(model, field.name) for field in fields(ResidualModel) if field.name != "graph"}
+        return RemoteModel(model.envoy, model.plan, **{**about, "remote": remote})
+
+    def load_at(self, name: str, remote: Remote, *, revision: str | None = None) -> ResidualModel:
+        """See ``Backend.load_at``."""
+        with load_errors(name):
+            from nnsight import TransformersModel
+
+            model = TransformersModel(model_path(name), task="text-generation", revision=revision)
+        wrapped = self.at(self.wrap(model), remote)
         wrapped.name = str(name)
         wrapped.provenance["revision"] = revision or ""
         return wrapped

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import Any
 
 import torch
@@ -24,7 +24,7 @@ class NNsightModel(ResidualModel):
         """Wrap a model, its weights loaded or not; they are when they are first needed."""
         self.envoy, self.plan = envoy, plan
         self._layers: list[Layer] = []
-        super().__init__(graph=plan.graph, **about)
+        ResidualModel.__init__(self, graph=plan.graph, **about)
 
     def parameter(self) -> Tensor:
         """See ``ResidualModel.parameter``."""
@@ -45,12 +45,10 @@ class NNsightModel(ResidualModel):
             self._layers = [read_layer(model, layer, self.plan.d_head) for layer in self.plan.layers]
         return self._layers
 
-    @contextmanager
-    def frozen(self) -> Iterator[None]:
+    def frozen(self) -> AbstractContextManager[None]:
         """See ``ResidualModel.frozen``."""
         self._layers = []
-        with frozen_modules(self._loaded()):
-            yield
+        return frozen_modules(self._loaded())
 
     def forward(
         self,

@@ -1,0 +1,32 @@
+"""Matrices of edges, as a graph lays them out: which entries are edges, and q, k and v inputs summed."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from eap_plugin.graph import Graph
+
+
+def edge_mask(graph: Graph, device: torch.device | None = None) -> Bool[Tensor, "sources readers"]:
+    """True where a matrix of this graph has an edge."""
+    cuts = torch.tensor([reader.cut for reader in graph.readers], device=device)
+    return torch.arange(len(graph.sources), device=device)[:, None] < cuts
+
+
+def sum_qkv(
+    graph: Graph, matrix: Float[Tensor, "*pos sources readers"]
+) -> tuple[Graph, Float[Tensor, "*pos sources summed"]]:
+    """Each head's q, k and v inputs as one reader; with grouped-query attention, each key/value group's."""
+    summed = replace(graph, summed_qkv=True)
+    group = graph.n_heads // graph.n_kv_heads
+    columns = []
+    for reader in graph.readers:
+        slot = "qkv" if reader.slot in ("q", "k", "v") else reader.slot
+        head = reader.head // group if reader.slot == "q" else reader.head
+        columns.append(summed.columns[summed.reader_name(reader._replace(slot=slot, head=head))])
+    out = matrix.new_zeros(*matrix.shape[:-1], len(summed.readers))
+    return summed, out.index_add_(-1, torch.tensor(columns, device=matrix.device), matrix)
