@@ -17,10 +17,10 @@ from eap_plugin.host.options import build_options
 from eap_plugin.host.registry import Registry
 from eap_plugin.metric.metric import Judge, Metric, as_metric
 from eap_plugin.provenance import provenance, run_digest
-from eap_plugin.remote import Remote, as_remote
+from eap_plugin.remote import as_remote
 from eap_plugin.residual import ResidualModel
-from eap_plugin.scoring import Kept, run_parts, split
 from eap_plugin.scores import PruneScores
+from eap_plugin.scoring import Kept, run_parts, split
 from eap_plugin.self_check import CheckReport, self_check
 from eap_plugin.task.base import TaskGenerator
 from eap_plugin.task.load import read_task_file
@@ -75,29 +75,21 @@ def load_model(
     missing = provider.missing() if hasattr(provider, "missing") else None
     if missing:
         raise EapPluginError(f"the backend {backend!r} cannot be used here: {missing}")
-    server = as_remote(remote)
-    model: ResidualModel = (
-        provider.load_at(name, server, revision=revision)
-        if server
-        else provider.load(name, device=device, dtype=dtype, revision=revision)
-    )
+    if remote:
+        if (device, dtype) != ("cpu", "float32"):
+            raise UsageError("device and dtype are the server's when a model runs there; leave them out")
+        elsewhere: ResidualModel = provider.load_at(name, as_remote(remote), revision=revision)
+        return elsewhere
+    model: ResidualModel = provider.load(name, device=device, dtype=dtype, revision=revision)
     return model
 
 
-def wrap_model(model: object, remote: Remote | None = None) -> ResidualModel:
+def wrap_model(model: object) -> ResidualModel:
     """A model object of any library that a backend knows, as a ``ResidualModel``; the object stays as it is.
 
-    Args:
-        model: the object; a ``ResidualModel`` is one already.
-        remote: the server that it is to run on, if not where it does.
-
     Raises:
-        UsageError: if no backend accepts it, or the backend runs in this process only.
+        UsageError: if no backend accepts it.
     """
-    if remote is not None:
-        local = wrap_model(model)
-        elsewhere: ResidualModel = backends()[local.provenance.get("backend", "")].at(local, remote)
-        return elsewhere
     if isinstance(model, ResidualModel):
         return model
     registry = backends()
@@ -201,7 +193,7 @@ def prune_scores(
         UsageError: if a name, an option or the data is wrong.
         EapPluginError: if the self-check fails on this model, naming the layer and the number.
     """
-    wrapped = wrap_model(model, as_remote(remote, timeout, status))
+    wrapped = _placed(model, remote, timeout, status)
     batches = as_batches(data)
     provider: Algorithm[Any] = algorithms()[algorithm]
     judge = _metric(metric)
@@ -250,7 +242,7 @@ def check(
         timeout: likewise.
         status: likewise.
     """
-    wrapped = wrap_model(model, as_remote(remote, timeout, status))
+    wrapped = _placed(model, remote, timeout, status)
     if data is not None:
         batch = as_batches(data)[0].select(slice(0, 4))
         _check_ids(wrapped, [batch])
@@ -259,6 +251,22 @@ def check(
     return wrapped.run(
         self_check, torch.randint(wrapped.n_vocab, (2, min(16, wrapped.n_ctx or 16)), generator=generator)
     )
+
+
+def _placed(
+    model: object, remote: bool | str, timeout: float | None, status: Callable[[str], None] | None
+) -> ResidualModel:
+    """A model where it is to run: on the server that is named, or where it runs by itself."""
+    wrapped = wrap_model(model)
+    if wrapped.remote is not None:
+        remote = remote or wrapped.remote.url or True
+    if not remote:
+        if timeout is not None:
+            raise UsageError("a time-out is for runs on a server; give remote=, too")
+        return wrapped
+    backend = wrapped.provenance.get("backend", "")
+    placed: ResidualModel = backends()[backend].at(wrapped, as_remote(remote, timeout, status))
+    return placed
 
 
 def _metric(metric: str | Metric | Judge) -> Metric:

@@ -41,7 +41,7 @@ class Graph:
         parallel: attention and MLP of a block read the same residual, so a layer's heads do not feed its own MLP.
         has_mlp: false for attention-only models.
         summed_qkv: the q, k and v inputs of a head (with grouped-query attention: of a key/value group) are one reader.
-        sources: names of the writers, in the order of the matrix's rows: ``input``, then each layer's heads and its MLP.
+        sources: names of the writers, in the order of the matrix's rows: ``input``, then per layer heads and MLP.
         readers: in the order of the matrix's columns: per layer q, k, v heads and the MLP; the logits last.
         modules: for each module of AutoCircuit's layout, the columns of its readers, heads in order.
         rows: the row of each source, by name.

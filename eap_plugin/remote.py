@@ -60,11 +60,9 @@ class Remote:
         }
 
 
-def as_remote(
-    where: bool | str, timeout: float | None = None, status: Callable[[str], None] | None = None
-) -> Remote | None:
-    """What users write for a server: true for the configured one, an address, or ``"local"``; ``None`` for none."""
-    return Remote("" if where is True else where, timeout, status) if where else None
+def as_remote(where: bool | str, timeout: float | None = None, status: Callable[[str], None] | None = None) -> Remote:
+    """What users write for a server: true for the one that is configured, an address, or ``"local"``."""
+    return Remote("" if where is True else str(where), timeout, status)
 
 
 def public(url: str) -> str:

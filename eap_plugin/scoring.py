@@ -137,9 +137,7 @@ def nothing() -> None:
     """Progress that nobody hears of: a server cannot call back."""
 
 
-def _lengthened(
-    matrix: Float[Tensor, "pos sources readers"], n_pos: int
-) -> Float[Tensor, "n_pos sources readers"]:
+def _lengthened(matrix: Float[Tensor, "pos sources readers"], n_pos: int) -> Float[Tensor, "n_pos sources readers"]:
     return pad(matrix, (0, 0, 0, 0, 0, n_pos - len(matrix)))
 
 

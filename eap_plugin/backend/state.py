@@ -1,4 +1,7 @@
-"""A PyTorch module's flags, changed for a run and put back whatever happens. A class, so that it travels to a server."""
+"""A PyTorch module's flags, changed for a run and put back whatever happens.
+
+A class does it, not a generator: nnsight sends a function to a server without its decorators.
+"""
 
 from __future__ import annotations
 

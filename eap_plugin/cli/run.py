@@ -12,6 +12,7 @@ import click
 from eap_plugin.cli.edges import edges_json, edges_table
 from eap_plugin.cli.load import model_options
 from eap_plugin.cli.output import json_option, print_json, stdout, top_option
+from eap_plugin.cli.parts import keeping, parts_folder
 from eap_plugin.cli.verdict import report_dropped, require_behaviour, summary
 from eap_plugin.cli.work import working
 from eap_plugin.errors import UsageError
@@ -43,6 +44,13 @@ from eap_plugin.host.options import build_options, parse_assignments
     metavar="N",
     help="Prompt pairs to run at once; by default all.",
 )
+@click.option(
+    "--prompts-per-request",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Split the run into parts of so many prompt pairs; finished ones are kept beside --output.",
+)
+@click.option("--resume", is_flag=True, help="Go on with the parts that an interrupted run finished.")
 @model_options
 @click.option("--output", "-o", type=click.Path(path_type=Path), help="Save scores to this safetensors file.")
 @top_option
@@ -60,10 +68,14 @@ def run(
     bos: bool | None,
     file_format: str | None,
     batch_size: int | None,
+    prompts_per_request: int | None,
+    resume: bool,
     backend: str,
     device: str,
     dtype: str,
     revision: str | None,
+    remote: bool | str,
+    timeout: float | None,
     output: Path | None,
     top: int,
     force: bool,
@@ -78,14 +90,15 @@ def run(
     if output is not None:
         _check_writable(output)
     options = parse_assignments(assignments)
-    with working(not (quiet or as_json)) as work:
+    parts = parts_folder(output, prompts_per_request, resume)
+    with keeping(parts), working(not (quiet or as_json)) as work:
         work.step("Loading the model")
         from eap_plugin import api
 
         # Names and options come first: a mistake in them must not cost the loading of a model.
         build_options(api.algorithms()[algorithm].options, options, algorithm)
         _ = api.metrics()[metric], api.task_source(task_name, file_format)
-        loaded = api.load_model(model, backend=backend, device=device, dtype=dtype, revision=revision)
+        loaded = api.load_model(model, backend=backend, device=device, dtype=dtype, revision=revision, remote=remote)
         task = api.load_task(task_name, loaded, n_prompts=prompts, seed=seed, format=file_format, prepend_bos=bos)
         work.step("Scoring")
         scores = api.prune_scores(
@@ -95,6 +108,11 @@ def run(
             metric=metric,
             batch_size=batch_size,
             progress=work.advance,
+            timeout=timeout,
+            status=work.tell,
+            prompts_per_request=prompts_per_request,
+            parts=parts,
+            resume=resume,
             **options,
         )
     if task.dropped and not (quiet or as_json):

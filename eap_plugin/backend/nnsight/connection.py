@@ -88,7 +88,8 @@ class Connection(RemoteBackend):  # type: ignore[misc]
 
     def note(self, response: Any) -> bool:
         """Pass on a change of status; raises RemoteError if it is a failure, gives whether it is the end."""
-        self._remote.tell(" ".join(f"{response.status.value.lower()} {response.description}".split()))
+        what = "" if response.status == Status.ERROR else f": {response.description}"
+        self._remote.tell(" ".join(f"{response.status.value.lower()}{what}".split()))
         return bool(super().note(response))
 
     def finalize(self, content: bytes) -> Any:

@@ -14,11 +14,11 @@ from eap_plugin.backend.nnsight.model import NNsightModel
 from eap_plugin.backend.nnsight.parcel import pack, unpack
 from eap_plugin.backend.nnsight.plan import Plan
 from eap_plugin.backend.nnsight.remote_errors import fails_once, plainly
-from eap_plugin.backend.nnsight.server import SIMULATED, Server, ask
+from eap_plugin.backend.nnsight.server import SIMULATED, Server, address, ask
 from eap_plugin.backend.nnsight.simulation import Simulation
 from eap_plugin.backend.nnsight.travel import require_travelling
 from eap_plugin.errors import EapPluginError, UsageError
-from eap_plugin.remote import LOCAL, Remote
+from eap_plugin.remote import LOCAL, Remote, public
 from eap_plugin.residual import P, ResidualModel, T
 
 
@@ -39,11 +39,14 @@ class RemoteModel(NNsightModel):
                 f"a server knows models by name, and {type(envoy).__name__} wraps one without; use "
                 f'nnsight.TransformersModel(name, task="text-generation"), or load_model(name, remote=...)'
             )
-        if remote.url == LOCAL:
+        simulated = remote.url == LOCAL
+        self._server: Server | None = SIMULATED if simulated else None
+        if simulated:
             NNsightModel._loaded(self)
-        elif Path(str(envoy.repo_id)).is_dir():
+            return
+        remote.host = public(address(remote))
+        if Path(str(envoy.repo_id)).is_dir():
             _ID_CACHE.setdefault(envoy.repo_id, envoy.repo_id)  # else nnsight asks the hub for its full name
-        self._server: Server | None = SIMULATED if remote.url == LOCAL else None
 
     def _loaded(self) -> Any:
         """See ``NNsightModel``; here the weights stay away."""

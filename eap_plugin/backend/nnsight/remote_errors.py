@@ -58,16 +58,20 @@ def fails_once(error: Exception) -> bool:
 
 
 def last_line(traceback: str) -> str:
-    """What was raised, from a traceback's text: its last line that names an exception, and what follows it."""
+    """What was raised, from a traceback's text, and in which line of the code that travelled."""
     raised = re.compile(r"^[A-Za-z_][\w.]*(Error|Exception|Interrupt|Exit|Warning)?(: |$)")
     lines = traceback.rstrip().splitlines()
     starts = [i for i, line in enumerate(lines) if raised.match(line) and not line.startswith("Traceback")]
-    return " ".join(" ".join(lines[starts[-1] :] if starts else lines[-1:]).split())
+    told = " ".join(" ".join(lines[starts[-1] :] if starts else lines[-1:]).split())
+    places = re.findall(r'File "\[\w+:\d+\] ([^"]+)", line (\d+), in (\S+)', traceback)
+    return told + (f" (in {places[-1][2]}, {places[-1][0]}:{places[-1][1]})" if places else "")
 
 
 def _versions(server: Server | None) -> str:
     """Where the versions of decisive packages differ."""
     there = {} if server is None else {"python": server.python, **server.packages}
     here = {"python": platform.python_version()} | {name: version(name) for name in DECISIVE}
-    differ = [f"{name} {there[name]} there, {here[name]} here" for name in here if there.get(name, here[name]) != here[name]]
+    differ = [
+        f"{name} {there[name]} there, {here[name]} here" for name in here if there.get(name, here[name]) != here[name]
+    ]
     return f"versions differ: {', '.join(differ)}" if differ else "compare versions with nnsight.ndif.compare()"
