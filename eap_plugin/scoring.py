@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from jaxtyping import Float
@@ -22,7 +22,13 @@ from eap_plugin.scores import PruneScores
 
 
 def split(batches: Sequence[Batch], most: int | None) -> list[list[Piece]]:
-    """The data in parts of at most ``most`` prompt pairs, as few as go without changing their order."""
+    """The data in parts of at most ``most`` prompt pairs, as few as go if batches are cut but not moved.
+
+    Raises:
+        UsageError: if ``most`` is not a positive number.
+    """
+    if most is not None and most < 1:
+        raise UsageError(f"prompts_per_request must be at least 1, got {most}")
     if most is None:
         return [pieces(batches, None)]
     parts: list[list[Piece]] = []
@@ -109,8 +115,7 @@ def run_parts(
             tick = nothing if model.remote else ticker.over(sizes)
             outcome = model.run(score, part, size, algorithm.attribute, metric, options, tick)
             outcome.report.raise_if_failed()
-            assert outcome.found is not None
-            done = outcome.found
+            done = cast(Attribution, outcome.found)
             if kept:
                 kept.keep(index, done)
         ticker.reach(sum(_count(part) for part in parts[: index + 1]))
