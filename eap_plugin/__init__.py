@@ -13,6 +13,7 @@ if TYPE_CHECKING:
         algorithms,
         backends,
         check,
+        estimate_cost,
         load_model,
         load_task,
         metrics,
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from eap_plugin.errors import EapPluginError, UsageError
     from eap_plugin.graph import Graph
     from eap_plugin.host import hookimpl
+    from eap_plugin.node_scores import NodeScores
     from eap_plugin.scores import PruneScores
 
 __version__ = "0.1.0"
@@ -32,11 +34,13 @@ _HOME = {
     "Batch": "batch",
     "EapPluginError": "errors",
     "Graph": "graph",
+    "NodeScores": "node_scores",
     "PruneScores": "scores",
     "UsageError": "errors",
     "algorithms": "api",
     "backends": "api",
     "check": "api",
+    "estimate_cost": "api",
     "hookimpl": "host",
     "load_model": "api",
     "load_task": "api",
@@ -50,11 +54,13 @@ __all__ = [
     "Batch",
     "EapPluginError",
     "Graph",
+    "NodeScores",
     "PruneScores",
     "UsageError",
     "algorithms",
     "backends",
     "check",
+    "estimate_cost",
     "hookimpl",
     "load_model",
     "load_task",

@@ -5,26 +5,31 @@ from __future__ import annotations
 from collections.abc import Callable
 from math import isfinite
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, overload
 
 import torch
 
 from eap_plugin.algorithm.base import Algorithm
-from eap_plugin.batch import NO_ANSWER, Batch, as_batches
-from eap_plugin.errors import EapPluginError, UsageError
+from eap_plugin.batch import NO_ANSWER, Batch, as_batches, pieces
+from eap_plugin.errors import EapPluginError, UsageError, blaming
+from eap_plugin.estimate import Estimate, estimate
 from eap_plugin.host import get_host
 from eap_plugin.host.options import build_options
+from eap_plugin.host.plugin import one_line
 from eap_plugin.host.registry import Registry
 from eap_plugin.metric.metric import Judge, Metric, as_metric
+from eap_plugin.node_scores import NodeScores
 from eap_plugin.provenance import provenance, run_digest
 from eap_plugin.remote import as_remote
 from eap_plugin.residual import ResidualModel
 from eap_plugin.scores import PruneScores
 from eap_plugin.scoring import Kept, run_parts, split
 from eap_plugin.self_check import CheckReport, self_check
+from eap_plugin.storage import scores_of
 from eap_plugin.task.base import TaskGenerator
 from eap_plugin.task.load import read_task_file
 from eap_plugin.task.task import PromptPair, Task, encode_task
+from eap_plugin.vetting import Vetted
 
 
 def algorithms() -> Registry:
@@ -75,12 +80,13 @@ def load_model(
     missing = provider.missing() if hasattr(provider, "missing") else None
     if missing:
         raise EapPluginError(f"the backend {backend!r} cannot be used here: {missing}")
-    if remote:
-        if (device, dtype) != ("cpu", "float32"):
-            raise UsageError("device and dtype are the server's when a model runs there; leave them out")
-        elsewhere: ResidualModel = provider.load_at(name, as_remote(remote), revision=revision)
-        return elsewhere
-    model: ResidualModel = provider.load(name, device=device, dtype=dtype, revision=revision)
+    with blaming(backends().origin(backend)):
+        if remote:
+            if (device, dtype) != ("cpu", "float32"):
+                raise UsageError("device and dtype are the server's when a model runs there; leave them out")
+            elsewhere: ResidualModel = provider.load_at(name, as_remote(remote), revision=revision)
+            return elsewhere
+        model: ResidualModel = provider.load(name, device=device, dtype=dtype, revision=revision)
     return model
 
 
@@ -93,13 +99,20 @@ def wrap_model(model: object) -> ResidualModel:
     if isinstance(model, ResidualModel):
         return model
     registry = backends()
+    troubles = registry.troubles
     for name in registry:
-        if registry[name].accepts(model):
-            wrapped: ResidualModel = registry[name].wrap(model)
+        try:
+            accepted = registry[name].accepts(model)
+        except Exception as error:
+            troubles.append(f"{registry.origin(name)} cannot tell: {one_line(error)}")
+            continue
+        if accepted:
+            with blaming(registry.origin(name)):
+                wrapped: ResidualModel = registry[name].wrap(model)
             return wrapped
+    expected = f"expected what one of these makes: {', '.join(registry)}"
     raise UsageError(
-        f"no backend accepts a {type(model).__module__}.{type(model).__name__}; "
-        f"expected what one of these makes: {', '.join(registry)}"
+        "; ".join([f"no backend accepts a {type(model).__module__}.{type(model).__name__}", expected, *troubles])
     )
 
 
@@ -154,13 +167,16 @@ def task_source(name: str | Path, format: str | None = None) -> TaskGenerator | 
     return read_task_file(path, [formats[known] for known in formats])
 
 
+@overload
 def prune_scores(
     model: object,
     data: object,
     *,
-    algorithm: str = "eap",
+    level: Literal["edge"] = "edge",
+    algorithm: str | Algorithm[Any] = "eap",
     metric: str | Metric | Judge = "logit_diff",
     batch_size: int | None = None,
+    ablation_data: object = None,
     progress: Callable[[int, int], None] | None = None,
     remote: bool | str = False,
     timeout: float | None = None,
@@ -169,16 +185,59 @@ def prune_scores(
     parts: str | Path | None = None,
     resume: bool = False,
     **options: Any,
-) -> PruneScores:
-    """Score every edge of a model on a task.
+) -> PruneScores: ...
+
+
+@overload
+def prune_scores(
+    model: object,
+    data: object,
+    *,
+    level: Literal["node", "neuron"],
+    algorithm: str | Algorithm[Any] = "eap",
+    metric: str | Metric | Judge = "logit_diff",
+    batch_size: int | None = None,
+    ablation_data: object = None,
+    progress: Callable[[int, int], None] | None = None,
+    remote: bool | str = False,
+    timeout: float | None = None,
+    status: Callable[[str], None] | None = None,
+    prompts_per_request: int | None = None,
+    parts: str | Path | None = None,
+    resume: bool = False,
+    **options: Any,
+) -> NodeScores: ...
+
+
+def prune_scores(
+    model: object,
+    data: object,
+    *,
+    algorithm: str | Algorithm[Any] = "eap",
+    metric: str | Metric | Judge = "logit_diff",
+    batch_size: int | None = None,
+    ablation_data: object = None,
+    progress: Callable[[int, int], None] | None = None,
+    remote: bool | str = False,
+    timeout: float | None = None,
+    status: Callable[[str], None] | None = None,
+    prompts_per_request: int | None = None,
+    parts: str | Path | None = None,
+    resume: bool = False,
+    **options: Any,
+) -> PruneScores | NodeScores:
+    """Score every edge of a model on a task, or with ``level="node"`` or ``level="neuron"`` every writer.
 
     Args:
-        model: from ``load_model``, or a ``TransformerBridge``, ``HookedTransformer`` or nnsight model as it stands.
+        model: from ``load_model``, or a ``TransformerBridge``, ``HookedTransformer``, nnsight model or AutoCircuit
+            ``PatchableModel`` as it stands.
         data: a ``Task``, or any iterable of batches with ``clean``, ``corrupt`` [batch, pos], ``answers`` and
             ``wrong_answers`` [batch, n]. The metric is averaged over a batch and batches add up; a task is one batch.
-        algorithm: see ``algorithms()``.
+        algorithm: a name of ``algorithms()``, or an algorithm itself.
         metric: see ``metrics()``, or a function of (logits [batch, vocab], batch) giving one number per prompt.
         batch_size: run at most so many prompt pairs at a time; changes memory and speed, not scores.
+        ablation_data: another task, or batches of any kind as for ``data``, over whose corrupt prompts the ablations
+            ``mean`` and ``mean-per-position`` take means; by default those of ``data``.
         progress: called with the number of prompt pairs done and their total.
         remote: run where the weights are, as one request that brings back scores: true for NDIF or the host that
             nnsight is configured for, ``"http://host:port"``, or ``"local"`` for a simulation in this process.
@@ -191,27 +250,25 @@ def prune_scores(
 
     Raises:
         UsageError: if a name, an option or the data is wrong.
-        EapPluginError: if the self-check fails on this model, naming the layer and the number.
+        EapPluginError: if the self-check fails on this model, naming the layer and the number; if the algorithm gives
+            what are no scores of this model, or leaves it changed, naming its plugin.
     """
     wrapped = _placed(model, remote, timeout, status)
-    batches = as_batches(data)
-    provider: Algorithm[Any] = algorithms()[algorithm]
+    batches = _batches(data, wrapped)
+    provider = _provider(algorithm)
     judge = _metric(metric)
-    chosen = build_options(provider.options, options, owner=algorithm)
-    _check_ids(wrapped, batches)
+    chosen = _options(provider, options, wrapped)
+    reference = () if ablation_data is None else tuple(_batches(ablation_data, wrapped))
+    wrapped.terms.check_batch_size(batch_size if prompts_per_request is None else prompts_per_request)
+    _check_ids(wrapped, [*batches, *reference])
     about = provenance(wrapped, provider, chosen, judge, data, batches)
-    split_up = split(batches, prompts_per_request)
+    split_up = split(batches, prompts_per_request, reference, provider)
     kept = None
     if parts is not None:
-        kept = Kept(Path(parts), run_digest(about, judge, prompts_per_request, batch_size), len(split_up))
+        kept = Kept(Path(parts), run_digest(about, judge, batch_size, prompts_per_request, reference), len(split_up))
         if not resume:
             kept.remove()
-    found = run_parts(wrapped, split_up, batch_size, provider, judge, chosen, progress, kept)
-    if not bool(found.matrix.isfinite().all()):
-        raise EapPluginError(
-            f"{algorithm} gave scores that are not finite on {wrapped.name} ({wrapped.dtype}); "
-            f"try another metric, or float32 if that is half precision"
-        )
+    found = run_parts(wrapped, split_up, batch_size, _vetted(algorithm, provider), judge, chosen, progress, kept)
     if not (isfinite(found.clean_metric or 0) and isfinite(found.corrupt_metric or 0)):
         raise EapPluginError(
             f"metric {judge.name!r} is {found.clean_metric} on clean and {found.corrupt_metric} on corrupt prompts; "
@@ -222,7 +279,25 @@ def prune_scores(
         about["remote"] = wrapped.remote.record()
     if kept:
         kept.remove()
-    return PruneScores(found.graph, found.matrix, about)
+    return scores_of(found.level, found.graph, found.matrix, about)
+
+
+def estimate_cost(
+    model: object,
+    data: object,
+    *,
+    algorithm: str | Algorithm[Any] = "eap",
+    metric: str | Metric | Judge = "logit_diff",
+    batch_size: int | None = None,
+    **options: Any,
+) -> Estimate:
+    """How long ``prune_scores`` would take with the same arguments, from one pass timed here."""
+    wrapped = wrap_model(model)
+    batches = _batches(data, wrapped)
+    provider = _provider(algorithm)
+    cost = provider.cost(_options(provider, options, wrapped), wrapped.graph)
+    _check_ids(wrapped, batches)
+    return wrapped.run(estimate, pieces(batches, batch_size), _metric(metric), cost)
 
 
 def check(
@@ -244,7 +319,7 @@ def check(
     """
     wrapped = _placed(model, remote, timeout, status)
     if data is not None:
-        batch = as_batches(data)[0].select(slice(0, 4))
+        batch = _batches(data, wrapped)[0].select(slice(0, None if wrapped.terms.whole_batches else 4))
         _check_ids(wrapped, [batch])
         return wrapped.run(self_check, batch.clean, batch.attention_mask)
     generator = torch.Generator().manual_seed(0)
@@ -267,6 +342,32 @@ def _placed(
     backend = wrapped.provenance.get("backend", "")
     placed: ResidualModel = backends()[backend].at(wrapped, as_remote(remote, timeout, status))
     return placed
+
+
+def _batches(data: object, model: ResidualModel) -> list[Batch]:
+    batches = as_batches(data)
+    model.terms.check_data(data, batches)
+    return batches
+
+
+def _options(provider: Algorithm[Any], given: dict[str, Any], model: ResidualModel) -> Any:
+    options = model.terms.with_options(given, provider.options, provider.name)
+    return build_options(provider.options, options, owner=provider.name)
+
+
+def _provider(algorithm: str | Algorithm[Any]) -> Algorithm[Any]:
+    if isinstance(algorithm, Algorithm):
+        return algorithm
+    found: Algorithm[Any] = algorithms()[algorithm]
+    return found
+
+
+def _vetted(algorithm: str | Algorithm[Any], provider: Algorithm[Any]) -> Vetted:
+    """Its ``attribute``, checked; an algorithm that is given as it is belongs to no plugin."""
+    if isinstance(algorithm, Algorithm):
+        return Vetted(provider.attribute, f"algorithm {provider.name!r} of {type(provider).__module__}", "mend it")
+    registry = algorithms()
+    return Vetted(provider.attribute, registry.origin(algorithm), registry.provider(algorithm).advice)
 
 
 def _metric(metric: str | Metric | Judge) -> Metric:

@@ -1,4 +1,4 @@
-"""Edge scores from two runs: what the writers change, times the gradient at the readers.
+"""Scores from two runs: what the writers change, times the gradient at the readers.
 
 For writer u and reader v (Syed et al. 2310.10348, as AutoCircuit computes it)
 
@@ -11,6 +11,7 @@ as gradients on q, k, v and expanded by W_Qᵀ and the norm's vector-Jacobian pr
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 
 import torch
@@ -35,16 +36,16 @@ def output_weight(layer: Layer) -> Float[Tensor, "heads d_head d_model"]:
     return layer.W_O if norm is None else norm.gain(norm.centre(layer.W_O))
 
 
-class EdgeScorer:
-    """Sums edge scores over batches.
+class Scorer(ABC):
+    """Sums scores over batches.
 
     Temporary tensors are made once and used again for every piece of positions, every layer and every batch.
 
     Attributes:
-        matrix: the sum so far, zero where there is no edge: one matrix, or one for each position.
+        matrix: the sum so far: for all positions together, or one for each position.
     """
 
-    matrix: Float[Tensor, "out_pos sources readers"]
+    matrix: Float[Tensor, "out_pos sources columns"]
 
     def __init__(self, model: ResidualModel, dtype: torch.dtype, n_positions: int | None = None) -> None:
         """Start at zero.
@@ -55,10 +56,24 @@ class EdgeScorer:
             n_positions: keep the scores of this many token positions apart; ``None`` sums over positions.
         """
         self._model, self._graph = model, model.graph
-        shape = n_positions or 1, len(self._graph.sources), len(self._graph.readers)
         self._per_position = n_positions is not None
+        shape = n_positions or 1, len(self._graph.sources), self._n_columns()
         self.matrix = torch.zeros(shape, dtype=dtype, device=model.device)
         self._buffers: dict[str, Tensor] = {}
+
+    @abstractmethod
+    def _n_columns(self) -> int:
+        """How many scores a writer has."""
+
+    @abstractmethod
+    def _add_piece(
+        self,
+        change: Writers,
+        gradients: ReaderGradients,
+        piece: slice,
+        out: Float[Tensor, "out_pos sources columns"],
+    ) -> None:
+        """Add the scores of some positions to ``out``."""
 
     def add(self, change: Writers, gradients: ReaderGradients, start: int = 0) -> None:
         """Add the scores of one batch, whose first position here is position ``start`` of its prompts."""
@@ -70,54 +85,25 @@ class EdgeScorer:
             where = slice(start + piece.start, start + piece.stop) if self._per_position else slice(0, 1)
             self._add_piece(change, gradients, piece, self.matrix[where])
 
-    def _add_piece(
-        self,
-        change: Writers,
-        gradients: ReaderGradients,
-        piece: slice,
-        out: Float[Tensor, "out_pos sources readers"],
+    def _tokens(self, x: Tensor, piece: slice) -> Float[Tensor, "tokens ..."]:
+        """Position-major, so that a position's prompts lie side by side."""
+        return x[:, piece].transpose(0, 1).flatten(0, 1).to(self.matrix.dtype)
+
+    def _write_heads(
+        self, index: int, change: Writers, piece: slice, D: Float[Tensor, "sources tokens d_model"]
     ) -> None:
-        graph = self._graph
-
-        def tokens(x: Tensor) -> Tensor:
-            """[tokens, ...], position-major, so that a position's prompts lie side by side."""
-            return x[:, piece].transpose(0, 1).flatten(0, 1).to(out.dtype)
-
-        def add(cut: int, column: int, G: Tensor) -> None:
-            """Add the scores of some readers, whose gradients are [readers, tokens, d_model]."""
-            target = out[:, :cut, column : column + len(G)]
-            if self._per_position:
-                d, g = (x.reshape(len(x), len(out), -1).transpose(0, 1) for x in (D[:cut], G))
-                target += d @ g.transpose(1, 2)
-            else:
-                target[0] += D[:cut].flatten(1) @ G.flatten(1).T
-
-        embed = tokens(change.embed)
-        D = self._buffer("writers", len(graph.sources), *embed.shape)
-        D[0] = embed
-        column = 0
-        for index, layer in enumerate(self._model.layers):
-            head, mlp = graph.head_row(index), graph.mlp_row(index)
-            g = [tokens(x[index]).transpose(0, 1) for x in (gradients.q, gradients.k, gradients.v)]
-            G = self._attention_readers(layer, g, tokens(gradients.attn_in[index]))
-            add(head, column, G)
-            column += len(G)
-            z = tokens(change.z[index]).transpose(0, 1).contiguous()
-            torch.bmm(z, output_weight(layer).to(out.dtype), out=D[head:mlp])
-            if graph.has_mlp:
-                g_mlp = tokens(gradients.mlp[index])
-                if layer.mlp_norm is not None:
-                    stats = layer.mlp_norm.stats(tokens(gradients.mlp_in[index]))
-                    g_mlp = layer.mlp_norm.vjp(stats, g_mlp)
-                add(head if graph.parallel else mlp, column, g_mlp[None])
-                column += 1
-                D[mlp] = tokens(change.mlp[index])
-        add(len(D), column, tokens(gradients.final)[None])
+        """Put what a layer's heads change in its place in ``D``."""
+        z = self._tokens(change.z[index], piece).transpose(0, 1).contiguous()
+        weight = output_weight(self._model.layers[index]).to(D.dtype)
+        torch.bmm(z, weight, out=D[self._graph.head_row(index) : self._graph.mlp_row(index)])
 
     def _attention_readers(
-        self, layer: Layer, g: list[Float[Tensor, "heads tokens d_head"]], x: Float[Tensor, "tokens d_model"]
+        self, index: int, gradients: ReaderGradients, piece: slice
     ) -> Float[Tensor, "readers tokens d_model"]:
         """The gradient at the residual stream as each q, k and v head reads it: ``Norm.vjp``, without copies."""
+        layer = self._model.layers[index]
+        g = [self._tokens(x[index], piece).transpose(0, 1) for x in (gradients.q, gradients.k, gradients.v)]
+        x = self._tokens(gradients.attn_in[index], piece)
         stats = None if layer.attn_norm is None else layer.attn_norm.stats(x)
         n_readers = sum(len(part) for part in g)
         G = self._buffer("readers", n_readers, *x.shape)
@@ -133,12 +119,97 @@ class EdgeScorer:
         product = torch.mul(G, stats.x_hat, out=self._buffer("product", *G.shape))
         return G.addcmul_(stats.x_hat, product.mean(-1, keepdim=True), value=-1)
 
+    def _mlp_reader(self, index: int, gradients: ReaderGradients, piece: slice) -> Float[Tensor, "tokens d_model"]:
+        """The gradient at the residual stream as a layer's MLP reads it."""
+        g, norm = self._tokens(gradients.mlp[index], piece), self._model.layers[index].mlp_norm
+        return g if norm is None else norm.vjp(norm.stats(self._tokens(gradients.mlp_in[index], piece)), g)
+
     def _buffer(self, name: str, *shape: int) -> Tensor:
         """A tensor to write in, the same memory every time unless a larger one is needed."""
         size = torch.Size(shape).numel()
         if name not in self._buffers or len(self._buffers[name]) < size:
             self._buffers[name] = self.matrix.new_empty(size)
         return self._buffers[name][:size].view(shape)
+
+
+class EdgeScorer(Scorer):
+    """Scores of edges: columns are the graph's readers, zero where there is no edge."""
+
+    def _n_columns(self) -> int:
+        return len(self._graph.readers)
+
+    def _add_piece(
+        self,
+        change: Writers,
+        gradients: ReaderGradients,
+        piece: slice,
+        out: Float[Tensor, "out_pos sources readers"],
+    ) -> None:
+        graph = self._graph
+
+        def add(cut: int, column: int, G: Tensor) -> None:
+            """Add the scores of some readers, whose gradients are [readers, tokens, d_model]."""
+            target = out[:, :cut, column : column + len(G)]
+            if self._per_position:
+                d, g = (x.reshape(len(x), len(out), -1).transpose(0, 1) for x in (D[:cut], G))
+                target += d @ g.transpose(1, 2)
+            else:
+                target[0] += D[:cut].flatten(1) @ G.flatten(1).T
+
+        embed = self._tokens(change.embed, piece)
+        D = self._buffer("writers", len(graph.sources), *embed.shape)
+        D[0] = embed
+        column = 0
+        for index in range(graph.n_layers):
+            head, mlp = graph.head_row(index), graph.mlp_row(index)
+            G = self._attention_readers(index, gradients, piece)
+            add(head, column, G)
+            column += len(G)
+            self._write_heads(index, change, piece, D)
+            if graph.has_mlp:
+                add(head if graph.parallel else mlp, column, self._mlp_reader(index, gradients, piece)[None])
+                column += 1
+                D[mlp] = self._tokens(change.mlp[index], piece)
+        add(len(D), column, self._tokens(gradients.final, piece)[None])
+
+
+class NeuronScorer(Scorer):
+    """Scores of each dimension of what each writer adds: columns are the residual stream's dimensions.
+
+    A writer's gradient is the sum of those at all later readers, which is that of the residual stream behind it.
+    """
+
+    def _n_columns(self) -> int:
+        return self._model.layers[0].W_O.shape[-1]
+
+    def _add_piece(
+        self,
+        change: Writers,
+        gradients: ReaderGradients,
+        piece: slice,
+        out: Float[Tensor, "out_pos sources d_model"],
+    ) -> None:
+        graph = self._graph
+        g = self._tokens(gradients.final, piece).clone()
+
+        def add(row: int, D: Tensor) -> None:
+            """Add the scores of some writers, whose changes are [writers, tokens, d_model]."""
+            product = torch.unflatten(D * g, 1, (len(out), -1)).sum(2)
+            out[:, row : row + len(D)] += product.transpose(0, 1)
+
+        heads = self._buffer("writers", len(graph.sources), *g.shape)
+        for index in reversed(range(graph.n_layers)):
+            head, mlp = graph.head_row(index), graph.mlp_row(index)
+            self._write_heads(index, change, piece, heads)
+            if graph.parallel:
+                add(head, heads[head:mlp])
+            if graph.has_mlp:
+                add(mlp, self._tokens(change.mlp[index], piece)[None])
+                g += self._mlp_reader(index, gradients, piece)
+            if not graph.parallel:
+                add(head, heads[head:mlp])
+            g += self._attention_readers(index, gradients, piece).sum(0)
+        add(0, self._tokens(change.embed, piece)[None])
 
 
 def _slices(parts: list[Tensor]) -> Iterator[slice]:

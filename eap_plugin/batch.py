@@ -152,10 +152,6 @@ def as_batches(data: object) -> list[Batch]:
     """
     if hasattr(data, "batch") and callable(data.batch):
         return [data.batch()]
-    if getattr(data, "kv_cache", None) is not None:
-        raise UsageError(
-            "the loader holds only the ends of its prompts (tail_divergence); load them with tail_divergence=False"
-        )
     if isinstance(data, Iterable):
         batches = [as_batch(item) for item in data]
         if not batches:
@@ -168,21 +164,27 @@ class Piece(NamedTuple):
     """Prompt pairs run through the model together, and their share of the batch they are judged in.
 
     Weighting each piece's mean metric by its share makes the size of pieces a matter of memory alone.
+
+    Attributes:
+        batch: the prompt pairs.
+        share: their share.
+        reference: batches whose corrupt prompts means are taken over; all pieces', if there are none.
     """
 
     batch: Batch
     share: float
+    reference: tuple[Batch, ...] = ()
 
 
-def pieces(batches: Iterable[Batch], size: int | None) -> list[Piece]:
+def pieces(batches: Iterable[Batch], size: int | None, reference: tuple[Batch, ...] = ()) -> list[Piece]:
     """Batches cut into pieces of at most ``size`` prompt pairs; uncut when ``size`` is ``None``."""
-    return cut([Piece(batch, 1.0) for batch in batches], size)
+    return cut([Piece(batch, 1.0, reference) for batch in batches], size)
 
 
 def cut(data: Iterable[Piece], size: int | None) -> list[Piece]:
     """Pieces cut into smaller ones of at most ``size`` prompt pairs; as they are when ``size`` is ``None``."""
     return [
-        Piece(part, share * len(part) / len(batch))
-        for batch, share in data
-        for part in batch.split(len(batch) if size is None else size)
+        Piece(part, piece.share * len(part) / len(piece.batch), piece.reference)
+        for piece in data
+        for part in piece.batch.split(len(piece.batch) if size is None else size)
     ]

@@ -158,7 +158,7 @@ def _circuit_metrics(
     """The metric on clean prompts, on corrupt prompts, and with each circuit alone."""
     totals = [0.0] * (2 + len(circuits))
     with torch.no_grad():
-        for batch, share in pieces(batches, batch_size):
+        for batch, share, _ in pieces(batches, batch_size):
             metrics = _piece_metrics(model, batch.to(model.device), metric, circuits)
             totals = [total + share * value for total, value in zip(totals, metrics, strict=True)]
     return [total / len(batches) for total in totals]

@@ -17,7 +17,7 @@ from eap_plugin.residual import ResidualModel
 def performance(model: ResidualModel, parts: Sequence[Piece], metric: Metric) -> tuple[float, float]:
     """The metric on the clean and the corrupt prompts, averaged over batches."""
     clean, corrupt = 0.0, 0.0
-    for part, share in parts:
+    for part, share, _ in parts:
         batch = part.to(model.device)
         with torch.no_grad():
             clean += share * float(metric(_logits(model, batch, batch.clean), batch))
@@ -30,7 +30,7 @@ def with_clean_logits(model: ResidualModel, data: Sequence[Piece], size: int | N
     """The pieces with the logits of the unchanged model, run at most ``size`` prompt pairs at a time."""
     out = []
     for piece in data:
-        parts = [part.to(model.device) for part, _ in cut([piece], size)]
+        parts = [part.batch.to(model.device) for part in cut([piece], size)]
         with torch.no_grad():
             logits = torch.cat([_logits(model, part, part.clean) for part in parts])
         out.append(piece._replace(batch=replace(piece.batch, clean_logits=logits)))

@@ -38,18 +38,18 @@ def score(
     options: Any,
     progress: Callable[[], None],
 ) -> Outcome:
-    """Check the model on the first prompt, and if it passes run an algorithm.
+    """Check the model on the first prompt (or batch, if that must stay whole), and if it passes run an algorithm.
 
     Args:
         model: the model, frozen.
-        data: the prompt pairs.
+        data: the prompt pairs, whole batches or parts of them.
         size: at most so many of them at a time.
         attribute: the algorithm's ``attribute``.
         metric: what to attribute.
         options: the algorithm's options.
         progress: called after each piece.
     """
-    first = data[0].batch.select(slice(0, 1))
+    first = data[0].batch.select(slice(0, None if model.terms.whole_batches else 1))
     report = self_check(model, first.clean, first.attention_mask)
     if not report.ok:
         return Outcome(report)

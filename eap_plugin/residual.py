@@ -1,42 +1,98 @@
 """The one thing a backend provides: a model as writers and readers of a residual stream.
 
-Algorithms see a ``ResidualModel`` and nothing of the library behind it. A backend subclasses it and implements
-``forward``, ``layers`` and ``frozen``; everything else (recording, patching, gradients) is written once over these.
+Algorithms see a ``ResidualModel`` and nothing of the library behind it. A backend subclasses it and implements what is
+abstract in it, above all ``forward``; everything else (recording, patching, gradients) is written once over that.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any, Concatenate, Literal, ParamSpec, TypeVar, get_args
 
 import torch
 from jaxtyping import Bool, Float, Int
-from torch import Tensor
+from torch import Tensor, nn
 
+from eap_plugin.errors import EapPluginError
 from eap_plugin.graph import Graph
 from eap_plugin.norm import Norm
 from eap_plugin.remote import Remote
+from eap_plugin.terms import Terms
 
-Site = Literal["embed", "attn_in", "q", "k", "v", "z", "mlp_in", "mlp", "mlp_out", "final"]
-"""A place in the forward pass, one per layer except ``embed`` (before layer 0) and ``final`` (after the last).
+Site = Literal[
+    "embed",
+    "attn_in",
+    "attn",
+    "q",
+    "k",
+    "v",
+    "scores",
+    "pattern",
+    "z",
+    "attn_out",
+    "mlp_in",
+    "mlp",
+    "mlp_gate",
+    "mlp_pre",
+    "mlp_post",
+    "mlp_proj",
+    "mlp_out",
+    "final",
+    "unembed",
+]
+"""A place in the forward pass, one per layer except ``embed`` (before layer 0), ``final`` and ``unembed`` (after all).
 
-========= ========================= ==================================================================
-embed     [batch, pos, d_model]     the residual stream entering the first block: what ``input`` writes
-attn_in   [batch, pos, d_model]     the residual stream as attention reads it, before its norm
-q, k, v   [batch, pos, heads, d_head] after the projection, before rotary embeddings and q/k norms
-z         [batch, pos, heads, d_head] each head's result before the output projection
-mlp_in    [batch, pos, d_model]     the residual stream as the MLP reads it, before its norm
-mlp       [batch, pos, d_model]     what the MLP reads, after its norm
-mlp_out   [batch, pos, d_model]     what the MLP adds to the residual stream
-final     [batch, pos, d_model]     the residual stream as the logits read it, before the final norm
-========= ========================= ==================================================================
+======== ============================= ===================================================================
+embed    [batch, pos, d_model]         the residual stream entering the first block: what ``input`` writes
+attn_in  [batch, pos, d_model]         the residual stream as attention reads it, before its norm
+attn     [batch, pos, d_model]         what q, k and v are projected from, after the norm
+q, k, v  [batch, pos, heads, d_head]   after the projection, before rotary embeddings and q/k norms
+scores   [batch, heads, query, key]    what the softmax takes, mask included
+pattern  [batch, heads, query, key]    what it gives
+z        [batch, pos, heads, d_head]   each head's result before the output projection
+attn_out [batch, pos, d_model]         what attention adds to the residual stream
+mlp_in   [batch, pos, d_model]         the residual stream as the MLP reads it, before its norm
+mlp      [batch, pos, d_model]         what the MLP reads, after its norm
+mlp_gate [batch, pos, d_mlp]           what the gate's projection gives, before the activation; of a gated MLP only
+mlp_pre  [batch, pos, d_mlp]           what the other projection gives; before the activation, if there is no gate
+mlp_post [batch, pos, d_mlp]           what the MLP's output projection reads
+mlp_proj [batch, pos, d_model]         what the MLP's output projection gives, before any norm
+mlp_out  [batch, pos, d_model]         what the MLP adds to the residual stream
+final    [batch, pos, d_model]         the residual stream as the logits read it, before the final norm
+unembed  [1, batch, d_model]           what the unembedding reads, at the positions whose logits are wanted
+======== ============================= ===================================================================
+
+A model may lack some of them: see ``ResidualModel.sites``. ``attn_in`` and ``mlp_in`` are to be watched; to change what
+is read, replace ``attn`` and ``mlp``, or ``q``, ``k`` and ``v``.
 """
 
 SITES: tuple[Site, ...] = get_args(Site)
 """In an order in which a layer's sites are visited; where several fall together, visitors are called in it."""
+
+_MLP_SITES: tuple[Site, ...] = ("mlp_in", "mlp", "mlp_out")
+_HIDDEN_SITES: tuple[Site, ...] = ("mlp_pre", "mlp_post", "mlp_proj")
+
+
+def sites_of(has_mlp: bool, hidden: bool, gated: bool) -> frozenset[Site]:
+    """The sites of a model.
+
+    Args:
+        has_mlp: whether its blocks have MLPs.
+        hidden: whether these are two projections with a hidden layer that can be seen.
+        gated: whether a third one gates it.
+    """
+    missing = set[Site]()
+    if not has_mlp:
+        missing |= set(_MLP_SITES)
+    if not (has_mlp and hidden):
+        missing |= {*_HIDDEN_SITES, "mlp_gate"}
+    elif not gated:
+        missing |= {"mlp_gate"}
+    return frozenset(SITES) - missing
+
 
 Visitor = Callable[[int, Tensor], Tensor | None]
 """Called with the layer and the value at a site; a returned tensor replaces the value."""
@@ -63,6 +119,7 @@ class Layer:
     attn_norm: Norm | None
     mlp_norm: Norm | None
     attn_post_norm: Norm | None = None
+    mlp_post_norm: Norm | None = None
 
     def project(
         self, slot: Literal["q", "k", "v"]
@@ -84,6 +141,7 @@ class ResidualModel(ABC):
         prepend_bos: whether text prompts begin with the tokenizer's beginning-of-sequence token.
         provenance: backend, library versions and revision, for the files that scores are saved in.
         remote: the server that it runs on; ``None`` for this process.
+        terms: what kind of run the user's object was made for, if not for any.
     """
 
     graph: Graph
@@ -94,6 +152,7 @@ class ResidualModel(ABC):
     prepend_bos: bool = False
     provenance: dict[str, str] = field(default_factory=dict)
     remote: Remote | None = None
+    terms: Terms = field(default_factory=Terms)
 
     @abstractmethod
     def parameter(self) -> Tensor:
@@ -109,10 +168,24 @@ class ResidualModel(ABC):
         """The dtype of the weights."""
         return self.parameter().dtype
 
+    @abstractmethod
+    def modules(self) -> Iterable[nn.Module]:
+        """The modules whose hooks and flags, and those of all below, a run must leave as they are."""
+
     @property
     @abstractmethod
     def layers(self) -> Sequence[Layer]:
         """Each block's projections and norms."""
+
+    @property
+    @abstractmethod
+    def final_norm(self) -> Norm | None:
+        """The norm before the unembedding."""
+
+    @property
+    @abstractmethod
+    def sites(self) -> frozenset[Site]:
+        """The sites it has: not those of an attention-only model's MLPs, nor of a mixture of experts' hidden layer."""
 
     @abstractmethod
     def forward(
@@ -133,7 +206,18 @@ class ResidualModel(ABC):
 
         Returns:
             The logits at those positions only.
+
+        Raises:
+            EapPluginError: if a site is asked for that the model does not have.
         """
+
+    def _check_sites(self, visit: Mapping[Site, Visitor]) -> None:
+        """Refuse visitors of sites that are not there; for ``forward``."""
+        missing = sorted(set(visit) - self.sites)
+        if missing:
+            raise EapPluginError(
+                f"{self.name} has no {' or '.join(missing)} that can be seen; choose an algorithm that does not need it"
+            )
 
     @abstractmethod
     def frozen(self) -> AbstractContextManager[None]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -11,9 +11,10 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from eap_plugin.edges import edge_mask, sum_qkv
 from eap_plugin.errors import UsageError, unknown_name
 from eap_plugin.graph import Graph
+from eap_plugin.interop import between, from_modules, to_numpy, to_pandas
+from eap_plugin.layout import edge_mask, sum_qkv
 
 
 class Edge(NamedTuple):
@@ -87,6 +88,16 @@ class PruneScores(Mapping[str, Tensor]):
         return f"<PruneScores: {algorithm} scores of {self.n_edges} edges{pos}>"
 
     @property
+    def n_scored(self) -> int:
+        """The same as ``n_edges``; nodes and neurons have it as well."""
+        return self.n_edges
+
+    @property
+    def level(self) -> str:
+        """What is scored: ``edge``; see ``NodeScores`` for others."""
+        return "edge"
+
+    @property
     def has_positions(self) -> bool:
         """Whether scores are kept per token position."""
         return self.matrix.ndim == 3
@@ -99,7 +110,7 @@ class PruneScores(Mapping[str, Tensor]):
     @property
     def is_edge(self) -> Bool[Tensor, "sources readers"]:
         """True where the matrix has an edge."""
-        return edge_mask(self.graph, self.matrix.device)
+        return edge_mask(self.graph).to(self.matrix.device)
 
     def edge(self, name: str) -> Float[Tensor, "*pos"]:
         """The score of an edge by name, such as ``a0.h1->a3.h2<q>``: a scalar, or [pos]."""
@@ -173,6 +184,53 @@ class PruneScores(Mapping[str, Tensor]):
             raise UsageError(f"scores of different graphs do not compare: {self.graph} and {other.graph}")
         return other
 
+    def at(self, position: int) -> PruneScores:
+        """Scores at one token position, counted from the end if negative.
+
+        Raises:
+            UsageError: if positions are not kept apart, or there is no such position.
+        """
+        n_pos = len(self.matrix) if self.has_positions else 0
+        if not -n_pos <= position < n_pos:
+            raise UsageError(
+                f"there is no position {position}: scores are of {n_pos or 'no separate'} positions; "
+                f"score with positions=True"
+            )
+        return self._with(f"at position {position}", self.matrix[position])
+
+    def between(self, source: str, reader: str) -> Float[Tensor, "*pos source_heads reader_heads"]:
+        """Scores from one of TransformerLens' hook points to another; an axis of length one where there are no heads.
+
+        Args:
+            source: of writers, such as ``blocks.0.attn.hook_result``, ``blocks.0.hook_mlp_out``.
+            reader: of readers, such as ``blocks.1.hook_q_input``, ``blocks.1.hook_mlp_in``.
+        """
+        return between(self.graph, self.matrix, source, reader)
+
+    def to_numpy(self) -> Any:
+        """The matrix as an array, [sources, readers] or [pos, sources, readers]."""
+        return to_numpy(self.matrix)
+
+    def to_pandas(self, tokens: Sequence[str] | None = None) -> Any:
+        """A ``DataFrame`` with a row for each edge, in the graph's order, and with positions for each at each of them.
+
+        Columns: ``edge``, ``source``, ``reader``, ``source_hook``, ``source_head``, ``reader_hook``, ``reader_head``,
+        with positions ``position`` and ``token``, and ``score``.
+
+        Args:
+            tokens: what to call each position, such as the tokens that all prompts have there.
+        """
+        return to_pandas(self.graph, self.matrix, tokens)
+
+    @staticmethod
+    def from_dict(graph: Graph, modules: Mapping[str, Any]) -> PruneScores:
+        """Scores that are laid out as AutoCircuit's: reader module name to tensor or array.
+
+        Raises:
+            UsageError: if they are not of this graph.
+        """
+        return PruneScores(graph, from_modules(graph, modules))
+
     def sum_positions(self) -> PruneScores:
         """Scores summed over token positions."""
         return self._with("summed over positions", self.matrix.sum(0)) if self.has_positions else self
@@ -184,8 +242,8 @@ class PruneScores(Mapping[str, Tensor]):
         """
         if self.graph.summed_qkv:
             return self
-        summed, matrix = sum_qkv(self.graph, self.matrix)
-        return self._with("q, k and v summed", matrix, summed)
+        graph, matrix = sum_qkv(self.graph, self.matrix)
+        return self._with("q, k and v summed", matrix, graph)
 
     def save(self, path: str | Path) -> None:
         """Write to a safetensors file, whole or not at all; see ``eap_plugin.storage``."""
@@ -206,4 +264,7 @@ class PruneScores(Mapping[str, Tensor]):
         """
         from eap_plugin.storage import load_scores
 
-        return load_scores(path, graph)
+        scores = load_scores(path, graph)
+        if not isinstance(scores, PruneScores):
+            raise UsageError(f"{path} holds scores of {scores.level}s; read it with NodeScores.load")
+        return scores

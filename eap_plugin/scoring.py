@@ -8,37 +8,50 @@ from pathlib import Path
 from typing import Any, cast
 
 import torch
-from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import pad
 
-from eap_plugin.algorithm.base import Algorithm, Attribution
+from eap_plugin.algorithm.base import Algorithm, Attribution, Level
 from eap_plugin.batch import Batch, Piece, cut, pieces
 from eap_plugin.errors import UsageError
 from eap_plugin.metric.metric import Metric
 from eap_plugin.program import score
 from eap_plugin.residual import ResidualModel
-from eap_plugin.scores import PruneScores
+from eap_plugin.storage import load_scores, scores_of
+from eap_plugin.vetting import Vetted, require_scores
 
 
-def split(batches: Sequence[Batch], most: int | None) -> list[list[Piece]]:
+def split(
+    batches: Sequence[Batch], most: int | None, reference: tuple[Batch, ...], algorithm: Algorithm[Any]
+) -> list[list[Piece]]:
     """The data in parts of at most ``most`` prompt pairs, as few as go if batches are cut but not moved.
 
+    Args:
+        batches: the data.
+        most: the size of a part; ``None`` for a single one.
+        reference: what means are taken over; for parts, if not given, all of the data.
+        algorithm: what is to run on them.
+
     Raises:
-        UsageError: if ``most`` is not a positive number.
+        UsageError: if ``most`` is not a positive number, or the algorithm's scores of parts do not add up.
     """
-    if most is not None and most < 1:
+    if most is None or most >= sum(map(len, batches)):
+        return [pieces(batches, None, reference)]
+    if most < 1:
         raise UsageError(f"prompts_per_request must be at least 1, got {most}")
-    if most is None:
-        return [pieces(batches, None)]
+    if not algorithm.additive:
+        raise UsageError(
+            f"scores of {algorithm.name} on parts of the prompts do not add up to those on all; "
+            f"run it without prompts_per_request"
+        )
     parts: list[list[Piece]] = []
     room = 0
-    for batch, share in pieces(batches, most):
-        if len(batch) > room:
+    for piece in pieces(batches, most, reference or tuple(batches)):
+        if len(piece.batch) > room:
             parts.append([])
             room = most
-        parts[-1].append(Piece(batch.copy(), share))
-        room -= len(batch)
+        parts[-1].append(piece._replace(batch=piece.batch.copy()))
+        room -= len(piece.batch)
     return parts
 
 
@@ -54,15 +67,15 @@ class Kept:
         path = self._path(index)
         if not path.exists():
             return None
-        found = PruneScores.load(path)
-        about = found.metadata
-        return Attribution(found.graph, found.matrix, about["clean_metric"], about["corrupt_metric"])
+        found = load_scores(path)
+        about, level = found.metadata, cast(Level, found.level)
+        return Attribution(found.graph, found.matrix, about["clean_metric"], about["corrupt_metric"], level)
 
     def keep(self, index: int, found: Attribution) -> None:
         """Write a part that is done."""
         self._folder.mkdir(parents=True, exist_ok=True)
         about = {"clean_metric": found.clean_metric, "corrupt_metric": found.corrupt_metric}
-        PruneScores(found.graph, found.matrix, about).save(self._path(index))
+        scores_of(found.level, found.graph, found.matrix, about).save(self._path(index))
 
     def remove(self) -> None:
         """Forget the parts of this run, and the folder if nothing else is in it."""
@@ -79,7 +92,7 @@ def run_parts(
     model: ResidualModel,
     parts: Sequence[Sequence[Piece]],
     size: int | None,
-    algorithm: Algorithm[Any],
+    algorithm: Vetted,
     metric: Metric,
     options: Any,
     progress: Callable[[int, int], None] | None,
@@ -98,14 +111,8 @@ def run_parts(
         kept: where finished parts are.
 
     Raises:
-        UsageError: if there are several parts, and the algorithm's scores of parts do not add up.
-        EapPluginError: if the self-check fails.
+        EapPluginError: if the self-check fails, or the algorithm gives what are no scores.
     """
-    if len(parts) > 1 and not algorithm.additive:
-        raise UsageError(
-            f"scores of {algorithm.name} on parts of the prompts do not add up to those on all; "
-            f"run it without prompts_per_request"
-        )
     ticker = _Ticker(sum(_count(part) for part in parts), progress)
     found = []
     for index, part in enumerate(parts):
@@ -113,9 +120,10 @@ def run_parts(
         if done is None:
             sizes = [len(piece.batch) for piece in cut(part, size)]
             tick = nothing if model.remote else ticker.over(sizes)
-            outcome = model.run(score, part, size, algorithm.attribute, metric, options, tick)
+            outcome = model.run(score, part, size, algorithm, metric, options, tick)
             outcome.report.raise_if_failed()
             done = cast(Attribution, outcome.found)
+            require_scores(done, model, algorithm)
             if kept:
                 kept.keep(index, done)
         ticker.reach(sum(_count(part) for part in parts[: index + 1]))
@@ -127,10 +135,8 @@ def add_up(found: Sequence[Attribution], shares: Sequence[float]) -> Attribution
     """The scores of all data from those of its parts, whose metrics count by their shares."""
     if len(found) == 1:
         return found[0]
-    n_pos = max(len(part.matrix) for part in found)
-    matrix = torch.zeros(())
-    for part in found:
-        matrix = matrix + (part.matrix if part.matrix.ndim == 2 else _lengthened(part.matrix, n_pos))
+    length = max(len(part.matrix) for part in found)  # of positions, where scores are kept for each
+    matrix = torch.stack([_lengthened(part.matrix, length) for part in found]).sum(0)
     clean, corrupt = (
         sum(share * (value or 0.0) for share, value in zip(shares, values, strict=True)) / sum(shares)
         for values in zip(*((part.clean_metric, part.corrupt_metric) for part in found), strict=True)
@@ -142,8 +148,9 @@ def nothing() -> None:
     """Progress that nobody hears of: a server cannot call back."""
 
 
-def _lengthened(matrix: Float[Tensor, "pos sources readers"], n_pos: int) -> Float[Tensor, "n_pos sources readers"]:
-    return pad(matrix, (0, 0, 0, 0, 0, n_pos - len(matrix)))
+def _lengthened(matrix: Tensor, length: int) -> Tensor:
+    """A matrix with zeros at its end along the first dimension."""
+    return pad(matrix, [0, 0] * (matrix.ndim - 1) + [0, length - len(matrix)])
 
 
 def _count(part: Sequence[Piece]) -> int:

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from eap_plugin.errors import EapPluginError, UsageError
 from eap_plugin.graph import Graph
+from eap_plugin.node_scores import NodeScores
 from eap_plugin.scores import PruneScores
 
 SCHEMA = 1
@@ -22,7 +23,7 @@ SCHEMA = 1
 _KEY = "eap_plugin"
 
 
-def save_scores(scores: PruneScores, path: str | Path) -> None:
+def save_scores(scores: PruneScores | NodeScores, path: str | Path) -> None:
     """Write scores to ``path``: to a temporary file beside it first, then renamed.
 
     Raises:
@@ -30,7 +31,7 @@ def save_scores(scores: PruneScores, path: str | Path) -> None:
         EapPluginError: if it cannot be written.
     """
     path = Path(path)
-    header = {"schema": SCHEMA, "graph": scores.graph.to_dict(), "metadata": scores.metadata}
+    header = {"schema": SCHEMA, "graph": scores.graph.to_dict(), "metadata": scores.metadata, "level": scores.level}
     data = save({"matrix": scores.matrix.detach().cpu().contiguous()}, {_KEY: json.dumps(header)})
     if not path.parent.is_dir():
         raise UsageError(f"cannot write {path}: the folder {path.parent} does not exist; make it first")
@@ -50,8 +51,8 @@ def save_scores(scores: PruneScores, path: str | Path) -> None:
             temporary.unlink(missing_ok=True)
 
 
-def load_scores(path: str | Path, graph: Graph | None = None) -> PruneScores:
-    """Read scores from ``path``; see ``PruneScores.load``."""
+def load_scores(path: str | Path, graph: Graph | None = None) -> PruneScores | NodeScores:
+    """Read scores of any level from ``path``; see ``PruneScores.load``."""
     path = Path(path)
     if path.is_dir():
         raise UsageError(f"{path} is a folder; give the score file in it")
@@ -72,9 +73,20 @@ def load_scores(path: str | Path, graph: Graph | None = None) -> PruneScores:
     return scores
 
 
-def _parse(header: dict[str, Any], matrix: Tensor, path: Path) -> PruneScores:
+def _parse(header: dict[str, Any], matrix: Tensor, path: Path) -> PruneScores | NodeScores:
     if int(header["schema"]) > SCHEMA:
         raise UsageError(
             f"{path} is of schema {header['schema']}, this version reads up to {SCHEMA}; upgrade eap-plugin to read it"
         )
-    return PruneScores(Graph(**header["graph"]), matrix, dict(header["metadata"]))
+    return scores_of(header.get("level", "edge"), Graph(**header["graph"]), matrix, dict(header["metadata"]))
+
+
+def scores_of(level: str, graph: Graph, matrix: Tensor, metadata: dict[str, Any]) -> PruneScores | NodeScores:
+    """The scores that a matrix is.
+
+    Raises:
+        UsageError: if it has not the shape of that level's.
+    """
+    if level == "edge":
+        return PruneScores(graph, matrix, metadata)
+    return NodeScores(graph, matrix, "neuron" if level == "neuron" else "node", metadata)

@@ -34,21 +34,22 @@ GOOD = {
         from circuit_lab.options import TwiceOptions
         from circuit_lab.sums import Sum
         from eap_plugin.algorithm.base import Algorithm, Attribution, Cost
-        from eap_plugin.algorithm.eap import EAP, EAPOptions
+        from eap_plugin.algorithm.eap import EAP
+        from eap_plugin.algorithm.gradient import GradientOptions
 
 
         class Twice(Algorithm):
             name, summary, reference = "twice", "the scores of eap, times two", "-"
             options = TwiceOptions
 
-            def cost(self, options, graph=None):
+            def cost(self, options, graph):
                 return Cost(2, 1)
 
             def attribute(self, model, data, metric, options, progress):
-                found = EAP().attribute(model, data, metric, EAPOptions(), progress)
+                found = EAP().attribute(model, data, metric, GradientOptions(), progress)
                 doubled = Sum(found.matrix)
                 doubled.add(found.matrix)
-                return Attribution(found.graph, doubled.total + options.shift)
+                return Attribution(found.graph, doubled.total * options.factor)
     """,
     "options": """
         from dataclasses import dataclass
@@ -58,7 +59,7 @@ GOOD = {
 
         @dataclass(frozen=True)
         class TwiceOptions:
-            shift: float = option(0.0, help="added to every score")
+            factor: float = option(1.0, help="times every score")
     """,
     "plugin": """
         from eap_plugin import hookimpl

@@ -132,7 +132,7 @@ class BadType:
 
 @dataclass(frozen=True)
 class Unresolved:
-    steps: NoSuchType = option(None, help="Which.")  # noqa: RUF009
+    steps: NoSuchType = option(None, help="Which.")
 
 
 @pytest.mark.parametrize(

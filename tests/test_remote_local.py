@@ -140,8 +140,8 @@ def test_errors_of_the_program_are_those_of_this_process(model: Any) -> None:
 
 def test_a_package_that_only_this_side_has(model: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with client_only.installed(tmp_path, monkeypatch):
-        scores = eap_plugin.prune_scores(model, DATA, algorithm="twice", shift=1, remote="local")
-    expected = 2 * eap_plugin.prune_scores(model, DATA).matrix + 1
+        scores = eap_plugin.prune_scores(model, DATA, algorithm="twice", factor=3, remote="local")
+    expected = 6 * eap_plugin.prune_scores(model, DATA).matrix
     torch.testing.assert_close(scores.matrix, expected)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Generic, NamedTuple, TypeVar
+from typing import ClassVar, Generic, Literal, NamedTuple, TypeVar
 
 from jaxtyping import Float
 from torch import Tensor
@@ -18,8 +18,11 @@ from eap_plugin.residual import ResidualModel
 O = TypeVar("O")  # noqa: E741 - an algorithm's options
 
 
+Level = Literal["edge", "node", "neuron"]
+
+
 class Cost(NamedTuple):
-    """Passes through the model for each piece of the data."""
+    """Passes through the model for each piece of the data; each runs as many prompts as the piece has pairs."""
 
     forwards: int
     backwards: int
@@ -31,15 +34,18 @@ class Attribution:
 
     Attributes:
         graph: the model's graph, or with q, k and v summed.
-        matrix: the score of each edge, [sources, readers], or [pos, sources, readers]; zero where there is no edge.
+        matrix: the scores, with a leading position axis or not: of edges [sources, readers], zero where there is no
+            edge; of nodes [sources]; of neurons [sources, d_model].
         clean_metric: the metric on the clean prompts, averaged over batches, if it came up on the way.
         corrupt_metric: likewise on the corrupt prompts.
+        level: what is scored: edges, nodes (writers) or neurons (dimensions of what a writer adds).
     """
 
     graph: Graph
-    matrix: Float[Tensor, "*pos sources readers"]
+    matrix: Float[Tensor, "*pos sources *columns"]
     clean_metric: float | None = None
     corrupt_metric: float | None = None
+    level: Level = "edge"
 
 
 class Algorithm(ABC, Generic[O]):
@@ -50,7 +56,8 @@ class Algorithm(ABC, Generic[O]):
         summary: one line on what it does.
         reference: the paper it is from.
         gradient_run: which run gradients are taken on: ``clean``, ``corrupt``, ``between`` or ``none``.
-        additive: whether scores of parts of the data add up, so that a long run may be split.
+        additive: whether scores of batches, and of pieces by their shares, add up; false where a method looks at all
+            of them together.
         options: the frozen dataclass of its options, fields declared with ``eap_plugin.host.options.option``.
     """
 
@@ -62,8 +69,8 @@ class Algorithm(ABC, Generic[O]):
     options: type[O]
 
     @abstractmethod
-    def cost(self, options: O) -> Cost:
-        """How many passes each piece of the data takes with these options."""
+    def cost(self, options: O, graph: Graph) -> Cost:
+        """How many passes each piece of the data takes with these options, on a model of this graph."""
 
     @abstractmethod
     def attribute(

@@ -9,8 +9,9 @@ import torch
 
 from eap_plugin.algorithm.base import Algorithm, Attribution, Cost
 from eap_plugin.batch import Piece
-from eap_plugin.edges import edge_mask
+from eap_plugin.graph import Graph
 from eap_plugin.host.options import option
+from eap_plugin.layout import edge_mask
 from eap_plugin.metric.metric import Metric
 from eap_plugin.residual import ResidualModel
 
@@ -31,7 +32,7 @@ class Random(Algorithm[RandomOptions]):
     additive = False
     options = RandomOptions
 
-    def cost(self, options: RandomOptions) -> Cost:
+    def cost(self, options: RandomOptions, graph: Graph) -> Cost:
         """The model is not run."""
         return Cost(forwards=0, backwards=0)
 
@@ -45,6 +46,8 @@ class Random(Algorithm[RandomOptions]):
     ) -> Attribution:
         """See ``Algorithm.attribute``."""
         graph = model.graph
+        for _ in data:
+            progress()
         generator = torch.Generator().manual_seed(options.seed)
         matrix = torch.randn(len(graph.sources), len(graph.readers), generator=generator)
         return Attribution(graph, matrix * edge_mask(graph))

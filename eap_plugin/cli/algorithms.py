@@ -9,7 +9,11 @@ import click
 
 from eap_plugin.cli.listings import listed
 from eap_plugin.cli.output import facts, json_option, print_json, stdout, table
+from eap_plugin.graph import Graph
 from eap_plugin.host.options import describe_options
+
+MODEL, SHAPE = "for 12 layers of 12 heads", (12, 12, 12)
+"""The model that costs are shown for, GPT-2 small's shape."""
 
 
 @click.command(short_help="List the algorithms, or document one.")
@@ -23,13 +27,13 @@ def algorithms(name: str | None, as_json: bool) -> None:
     elif name is None:
         rows = [(a["name"], _passes(a), a["summary"], a["plugin"]) for a in found]
         stdout().print(table(("Algorithm", "Passes", "What it computes", "Plugin"), rows))
-        stdout().print("\nPasses: per batch, with default options. To see options: eap algorithms NAME")
+        stdout().print(f"\nPasses: on each batch, with default options, {MODEL}. To see options: eap algorithms NAME")
     else:
         _document(found[0])
 
 
 def _describe(algorithm: Any) -> dict[str, Any]:
-    cost = algorithm.cost(algorithm.options())
+    cost = algorithm.cost(algorithm.options(), Graph(*SHAPE))
     return {
         "summary": algorithm.summary,
         "reference": algorithm.reference,
@@ -40,13 +44,13 @@ def _describe(algorithm: Any) -> dict[str, Any]:
 
 def _passes(algorithm: dict[str, Any]) -> str:
     cost = algorithm["cost"]
-    return f"{cost['forwards']} forward, {cost['backwards']} back"
+    return f"{cost['forwards']:,} forward, {cost['backwards']:,} back"
 
 
 def _document(algorithm: dict[str, Any]) -> None:
     console = stdout()
     console.print(f"{algorithm['name']}: {algorithm['summary']}\n")
-    passes = f"{_passes(algorithm)} through the model per batch, with default options"
+    passes = f"{_passes(algorithm)} on each batch, with default options, {MODEL}"
     console.print(facts({"reference": algorithm["reference"], "passes": passes, "plugin": algorithm["plugin"]}))
     if not algorithm["options"]:
         console.print("\nIt has no options.")

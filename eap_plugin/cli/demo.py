@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from eap_plugin.cli.edges import edges_json, edges_table
+from eap_plugin.cli.edges import edges_table, scores_json
 from eap_plugin.cli.output import json_option, number, percent, print_json, stdout, table
 from eap_plugin.cli.work import working
 
@@ -58,8 +58,7 @@ def demo(as_json: bool) -> None:
         print_json(
             {
                 "metadata": scores.metadata,
-                "n_edges": scores.n_edges,
-                "edges": edges_json(scores, TOP),
+                **scores_json(scores, TOP),
                 "faithfulness": [vars(row) for row in kept],
             }
         )

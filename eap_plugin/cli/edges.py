@@ -1,7 +1,8 @@
-"""Edges and their scores, as tables and as JSON."""
+"""Edges, nodes or neurons and their scores, as tables and as JSON."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
@@ -9,22 +10,37 @@ from rich.table import Table
 from eap_plugin.cli.output import numbers, table
 
 if TYPE_CHECKING:
-    from eap_plugin.scores import PruneScores
+    from eap_plugin.node_scores import Node, NodeScores
+    from eap_plugin.scores import Edge, PruneScores
 
 
-def edges_json(scores: PruneScores, k: int) -> list[dict[str, Any]]:
-    """The strongest edges as plain values; ``position`` is there only if scores are kept per position."""
-    return [{name: value for name, value in edge._asdict().items() if value is not None} for edge in scores.top(k)]
+def counted(scores: PruneScores | NodeScores) -> str:
+    """How many of what are scored, such as ``262 edges``."""
+    return f"{scores.n_scored:,} {scores.level}s"
 
 
-def edges_table(scores: PruneScores, k: int) -> Table:
-    """The ``k`` strongest edges with their scores, the strongest first."""
-    edges = scores.top(k)
+def scores_json(scores: PruneScores | NodeScores, k: int) -> dict[str, Any]:
+    """How many are scored, and the strongest as plain values, as ``n_edges`` and ``edges`` or likewise."""
+    return {f"n_{scores.level}s": scores.n_scored, f"{scores.level}s": edges_json(scores, k)}
+
+
+def edges_json(scores: PruneScores | NodeScores, k: int) -> list[dict[str, Any]]:
+    """The strongest as plain values; ``position`` is there only if scores are kept per position."""
+    return [{name: value for name, value in edge._asdict().items() if value is not None} for edge in _top(scores, k)]
+
+
+def edges_table(scores: PruneScores | NodeScores, k: int) -> Table:
+    """The ``k`` strongest with their scores, the strongest first."""
+    edges = _top(scores, k)
     unit = scores.metadata.get("metric_unit")
     score = f"Score ({unit})" if unit else "Score"
-    columns = ["Edge", *["Position"] * scores.has_positions, score]
+    columns = [scores.level.capitalize(), *["Position"] * scores.has_positions, score]
     rows = [
         [edge.name, *[str(edge.position)] * scores.has_positions, text]
         for edge, text in zip(edges, numbers([edge.score for edge in edges]), strict=True)
     ]
     return table(columns, rows, right=("Position",))
+
+
+def _top(scores: PruneScores | NodeScores, k: int) -> Sequence[Edge | Node]:
+    return scores.top(k)

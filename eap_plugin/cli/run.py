@@ -6,10 +6,12 @@ import os
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import click
 
-from eap_plugin.cli.edges import edges_json, edges_table
+from eap_plugin.cli.edges import edges_table, scores_json
+from eap_plugin.cli.estimate import tell_estimate
 from eap_plugin.cli.load import model_options
 from eap_plugin.cli.output import json_option, print_json, stdout, top_option
 from eap_plugin.cli.parts import keeping, parts_folder
@@ -51,11 +53,13 @@ from eap_plugin.host.options import build_options, parse_assignments
     help="Split the run into parts of so many prompt pairs; finished ones are kept beside --output.",
 )
 @click.option("--resume", is_flag=True, help="Go on with the parts that an interrupted run finished.")
+@click.option("--ablation-task", metavar="TASK", help="Take means of -O ablation=mean over this task (name or file).")
 @model_options
 @click.option("--output", "-o", type=click.Path(path_type=Path), help="Save scores to this safetensors file.")
 @top_option
 @click.option("--force", is_flag=True, help="Give scores even where the model does not do the task.")
 @json_option
+@click.option("--dry-run", is_flag=True, help="Only say how long it would take, from one pass timed here.")
 @click.option("--quiet", "-q", is_flag=True, help="Print results and errors only.")
 def run(
     model: str,
@@ -70,6 +74,7 @@ def run(
     batch_size: int | None,
     prompts_per_request: int | None,
     resume: bool,
+    ablation_task: str | None,
     backend: str,
     device: str,
     dtype: str,
@@ -80,6 +85,7 @@ def run(
     top: int,
     force: bool,
     as_json: bool,
+    dry_run: bool,
     quiet: bool,
 ) -> None:
     """Score every edge of MODEL on a task, and list the strongest.
@@ -89,7 +95,7 @@ def run(
     """
     if output is not None:
         _check_writable(output)
-    options = parse_assignments(assignments)
+    options: dict[str, Any] = parse_assignments(assignments)
     parts = parts_folder(output, prompts_per_request, resume)
     with keeping(parts), working(not (quiet or as_json)) as work:
         work.step("Loading the model")
@@ -98,23 +104,38 @@ def run(
         # Names and options come first: a mistake in them must not cost the loading of a model.
         build_options(api.algorithms()[algorithm].options, options, algorithm)
         _ = api.metrics()[metric], api.task_source(task_name, file_format)
+        if ablation_task is not None:
+            api.task_source(ablation_task)
         loaded = api.load_model(model, backend=backend, device=device, dtype=dtype, revision=revision, remote=remote)
         task = api.load_task(task_name, loaded, n_prompts=prompts, seed=seed, format=file_format, prepend_bos=bos)
-        work.step("Scoring")
-        scores = api.prune_scores(
-            loaded,
-            task,
-            algorithm=algorithm,
-            metric=metric,
-            batch_size=batch_size,
-            progress=work.advance,
-            timeout=timeout,
-            status=work.tell,
-            prompts_per_request=prompts_per_request,
-            parts=parts,
-            resume=resume,
-            **options,
-        )
+        other = None
+        if ablation_task is not None:
+            other = api.load_task(ablation_task, loaded, n_prompts=prompts, seed=seed, prepend_bos=bos)
+        if dry_run:
+            work.step("Timing a pass")
+            estimate = api.estimate_cost(
+                loaded, task, algorithm=algorithm, metric=metric, batch_size=batch_size, **options
+            )
+        else:
+            work.step("Scoring")
+            scores = api.prune_scores(
+                loaded,
+                task,
+                algorithm=algorithm,
+                metric=metric,
+                batch_size=batch_size,
+                ablation_data=other,
+                progress=work.advance,
+                timeout=timeout,
+                status=work.tell,
+                prompts_per_request=prompts_per_request,
+                parts=parts,
+                resume=resume,
+                **options,
+            )
+    if dry_run:
+        tell_estimate(estimate, f"{algorithm} on {loaded.name}", len(task), as_json)
+        return
     if task.dropped and not (quiet or as_json):
         report_dropped(task.dropped, len(task))
     if not force:
@@ -125,8 +146,7 @@ def run(
         print_json(
             {
                 "metadata": scores.metadata,
-                "n_edges": scores.n_edges,
-                "edges": edges_json(scores, top),
+                **scores_json(scores, top),
                 "dropped": [asdict(d) for d in task.dropped],
                 "output": None if output is None else str(output),
             }

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from eap_plugin.cli.edges import edges_json, edges_table
+from eap_plugin.cli.edges import counted, edges_table, scores_json
 from eap_plugin.cli.output import facts, json_option, print_json, stdout, top_option
 from eap_plugin.cli.provenance import provenance
 from eap_plugin.cli.work import working
@@ -17,23 +17,22 @@ from eap_plugin.cli.work import working
 @top_option
 @json_option
 def show(file: Path, top: int, as_json: bool) -> None:
-    """Show where the scores in FILE come from, and the strongest edges."""
+    """Show where the scores in FILE come from, and the strongest."""
     with working(not as_json):
-        from eap_plugin.scores import PruneScores
+        from eap_plugin.storage import load_scores
 
-        scores = PruneScores.load(file)
+        scores = load_scores(file)
     if as_json:
         print_json(
             {
                 "metadata": scores.metadata,
                 "graph": scores.graph.to_dict(),
-                "n_edges": scores.n_edges,
-                "edges": edges_json(scores, top),
+                **scores_json(scores, top),
             }
         )
         return
     console = stdout()
-    console.print(facts({**provenance(scores.metadata), "edges": f"{scores.n_edges:,}"}))
+    console.print(facts({**provenance(scores.metadata), "scores": f"of {counted(scores)}"}))
     if top:
         console.print()
         console.print(edges_table(scores, top))

@@ -6,10 +6,12 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from eap_plugin.cli.edges import counted
 from eap_plugin.cli.output import number, stderr
 from eap_plugin.errors import EapPluginError
 
 if TYPE_CHECKING:
+    from eap_plugin.node_scores import NodeScores
     from eap_plugin.scores import PruneScores
     from eap_plugin.task.task import Dropped
 
@@ -31,7 +33,7 @@ def report_dropped(dropped: Sequence[Dropped], kept: int) -> None:
     console.print()
 
 
-def require_behaviour(scores: PruneScores) -> None:
+def require_behaviour(scores: PruneScores | NodeScores) -> None:
     """Refuse scores of a task that the model does not do.
 
     Raises:
@@ -46,10 +48,10 @@ def require_behaviour(scores: PruneScores) -> None:
         )
 
 
-def summary(scores: PruneScores) -> str:
+def summary(scores: PruneScores | NodeScores) -> str:
     """What was scored, how well the model does it, and what went to a server, in a line each."""
     m = scores.metadata
-    what = f"{m['algorithm']} on {m['model']}: {scores.n_edges:,} edges"
+    what = f"{m['algorithm']} on {m['model']}: {counted(scores)}"
     unit = f" ({m['metric_unit']})" if m["metric_unit"] else ""
     clean, corrupt = number(m["clean_metric"]), number(m["corrupt_metric"])
     return (

@@ -99,8 +99,8 @@ def test_a_package_that_only_this_side_has(
     gpt2: ResidualModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with client_only.installed(tmp_path, monkeypatch):
-        scores = eap_plugin.prune_scores(gpt2, DATA, algorithm="twice", shift=1)
-    torch.testing.assert_close(scores.matrix, 2 * eap_plugin.prune_scores(gpt2, DATA).matrix + 1)
+        scores = eap_plugin.prune_scores(gpt2, DATA, algorithm="twice", factor=3)
+    torch.testing.assert_close(scores.matrix, 6 * eap_plugin.prune_scores(gpt2, DATA).matrix)
 
 
 def test_code_that_cannot_travel_is_not_sent(

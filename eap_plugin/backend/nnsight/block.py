@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 from torch import nn
@@ -68,20 +69,31 @@ def plan_block(block: Found, index: int, d_head: int) -> BlockPlan:
     layer = LayerPlan(
         **reads,
         o=Projection(o.path, _stored_in_out(o.module), tuple(range(len(reads["q"].heads)))),
-        attn_norm=_norm(norms.get("ln1")),
-        mlp_norm=_norm(norms.get("ln2", norms.get("ln1") if parallel else None)),
-        attn_post_norm=_norm(norms.get("ln1_post")),
+        attn_norm=norm_place(norms.get("ln1")),
+        mlp_norm=norm_place(norms.get("ln2", norms.get("ln1") if parallel else None)),
+        attn_post_norm=norm_place(norms.get("ln1_post")),
+        mlp_post_norm=norm_place(norms.get("ln2_post")),
     )
     visits = (Visit("q", layer.q.heads), Visit("k", layer.k.heads), Visit("v", layer.v.heads))
     paths = (layer.q.path, layer.k.path, layer.v.path)
+    ln1 = norms.get("ln1")
+    attn_reads = (
+        [Place(index, attn.path, "input", (Visit("attn_in"), Visit("attn")))]
+        if ln1 is None
+        else [
+            Place(index, ln1.path, "input", (Visit("attn_in"),)),
+            Place(index, ln1.path, "output", (Visit("attn"),)),
+        ]
+    )
     places = [
-        Place(index, norms.get("ln1", attn).path, "input", (Visit("attn_in"),)),
+        *attn_reads,
         *(
             (Place(index, layer.q.path, "output", visits),)
             if len(set(paths)) == 1
             else (Place(index, path, "output", (visit,)) for path, visit in zip(paths, visits, strict=True))
         ),
         Place(index, o.path, "input", (Visit("z", layer.o.heads),)),
+        Place(index, norms.get("ln1_post", o).path, "output", (Visit("attn_out"),)),
     ]
     if mlp is not None and parallel:
         places.insert(0, Place(index, block.path, "input", (Visit("mlp_in"),)))
@@ -96,13 +108,34 @@ def _mlp_places(mlp: Found, norms: Mapping[str, Found], index: int, parallel: bo
     reads = find(mlp, parts, "in") if without_module else mlp
     adds_residual = "residual" in inspect.signature(mlp.module.forward).parameters
     writes = find(mlp, parts, "out") if without_module or adds_residual else mlp
-    places = [
-        Place(index, reads.path, "input", (Visit("mlp"),)),
-        Place(index, norms.get("ln2_post", writes).path, "output", (Visit("mlp_out"),)),
-    ]
+    last = norms.get("ln2_post", writes).path
+    hidden = _hidden_places(mlp, index)
+    if hidden and hidden[-1].path == last:
+        hidden[-1] = replace(hidden[-1], visits=(*hidden[-1].visits, Visit("mlp_out")))
+    else:
+        hidden.append(Place(index, last, "output", (Visit("mlp_out"),)))
+    places = [Place(index, reads.path, "input", (Visit("mlp"),)), *hidden]
     if not parallel:
         places.insert(0, Place(index, norms.get("ln2", reads).path, "input", (Visit("mlp_in"),)))
     return places
+
+
+def _hidden_places(mlp: Found, index: int) -> list[Place]:
+    """The hidden layer, if the MLP is of projections that are modules: a mixture of experts has none."""
+    parts = mlp.component.submodules
+    try:
+        found = {name: find(mlp, parts, name) for name in ("gate", "in", "out") if name in parts}
+    except NotFoundError:
+        return []
+    if not {"in", "out"} <= set(found):
+        return []
+    gate = [Place(index, found["gate"].path, "output", (Visit("mlp_gate"),))] if "gate" in found else []
+    return [
+        *gate,
+        Place(index, found["in"].path, "output", (Visit("mlp_pre"),)),
+        Place(index, found["out"].path, "input", (Visit("mlp_post"),)),
+        Place(index, found["out"].path, "output", (Visit("mlp_proj"),)),
+    ]
 
 
 def _readers(attn: Found, d_head: int) -> dict[str, Projection]:
@@ -120,7 +153,8 @@ def _readers(attn: Found, d_head: int) -> dict[str, Projection]:
     return {slot: Projection(found[slot].path, _stored_in_out(found[slot].module), heads[slot]) for slot in found}
 
 
-def _norm(found: Found | None) -> NormPlace | None:
+def norm_place(found: Found | None) -> NormPlace | None:
+    """Where a norm is, and its form; ``None`` if there is none, or it does nothing."""
     if found is None:
         return None
     found.component.set_original_component(found.module)

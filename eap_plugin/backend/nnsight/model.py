@@ -8,13 +8,15 @@ from typing import Any
 
 import torch
 from jaxtyping import Bool, Float, Int
-from torch import Tensor
+from torch import Tensor, nn
 
+from eap_plugin.backend.attention import visiting_attention
 from eap_plugin.backend.nnsight.plan import Place, Plan
-from eap_plugin.backend.nnsight.weights import read_layer
+from eap_plugin.backend.nnsight.weights import read_layer, read_norm
 from eap_plugin.backend.state import frozen_modules
 from eap_plugin.errors import EapPluginError
-from eap_plugin.residual import Layer, ResidualModel, Site, Visitor
+from eap_plugin.norm import Norm
+from eap_plugin.residual import Layer, ResidualModel, Site, Visitor, sites_of
 
 
 class NNsightModel(ResidualModel):
@@ -37,6 +39,10 @@ class NNsightModel(ResidualModel):
             self.envoy.dispatch()
         return self.envoy._module
 
+    def modules(self) -> Sequence[nn.Module]:
+        """See ``ResidualModel.modules``."""
+        return (self._loaded(),)
+
     @property
     def layers(self) -> Sequence[Layer]:
         """Each block's projections and norms; read once for each run."""
@@ -45,10 +51,21 @@ class NNsightModel(ResidualModel):
             self._layers = [read_layer(model, layer, self.plan.d_head) for layer in self.plan.layers]
         return self._layers
 
+    @property
+    def final_norm(self) -> Norm | None:
+        """See ``ResidualModel.final_norm``."""
+        return read_norm(self._loaded(), self.plan.final_norm)
+
+    @property
+    def sites(self) -> frozenset[Site]:
+        """See ``ResidualModel.sites``."""
+        there = {visit.site for place in self.plan.places for visit in place.visits}
+        return sites_of(self.graph.has_mlp, hidden="mlp_pre" in there, gated="mlp_gate" in there)
+
     def frozen(self) -> AbstractContextManager[None]:
         """See ``ResidualModel.frozen``."""
         self._layers = []
-        return frozen_modules(self._loaded())
+        return frozen_modules(*self.modules())
 
     def forward(
         self,
@@ -59,15 +76,16 @@ class NNsightModel(ResidualModel):
         last: Int[Tensor, "batch"] | None = None,
     ) -> Float[Tensor, "batch vocab"]:
         """See ``ResidualModel.forward``."""
+        self._check_sites(visit)
         inputs = {"input_ids": tokens, "use_cache": False, **self._padding(attention_mask)}
         places = [place for place in self.plan.places if any(here.site in visit for here in place.visits)]
         logits: list[Tensor] = []  # filled inside the trace, which hands no other value out
         try:
-            with self.envoy.trace(**inputs):
+            with visiting_attention(visit, self.graph.n_layers), self.envoy.trace(**inputs):
                 for place in places:
                     self._come_by(place, visit, tokens.shape)
                 unembed = _part(self.envoy, self.plan.unembed)
-                unembed.input = _keep_last(unembed.input, last)
+                unembed.input = _call(visit, "unembed", self.graph.n_layers - 1, _keep_last(unembed.input, last))
                 logits.append(self.envoy.output[0])
         except Exception as error:
             if type(error).__name__ != "OutOfOrderError":
@@ -106,8 +124,9 @@ class NNsightModel(ResidualModel):
         else:
             for here in place.visits:
                 x = _call(visit, here.site, place.layer, x)
-        # What the MLP adds is a copy: the block may add to it in place, and the visitor may keep what it saw.
-        return (x.clone() if place.visits[-1].site == "mlp_out" else x).reshape(value.shape)
+        # What a block adds is a copy: the block may add to it in place, and the visitor may keep what it saw.
+        added = place.visits[-1].site in ("attn_out", "mlp_proj", "mlp_out")
+        return (x.clone() if added else x).reshape(value.shape)
 
     def _visit_heads(
         self, place: Place, visit: Mapping[Site, Visitor], x: Float[Tensor, "batch pos width"]

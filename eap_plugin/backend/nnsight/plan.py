@@ -75,6 +75,7 @@ class LayerPlan:
     attn_norm: NormPlace | None
     mlp_norm: NormPlace | None
     attn_post_norm: NormPlace | None
+    mlp_post_norm: NormPlace | None
 
 
 @dataclass(frozen=True)
@@ -86,6 +87,7 @@ class Plan:
         d_head: the width of a head.
         places: in the order in which the model comes by them.
         layers: where the weights are.
+        final_norm: where the norm before the unembedding is.
         unembed: the path of the module that turns the final residual stream into logits.
         takes_positions: whether it is to be told token positions when prompts are padded.
     """
@@ -94,5 +96,6 @@ class Plan:
     d_head: int
     places: tuple[Place, ...]
     layers: tuple[LayerPlan, ...]
+    final_norm: NormPlace | None
     unembed: str
     takes_positions: bool

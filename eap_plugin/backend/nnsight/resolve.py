@@ -13,7 +13,7 @@ from transformer_lens.factories.architecture_adapter_factory import Architecture
 from transformer_lens.model_bridge.sources._bridge_builder import build_bridge_config_from_hf
 from transformer_lens.utilities.position_ids import accepts_mask_derived_position_ids
 
-from eap_plugin.backend.nnsight.block import BlockPlan, Found, NotFoundError, find, plan_block
+from eap_plugin.backend.nnsight.block import BlockPlan, Found, NotFoundError, find, norm_place, plan_block
 from eap_plugin.backend.nnsight.plan import Place, Plan, Visit
 from eap_plugin.errors import EapPluginError
 from eap_plugin.graph import Graph
@@ -69,6 +69,7 @@ def _plan(model: nn.Module, adapter: Any) -> Plan:
             Place(len(blocks) - 1, ln_final.path, "input", (Visit("final"),)),
         ),
         layers=tuple(block.layer for block in blocks),
+        final_norm=norm_place(ln_final),
         unembed=unembed.path,
         takes_positions=accepts_mask_derived_position_ids(model),
     )

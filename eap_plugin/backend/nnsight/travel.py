@@ -9,13 +9,14 @@ from __future__ import annotations
 import dis
 import inspect
 import io
+import textwrap
 from collections.abc import Iterator
 from dataclasses import fields, is_dataclass
 from types import CodeType, FunctionType, MethodType, ModuleType
 from typing import Any
 
 import nnsight
-from nnsight.intervention.serialization import DEFAULT_PROTOCOL, CustomCloudPickler
+from nnsight.intervention.serialization import DEFAULT_PROTOCOL, CustomCloudPickler, _function_referenced_names
 
 from eap_plugin.backend.nnsight.server import Server
 from eap_plugin.errors import EapPluginError
@@ -153,11 +154,14 @@ def _picklable(value: Any) -> bool:
 
 
 def _used(function: FunctionType) -> dict[str, Any]:
-    """What a function's names outside of it refer to."""
+    """What goes along with a function: what its names outside of it refer to, those in annotations included."""
     code = function.__code__
     cells = zip(code.co_freevars, function.__closure__ or (), strict=False)
     closure = {name: cell.cell_contents for name, cell in cells if _filled(cell)}
-    return {name: function.__globals__[name] for name in _names(code) if name in function.__globals__} | closure
+    names = code.co_names
+    if _has_source(function) and code.co_name != "<lambda>":
+        names = tuple(_function_referenced_names(textwrap.dedent(inspect.getsource(function))))
+    return {name: function.__globals__[name] for name in names if name in function.__globals__} | closure
 
 
 def _filled(cell: Any) -> bool:
@@ -165,11 +169,6 @@ def _filled(cell: Any) -> bool:
         return cell.cell_contents is not None
     except ValueError:
         return False
-
-
-def _names(code: CodeType) -> set[str]:
-    inner = [constant for constant in code.co_consts if isinstance(constant, CodeType)]
-    return set(code.co_names).union(*(_names(constant) for constant in inner))
 
 
 def _module(thing: Any) -> Any:

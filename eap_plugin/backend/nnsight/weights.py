@@ -31,9 +31,10 @@ def read_layer(model: Any, plan: LayerPlan, d_head: int) -> Layer:
     return Layer(
         W_Q=W_Q, W_K=W_K, W_V=W_V, W_O=torch.unflatten(W_O, 0, (-1, d_head)),
         b_Q=b_Q, b_K=b_K, b_V=b_V, b_O=b_O,
-        attn_norm=_norm(model, plan.attn_norm),
-        mlp_norm=_norm(model, plan.mlp_norm),
-        attn_post_norm=_norm(model, plan.attn_post_norm),
+        attn_norm=read_norm(model, plan.attn_norm),
+        mlp_norm=read_norm(model, plan.mlp_norm),
+        attn_post_norm=read_norm(model, plan.attn_post_norm),
+        mlp_post_norm=read_norm(model, plan.mlp_post_norm),
     )  # fmt: skip
 
 
@@ -49,7 +50,8 @@ def _weight_and_bias(
     return weight if where.stored_in_out else weight.T, None if bias is None else bias.detach()
 
 
-def _norm(model: Any, place: NormPlace | None) -> Norm | None:
+def read_norm(model: Any, place: NormPlace | None) -> Norm | None:
+    """The norm at a place, if there is one."""
     return None if place is None else norm_of(place.form, model.get_submodule(place.path))
 
 

@@ -1,4 +1,4 @@
-"""The TransformerLens backend: ``TransformerBridge`` of 4.x and ``HookedTransformer`` of 2.16 to 3.x."""
+"""The TransformerLens backend: ``TransformerBridge`` (4.x), ``HookedTransformer`` (2.16 to 3.x), ``PatchableModel``."""
 
 from __future__ import annotations
 
@@ -8,7 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from eap_plugin.backend.base import Backend
-from eap_plugin.backend.loading import context_length, load_errors, model_path, prepends_bos, torch_dtype
+from eap_plugin.backend.loading import (
+    context_length,
+    load_errors,
+    model_path,
+    prepends_bos,
+    third_party_architectures,
+    torch_dtype,
+)
 from eap_plugin.errors import EapPluginError
 from eap_plugin.residual import ResidualModel
 
@@ -17,20 +24,25 @@ class TransformerLens(Backend):
     """Whichever TransformerLens is installed."""
 
     name = "transformer_lens"
-    summary = "TransformerLens: TransformerBridge (4.x) and HookedTransformer (2.16 to 3.x)"
+    summary = "TransformerLens: TransformerBridge (4.x), HookedTransformer (2.16 to 3.x), AutoCircuit's PatchableModel"
     requires = ("transformer_lens",)
 
     def accepts(self, model: object) -> bool:
         """See ``Backend.accepts``."""
         is_bridge = _is_a(model, "transformer_lens.model_bridge.transformer_bridge", "TransformerBridge")
-        return is_bridge or _is_hooked(model)
+        return is_bridge or _is_hooked(model) or _is_patchable(model)
 
     def wrap(self, model: Any) -> ResidualModel:
         """See ``Backend.wrap``."""
+        patchable = _is_patchable(model)
+        if patchable:
+            from eap_plugin.backend.transformer_lens.patchable import PatchableHooked, check_patchable
+
+            check_patchable(model)
         if getattr(model.cfg, "attention_dir", "causal") != "causal":
             raise EapPluginError("edge scores need causal attention, but this model attends in both directions")
-        hooked = _is_hooked(model)
-        about = {
+        hooked = patchable or _is_hooked(model)
+        about: dict[str, Any] = {
             "name": str(getattr(model.cfg, "model_name", None) or type(model).__name__),
             "n_vocab": int(model.cfg.d_vocab),
             "n_ctx": int(model.cfg.n_ctx) if hooked else context_length(model.cfg),
@@ -38,6 +50,8 @@ class TransformerLens(Backend):
             "prepend_bos": prepends_bos(getattr(model, "tokenizer", None), model.cfg),
             "provenance": {"backend": self.name, "transformer-lens": version("transformer-lens")},
         }
+        if patchable:
+            return PatchableHooked(model, **about)
         if hooked:
             from eap_plugin.backend.transformer_lens.hooked import HookedModel
 
@@ -63,6 +77,10 @@ def _boot(path: str, device: str, dtype: Any, revision: str | None) -> Any:
     if int(version("transformer-lens").split(".")[0]) >= 4:
         from transformer_lens.model_bridge import TransformerBridge
 
+        if third_party := third_party_architectures():
+            bridge = _boot_third_party(third_party, path, device, dtype, revision)
+            if bridge is not None:
+                return bridge
         return TransformerBridge.boot_transformers(path, device=device, dtype=dtype, revision=revision)
     from transformer_lens import HookedTransformer
 
@@ -73,8 +91,28 @@ def _boot(path: str, device: str, dtype: Any, revision: str | None) -> Any:
     return HookedTransformer.from_pretrained_no_processing(path, device=device, dtype=dtype, revision=revision)
 
 
+def _boot_third_party(known: set[str], path: str, device: str, dtype: Any, revision: str | None) -> Any:
+    """A bridge if the model is of one of the architectures ``known``, which TransformerLens' own loader turns down."""
+    from transformer_lens.model_bridge.sources import build_bridge_from_module
+    from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+
+    config = AutoConfig.from_pretrained(path, revision=revision)
+    for architecture in known.intersection(config.architectures or ()):
+        eager = {"dtype": dtype, "revision": revision, "attn_implementation": "eager"}
+        model: Any = AutoModelForCausalLM.from_pretrained(path, **eager)
+        tokenizer = AutoTokenizer.from_pretrained(path, revision=revision)
+        return build_bridge_from_module(
+            model.to(device), architecture, hf_config=config, tokenizer=tokenizer, dtype=dtype, device=device
+        )
+    return None
+
+
 def _is_hooked(model: object) -> bool:
     return _is_a(model, "transformer_lens.HookedTransformer", "HookedTransformer")
+
+
+def _is_patchable(model: object) -> bool:
+    return _is_a(model, "auto_circuit.utils.patchable_model", "PatchableModel")
 
 
 def _is_a(model: object, module: str, name: str) -> bool:

@@ -10,14 +10,22 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from eap_plugin.backend.hf_norm import norm_form, norm_of
+from eap_plugin.backend.hooks import Attach, at_hook_point, visiting
 from eap_plugin.backend.state import frozen_modules
-from eap_plugin.backend.transformer_lens.hooks import Attach, at_hook_point, visiting
 from eap_plugin.errors import EapPluginError
 from eap_plugin.graph import Graph
 from eap_plugin.norm import Norm
-from eap_plugin.residual import Layer, ResidualModel, Site, Visitor
+from eap_plugin.residual import Layer, ResidualModel, Site, Visitor, sites_of
 
 _FLAGS = ("use_attn_result", "use_split_qkv_input", "use_attn_in", "use_hook_mlp_in")
+
+
+_MLP_PARTS: dict[Site, tuple[str, str]] = {
+    "mlp_gate": ("gate", "hook_out"),
+    "mlp_pre": ("in", "hook_out"),
+    "mlp_post": ("out", "hook_in"),
+    "mlp_proj": ("out", "hook_out"),
+}
 
 
 class BridgeModel(ResidualModel):
@@ -72,6 +80,7 @@ class BridgeModel(ResidualModel):
             attn_norm=_norm(ln1),
             mlp_norm=_norm(ln2 if ln2 is not None or not _is_parallel(block) else ln1),
             attn_post_norm=_norm(_part(block, "ln1_post")),
+            mlp_post_norm=_norm(_part(block, "ln2_post")),
         )  # fmt: skip
 
     def parameter(self) -> Tensor:
@@ -79,10 +88,26 @@ class BridgeModel(ResidualModel):
         parameter: Tensor = next(self.bridge.original_model.parameters())
         return parameter
 
+    def modules(self) -> Sequence[nn.Module]:
+        """See ``ResidualModel.modules``; the wrapped model is not among the bridge's own."""
+        return (self.bridge, self.bridge.original_model)
+
     @property
     def layers(self) -> Sequence[Layer]:
         """Each block's projections and norms."""
         return self._layers
+
+    @property
+    def final_norm(self) -> Norm | None:
+        """See ``ResidualModel.final_norm``."""
+        return _norm(self.bridge.ln_final)
+
+    @property
+    def sites(self) -> frozenset[Site]:
+        """See ``ResidualModel.sites``."""
+        mlp = getattr(self._blocks[0], "mlp", None)
+        parts = set() if mlp is None else set(mlp.submodules)
+        return sites_of(self.graph.has_mlp, hidden={"in", "out"} <= parts, gated="gate" in parts)
 
     def forward(
         self,
@@ -93,8 +118,9 @@ class BridgeModel(ResidualModel):
         last: Int[Tensor, "batch"] | None = None,
     ) -> Float[Tensor, "batch vocab"]:
         """See ``ResidualModel.forward``."""
+        self._check_sites(visit)
         mask = {} if attention_mask is None else {"attention_mask": attention_mask.long()}
-        with visiting(self._places, visit, self.bridge.unembed, last):
+        with visiting(self._places, visit, self.bridge.unembed, last, len(self._blocks)):
             logits = self.bridge(tokens, return_type="logits", **mask)
         return cast(Tensor, logits[0])
 
@@ -109,13 +135,10 @@ class BridgeModel(ResidualModel):
 
     @contextmanager
     def frozen(self) -> Iterator[None]:
-        """See ``ResidualModel.frozen``; TransformerLens' flags that change what hooks see are off, too.
-
-        The wrapped model is frozen by name: it is not among the bridge's modules.
-        """
+        """See ``ResidualModel.frozen``; TransformerLens' flags that change what hooks see are off, too."""
         on = [flag for flag in _FLAGS if getattr(self.bridge.cfg, flag, False)]
         self._layers = [self._read_layer(block) for block in self._blocks]  # the weights may have changed since
-        with frozen_modules(self.bridge, self.bridge.original_model):
+        with frozen_modules(*self.modules()):
             try:
                 for flag in on:
                     getattr(self.bridge, f"set_{flag}")(False)
@@ -130,10 +153,15 @@ def _hook_point(block: Any, site: Site) -> Any:
         return getattr(block.attn, f"hook_{site}")
     if site == "attn_in":
         return block.ln1.hook_in if _part(block, "ln1") is not None else block.attn.hook_in
+    if site == "attn":
+        return block.ln1.hook_out if _part(block, "ln1") is not None else block.attn.hook_in
+    if site in ("attn_out", "mlp_out"):
+        return getattr(block, f"hook_{site}")
     if site == "mlp":
         return block.mlp.hook_in
-    if site == "mlp_out":
-        return block.hook_mlp_out
+    if site in _MLP_PARTS:
+        part, hook = _MLP_PARTS[site]
+        return getattr(block.mlp.submodules[part], hook)
     for norm in ("ln2", "ln1") if _is_parallel(block) else ("ln2",):
         if _part(block, norm) is not None:
             return getattr(block, norm).hook_in

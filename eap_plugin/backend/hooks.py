@@ -1,4 +1,4 @@
-"""Visitors at TransformerLens hook points, put on for one forward pass and taken off whatever happens."""
+"""Visitors at PyTorch hooks, put on for one forward pass and taken off whatever happens; for backends over modules."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Int
 from torch import Tensor, nn
 
+from eap_plugin.backend.attention import ATTENTION_SITES, visiting_attention
 from eap_plugin.residual import SITES, Site, Visitor
 
 Hook = Callable[[Tensor], Tensor]
@@ -18,7 +19,7 @@ Attach = Callable[[Hook], Callable[[], None]]
 
 
 def at_hook_point(point: Any) -> Attach:
-    """The value that passes a hook point. Hooks that others have put there stay."""
+    """The value that passes a hook point of TransformerLens. Hooks that others have put there stay."""
 
     def attach(visitor: Hook) -> Callable[[], None]:
         def on_activation(value: Tensor, hook: Any) -> Tensor:
@@ -45,32 +46,46 @@ def at_input(module: nn.Module) -> Attach:
     return attach
 
 
+def at_output(module: nn.Module) -> Attach:
+    """What a module returns."""
+
+    def attach(hook: Hook) -> Callable[[], None]:
+        return module.register_forward_hook(lambda _, args, output: hook(output)).remove
+
+    return attach
+
+
 @contextmanager
 def visiting(
     places: Callable[[Site], Iterable[tuple[int, Attach]]],
     visit: Mapping[Site, Visitor],
     unembed: nn.Module,
     last: Int[Tensor, "batch"] | None,
+    n_layers: int,
 ) -> Iterator[None]:
     """Call visitors, and unembed only the positions ``last``, as one row of prompts.
 
     Args:
-        places: the layers and places of a site.
+        places: the layers and places of a site, but for ``scores``, ``pattern`` and ``unembed``, which have none.
         visit: the visitor of each site of interest.
         unembed: the module that turns the final residual stream into logits.
         last: the position of each prompt whose logits are wanted; the last one if not given.
+        n_layers: the number of blocks.
     """
+    last_layer = n_layers - 1
 
     def keep_last(x: Tensor) -> Tensor:
         kept = x[:, -1] if last is None else x[torch.arange(len(x), device=x.device), last]
-        return kept[None]  # one row: a single matrix product, where a row per prompt would be one product each
+        kept = kept[None]  # one row: a single matrix product, where a row per prompt would be one product each
+        return _hook(visit["unembed"], last_layer)(kept) if "unembed" in visit else kept
 
     with ExitStack() as stack:
         stack.callback(at_input(unembed)(keep_last))
         for site in SITES:
-            if site in visit:
+            if site in visit and site not in (*ATTENTION_SITES, "unembed"):
                 for layer, attach in places(site):
                     stack.callback(attach(_hook(visit[site], layer)))
+        stack.enter_context(visiting_attention(visit, n_layers))
         yield
 
 

@@ -1,4 +1,4 @@
-"""Matrices of edges, as a graph lays them out: which entries are edges, and q, k and v inputs summed."""
+"""Score matrices of a graph: where there are edges, and q, k and v as one reader."""
 
 from __future__ import annotations
 
@@ -11,16 +11,18 @@ from torch import Tensor
 from eap_plugin.graph import Graph
 
 
-def edge_mask(graph: Graph, device: torch.device | None = None) -> Bool[Tensor, "sources readers"]:
-    """True where a matrix of this graph has an edge."""
-    cuts = torch.tensor([reader.cut for reader in graph.readers], device=device)
-    return torch.arange(len(graph.sources), device=device)[:, None] < cuts
+def edge_mask(graph: Graph) -> Bool[Tensor, "sources readers"]:
+    """True where the graph has an edge."""
+    cuts = torch.tensor([reader.cut for reader in graph.readers])
+    return torch.arange(len(graph.sources))[:, None] < cuts
 
 
 def sum_qkv(
     graph: Graph, matrix: Float[Tensor, "*pos sources readers"]
-) -> tuple[Graph, Float[Tensor, "*pos sources summed"]]:
+) -> tuple[Graph, Float[Tensor, "*pos sources readers"]]:
     """Each head's q, k and v inputs as one reader; with grouped-query attention, each key/value group's."""
+    if graph.summed_qkv:
+        return graph, matrix
     summed = replace(graph, summed_qkv=True)
     group = graph.n_heads // graph.n_kv_heads
     columns = []

@@ -1,0 +1,95 @@
+"""What a writer is changed to: its value on the corrupt prompt, zero, or a mean.
+
+A mean is taken once, before anything is scored, over the corrupt prompts or over those of another task.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from eap_plugin.batch import Batch, Piece
+from eap_plugin.errors import UsageError
+from eap_plugin.residual import ResidualModel
+from eap_plugin.tapes import Writers, WriterTape
+
+Ablation = Literal["corrupt", "zero", "mean", "mean-per-position"]
+
+
+class Counterfactual:
+    """The other run of each batch, by the kind of ablation.
+
+    Attributes:
+        corrupt: whether it is the run on the corrupt prompts.
+    """
+
+    def __init__(self, model: ResidualModel, data: Sequence[Piece], ablation: Ablation) -> None:
+        """Take the mean, if it is one.
+
+        Args:
+            model: the model.
+            data: the prompt pairs; a mean is over their ``reference``, or over their corrupt prompts if they have none.
+            ablation: what to change writers to.
+
+        Raises:
+            UsageError: if positions are to be kept apart and prompts differ in length.
+        """
+        self._model = model
+        self.corrupt = ablation == "corrupt"
+        self._mean = None if ablation in ("corrupt", "zero") else _mean(model, data, ablation == "mean-per-position")
+
+    def writers(self, batch: Batch, start: int, like: Writers) -> Writers:
+        """What every writer adds from position ``start`` on; for a batch on the model's device.
+
+        Args:
+            batch: the prompt pairs.
+            start: the first position that is wanted.
+            like: the batch's own run, recorded from there.
+        """
+        if self._mean is not None:
+            return _paired(like, self._mean, lambda x, mean: mean[:, start:].expand_as(x))
+        return _paired(like, like, lambda x, _: torch.zeros_like(x))
+
+
+def _mean(model: ResidualModel, data: Sequence[Piece], per_position: bool) -> Writers:
+    """The mean over real tokens, of which every position keeps its own if wanted: [1, 1 or pos, ...] each."""
+    total: Writers | None = None
+    count: Tensor | None = None
+    dims = (0,) if per_position else (0, 1)
+    reference = data[0].reference or tuple(piece.batch for piece in data)
+    for batch in (part.to(model.device) for part in reference):
+        if per_position and batch.corrupt.shape[1] != data[0].batch.clean.shape[1]:
+            raise UsageError(
+                f"ablation 'mean-per-position' needs prompts of one length, got {data[0].batch.clean.shape[1]} and "
+                f"{batch.corrupt.shape[1]} tokens; use ablation=mean"
+            )
+        tape = WriterTape(model)
+        with torch.no_grad():
+            model.forward(batch.corrupt, tape.visitors(), attention_mask=batch.attention_mask, last=batch.last)
+        mask = torch.ones_like(batch.corrupt) if batch.attention_mask is None else batch.attention_mask
+        real = mask.to(torch.promote_types(model.dtype, torch.float32))
+        run = tape.writers()
+        added = _paired(run, run, partial(_sum_real, real, dims))
+        here = real.sum(dims, keepdim=True)
+        total = added if total is None else _paired(total, added, torch.add)
+        count = here if count is None else count + here
+    assert total is not None
+    assert count is not None
+    n = count.clamp_min(1)
+    return _paired(total, total, lambda x, _: x / n.view(*n.shape, *[1] * (x.ndim - 2)))
+
+
+def _sum_real(real: Tensor, dims: tuple[int, ...], x: Tensor, _: Tensor) -> Tensor:
+    return (x.to(real.dtype) * real.view(*real.shape, *[1] * (x.ndim - 2))).sum(dims, keepdim=True)
+
+
+def _paired(a: Writers, b: Writers, combine: Callable[[Tensor, Tensor], Tensor]) -> Writers:
+    return Writers(
+        combine(a.embed, b.embed),
+        [combine(x, y) for x, y in zip(a.z, b.z, strict=True)],
+        [combine(x, y) for x, y in zip(a.mlp, b.mlp, strict=True)],
+    )

@@ -1,0 +1,195 @@
+"""What gradient methods share: each multiplies what writers change by a gradient at the readers, over one or more runs.
+
+A method says which runs those are: see ``GradientAlgorithm.add``. Everything else is the same for all of them:
+ablations, levels, positions, pieces, and the metric on the way.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal, TypeVar
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from eap_plugin.ablation import Ablation, Counterfactual
+from eap_plugin.algorithm.base import Algorithm, Attribution, Level
+from eap_plugin.attribution import EdgeScorer, NeuronScorer, Scorer
+from eap_plugin.batch import NO_ANSWER, Batch, Piece
+from eap_plugin.errors import UsageError
+from eap_plugin.graph import Graph
+from eap_plugin.host.options import option
+from eap_plugin.layout import sum_qkv
+from eap_plugin.metric.metric import Metric
+from eap_plugin.residual import ResidualModel, Site, Visitor
+from eap_plugin.tapes import GradientTape, ReaderGradients, Writers, WriterTape, merge
+
+
+@dataclass(frozen=True)
+class GradientOptions:
+    """What can be chosen with every gradient method."""
+
+    level: Level = option("edge", help="score edges, writers (node), or each dimension of what a writer adds (neuron)")
+    ablation: Ablation = option(
+        "corrupt", help="what a writer is changed to: its value on the corrupt prompt, zero, or a mean"
+    )
+    answer_diff: bool = option(True, help="attribute right answers less wrong ones; if false, the right ones alone")
+    positions: bool = option(False, help="keep token positions apart: scores get a leading position axis")
+    qkv: Literal["separate", "summed"] = option(
+        "separate", help="a head's q, k and v inputs as three readers, or summed into one"
+    )
+    dtype: Literal["auto", "float32", "float64"] = option(
+        "auto", help="dtype in which scores are multiplied and added; auto: the model's, but at least float32"
+    )
+
+    @property
+    def ablation_passes(self) -> int:
+        """Forward passes on each piece's corrupt prompts; none if a mean is taken over another task."""
+        return 0 if self.ablation == "zero" else 1
+
+
+O = TypeVar("O", bound=GradientOptions)  # noqa: E741 - a method's options
+
+
+@dataclass(frozen=True)
+class Work:
+    """One piece of the data, as ``GradientAlgorithm.add`` scores it.
+
+    Attributes:
+        model: the model.
+        batch: the prompt pairs, on the model's device.
+        metric: what to attribute.
+        share: the piece's share of the batch that it is judged in.
+        start: the first position that can score.
+        scorer: where scores are added.
+        counterfactual: what writers are changed to.
+    """
+
+    model: ResidualModel
+    batch: Batch
+    metric: Metric
+    share: float
+    start: int
+    scorer: Scorer
+    counterfactual: Counterfactual
+
+    def forward(self, tokens: Int[Tensor, "batch pos"], visit: Mapping[Site, Visitor]) -> Float[Tensor, "batch vocab"]:
+        """Run the model on the piece's prompts, clean or corrupt."""
+        return self.model.forward(tokens, visit, attention_mask=self.batch.attention_mask, last=self.batch.last)
+
+    def corrupt(self) -> tuple[Writers | None, float | None]:
+        """The run that writers are changed to, and the share of the metric on it; ``None`` if it is no run."""
+        if not self.counterfactual.corrupt:
+            return None, None
+        tape = WriterTape(self.model, self.start)
+        with torch.no_grad():
+            logits = self.forward(self.batch.corrupt, tape.visitors())
+            return tape.writers(), self.share * float(self.metric(logits, self.batch))
+
+    def change(self, other: Writers | None, clean: Writers) -> Writers:
+        """How much every writer changes."""
+        return (other or self.counterfactual.writers(self.batch, self.start, clean)).minus(clean)
+
+    def gradients(
+        self,
+        tokens: Int[Tensor, "batch pos"],
+        *visitors: Mapping[Site, Visitor],
+        weight: float = 1.0,
+    ) -> tuple[ReaderGradients, float]:
+        """Run the model on prompts, changed by visitors, and take the gradient of minus the metric at every reader.
+
+        Args:
+            tokens: the prompts, clean or corrupt.
+            *visitors: what to do at sites; their values are what the readers see.
+            weight: times the gradient, for means over several runs.
+
+        Returns:
+            The gradients, weighted; and the piece's share of the metric on this run, not weighted.
+        """
+        tape = GradientTape(self.model, self.start)
+        logits = self.forward(tokens, merge(*visitors, tape.visitors()))
+        value = self.share * self.metric(logits, self.batch)
+        return tape.gradients(-weight * value), float(value.detach())
+
+    def add(self, change: Writers, gradients: ReaderGradients) -> None:
+        """Add the scores of one run."""
+        with torch.no_grad():
+            self.scorer.add(change, gradients, self.start)
+
+
+class GradientAlgorithm(Algorithm[O]):
+    """A method that multiplies changes of writers by gradients at readers."""
+
+    levels = ("edge", "node", "neuron")
+
+    @abstractmethod
+    def add(self, work: Work, options: O) -> tuple[float, float | None]:
+        """Add the scores of one piece of the data.
+
+        Returns:
+            The piece's share of the metric on the clean and on the corrupt prompts; ``None`` if that was not run.
+        """
+
+    def attribute(
+        self,
+        model: ResidualModel,
+        data: Sequence[Piece],
+        metric: Metric,
+        options: O,
+        progress: Callable[[], None],
+    ) -> Attribution:
+        """See ``Algorithm.attribute``."""
+        if metric.flat_when_clean and self.gradient_run == "clean":
+            raise UsageError(
+                f"metric {metric.name!r} is at its best on the clean run, where {self.name} takes the gradient, so "
+                f"every score would be zero; choose another metric, such as logit_diff, or another algorithm, such "
+                f"as eap-ig-inputs"
+            )
+        counterfactual = Counterfactual(model, data, options.ablation)
+        n_positions = max(piece.batch.clean.shape[1] for piece in data) if options.positions else None
+        kind = NeuronScorer if options.level == "neuron" else EdgeScorer
+        scorer = kind(model, _dtype(options, model), n_positions)
+        clean: list[float] = []
+        corrupt: list[float | None] = []
+        for batch, share, _ in data:
+            if not options.answer_diff:
+                batch = replace(batch, wrong_answers=torch.full_like(batch.wrong_answers, NO_ANSWER))
+            start = first_difference(batch) if counterfactual.corrupt else 0
+            work = Work(model, batch.to(model.device), metric, share, start, scorer, counterfactual)
+            on_clean, on_corrupt = self.add(work, options)
+            clean.append(on_clean)
+            corrupt.append(on_corrupt)
+            progress()
+        total = sum(piece.share for piece in data)
+        matrix = scorer.matrix if options.positions else scorer.matrix[0]
+        return Attribution(
+            *_at_level(model.graph, matrix, options),
+            clean_metric=sum(clean) / total,
+            corrupt_metric=None if None in corrupt else sum(x for x in corrupt if x is not None) / total,
+            level=options.level,
+        )
+
+
+def first_difference(batch: Batch) -> int:
+    """The first position at which any prompt's clean and corrupt tokens differ; no earlier one can score.
+
+    With identical prompts, the last position: all scores are zero there, too.
+    """
+    differs = (batch.clean != batch.corrupt).any(dim=0).nonzero()
+    return int(differs[0, 0]) if len(differs) else batch.clean.shape[1] - 1
+
+
+def _at_level(graph: Graph, matrix: Tensor, options: GradientOptions) -> tuple[Graph, Tensor]:
+    """Edge scores as they were asked for; a node's first-order score is the sum over the edges that leave it."""
+    if options.level == "edge" and options.qkv == "summed":
+        return sum_qkv(graph, matrix)
+    return graph, matrix.sum(-1) if options.level == "node" else matrix
+
+
+def _dtype(options: Any, model: ResidualModel) -> torch.dtype:
+    if options.dtype == "auto":
+        return torch.promote_types(model.dtype, torch.float32)
+    return {"float32": torch.float32, "float64": torch.float64}[options.dtype]

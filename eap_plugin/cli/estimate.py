@@ -1,0 +1,33 @@
+"""What ``eap run --dry-run`` says: how many passes there would be, and how long they would take."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+from eap_plugin.cli.output import print_json, stdout
+
+if TYPE_CHECKING:
+    from eap_plugin.estimate import Estimate
+
+
+def tell_estimate(estimate: Estimate, what: str, n_prompts: int, as_json: bool) -> None:
+    """Print an estimate."""
+    if as_json:
+        print_json(asdict(estimate) | {"cost": estimate.cost._asdict()})
+        return
+    forwards, backwards = estimate.cost
+    batches = "1 batch" if estimate.n_pieces == 1 else f"{estimate.n_pieces} batches"
+    stdout().print(
+        f"{what}: {forwards:,} forward and {backwards:,} backward passes on each of {batches} "
+        f"({n_prompts} prompt pairs).\n"
+        f"Here a forward pass takes {estimate.forward_seconds:.2g} s and a backward pass "
+        f"{estimate.backward_seconds:.2g} s: about {duration(estimate.seconds)} in all, and what scoring itself adds."
+    )
+
+
+def duration(seconds: float) -> str:
+    """A time as people say it, such as ``12 s``, ``3.5 min`` or ``2.1 h``."""
+    if seconds < 90:
+        return f"{seconds:.2g} s"
+    return f"{seconds / 60:.1f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

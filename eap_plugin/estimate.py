@@ -1,0 +1,59 @@
+"""How long an algorithm would take on a model and task: its declared passes, times what a pass takes here."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import torch
+
+from eap_plugin.algorithm.base import Cost
+from eap_plugin.batch import Piece
+from eap_plugin.metric.metric import Metric
+from eap_plugin.residual import ResidualModel
+from eap_plugin.tapes import GradientTape
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What a run would cost.
+
+    Attributes:
+        cost: passes for each piece of the data.
+        n_pieces: how many pieces there are.
+        forward_seconds: what one forward pass on the largest piece took.
+        backward_seconds: what one backward pass on it took.
+        seconds: what all passes on all pieces would take, with nothing around them.
+    """
+
+    cost: Cost
+    n_pieces: int
+    forward_seconds: float
+    backward_seconds: float
+    seconds: float
+
+
+def estimate(model: ResidualModel, data: Sequence[Piece], metric: Metric, cost: Cost) -> Estimate:
+    """Time one forward and one backward pass, after one to warm up, on the largest piece; for ``model.run``."""
+    largest = max(data, key=lambda piece: piece.batch.clean.numel())
+    forward, backward = min(_passes(model, largest, metric) for _ in range(2))
+    tokens = sum(piece.batch.clean.numel() for piece in data) / largest.batch.clean.numel()
+    seconds = tokens * (cost.forwards * forward + cost.backwards * backward)
+    return Estimate(cost, len(data), forward, backward, seconds)
+
+
+def _passes(model: ResidualModel, piece: Piece, metric: Metric) -> tuple[float, float]:
+    """Seconds of a forward pass without gradient, and of a backward pass."""
+    batch = piece.batch.to(model.device)
+    read = {"attention_mask": batch.attention_mask, "last": batch.last}
+    with torch.no_grad():
+        started = time.perf_counter()
+        clean = model.forward(batch.clean, {}, **read)
+        forward = time.perf_counter() - started
+    tape = GradientTape(model)
+    logits = model.forward(batch.clean, tape.visitors(), **read)
+    loss = -metric(logits, replace(batch, clean_logits=clean))
+    started = time.perf_counter()
+    tape.gradients(loss)
+    return forward, time.perf_counter() - started

@@ -1,0 +1,110 @@
+"""Scores of writers: one signed number per node, or one per dimension of what each of them adds."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from eap_plugin.errors import UsageError, unknown_name
+from eap_plugin.graph import Graph
+
+
+class Node(NamedTuple):
+    """A writer, or one dimension of what it adds (``m2[301]``), with its score."""
+
+    name: str
+    score: float
+    position: int | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class NodeScores:
+    """The score of every writer of a model.
+
+    A positive score: replacing what this writer adds by its counterfactual value lowers the metric.
+
+    Attributes:
+        graph: which writers there are, in what order.
+        matrix: of nodes [sources] or [pos, sources]; of neurons [sources, d_model] or [pos, sources, d_model].
+        level: ``node``, or ``neuron`` for dimensions of the residual stream.
+        metadata: where the scores come from, as for ``PruneScores``.
+    """
+
+    graph: Graph
+    matrix: Float[Tensor, "*pos sources *d_model"]
+    level: Literal["node", "neuron"] = "node"
+    metadata: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Check the shape."""
+        n = len(self.graph.sources)
+        axis = self.matrix.ndim - (1 if self.level == "node" else 2)
+        if axis not in (0, 1) or self.matrix.shape[axis] != n:
+            shape = f"[sources={n}]" if self.level == "node" else f"[sources={n}, d_model]"
+            raise UsageError(
+                f"{self.level} scores for this graph are {shape}, with a leading position axis or not; "
+                f"got {list(self.matrix.shape)}"
+            )
+
+    def __getitem__(self, source: str) -> Float[Tensor, "*pos *d_model"]:
+        """The score or scores of a writer by name, such as ``a0.h1``."""
+        if source not in self.graph.rows:
+            raise unknown_name("source", source, self.graph.sources)
+        return self.matrix.select(int(self.has_positions), self.graph.rows[source])
+
+    @property
+    def n_scored(self) -> int:
+        """The number of writers or neurons (each at every position, if positions are kept)."""
+        return self.matrix[0].numel() if self.has_positions else self.matrix.numel()
+
+    def __eq__(self, other: object) -> bool:
+        """Whether graph and every score are the same; metadata may differ."""
+        if not isinstance(other, NodeScores):
+            return NotImplemented
+        return self.graph == other.graph and torch.equal(self.matrix, other.matrix)
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __repr__(self) -> str:
+        """What it holds, in a line."""
+        algorithm = self.metadata.get("algorithm", self.level)
+        pos = f", {len(self.matrix)} positions" if self.has_positions else ""
+        return f"<NodeScores: {algorithm} scores of {self.n_scored} {self.level}s{pos}>"
+
+    @property
+    def has_positions(self) -> bool:
+        """Whether scores are kept per token position."""
+        return self.matrix.ndim == (2 if self.level == "node" else 3)
+
+    def top(self, k: int) -> list[Node]:
+        """The ``k`` strongest by absolute score, the largest first; ties in the graph's order."""
+        flat = self.matrix.flatten()
+        order = torch.sort(flat.abs(), descending=True, stable=True).indices[: max(0, k)].tolist()
+        return [self._node_at(index, float(flat[index])) for index in order]
+
+    def _node_at(self, index: int, score: float) -> Node:
+        rest, dimension = divmod(index, self.matrix.shape[-1]) if self.level == "neuron" else (index, None)
+        position, row = divmod(rest, len(self.graph.sources))
+        name = self.graph.sources[row] + ("" if dimension is None else f"[{dimension}]")
+        return Node(name, score, position if self.has_positions else None)
+
+    def save(self, path: str | Path) -> None:
+        """Write to a safetensors file, whole or not at all; see ``eap_plugin.storage``."""
+        from eap_plugin.storage import save_scores
+
+        save_scores(self, path)
+
+    @staticmethod
+    def load(path: str | Path, graph: Graph | None = None) -> NodeScores:
+        """Read a file that ``save`` wrote; see ``PruneScores.load``."""
+        from eap_plugin.storage import load_scores
+
+        scores = load_scores(path, graph)
+        if not isinstance(scores, NodeScores):
+            raise UsageError(f"{path} holds scores of edges; read it with PruneScores.load")
+        return scores
