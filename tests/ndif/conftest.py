@@ -36,9 +36,9 @@ def model_folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
     """Say how long the server took to start, what a run tells of itself, and what each error says."""
-    for report in terminalreporter.getreports("passed"):
+    for report in terminalreporter.getreports(""):  # of set-ups and tear-downs; the latter come last, and know all
         for key, value in report.user_properties:
-            if key in ("line", "log of a run"):
+            if report.when == "teardown" and key in ("line", "log of a run"):
                 name = report.nodeid.rpartition("::")[2].removeprefix("test_").replace("_", " ")
                 terminalreporter.write_line(f"{name}:\n    " + value.replace("\n", "\n    "))
     if timings := config.stash.get(TIMINGS, {}):
