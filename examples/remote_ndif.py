@@ -15,6 +15,7 @@ from eap_plugin.patching import faithfulness, strongest
 
 
 def main() -> None:
+    """Score, and say what went over the line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("model")
     parser.add_argument("--server", default=True)
