@@ -18,7 +18,7 @@ from eap_plugin.metric.metric import Metric
 from eap_plugin.program import score
 from eap_plugin.residual import ResidualModel
 from eap_plugin.storage import load_scores, scores_of
-from eap_plugin.vetting import Vetted, require_scores
+from eap_plugin.vetting import Vetted
 
 
 def split(
@@ -123,7 +123,6 @@ def run_parts(
             outcome = model.run(score, part, size, algorithm, metric, options, tick)
             outcome.report.raise_if_failed()
             done = cast(Attribution, outcome.found)
-            require_scores(done, model, algorithm)
             if kept:
                 kept.keep(index, done)
         ticker.reach(sum(_count(part) for part in parts[: index + 1]))
