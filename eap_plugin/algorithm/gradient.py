@@ -7,7 +7,7 @@ ablations, levels, positions, pieces, and the metric on the way.
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Literal, TypeVar
 
@@ -16,7 +16,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from eap_plugin.ablation import Ablation, Counterfactual, ablation_passes
-from eap_plugin.algorithm.base import Algorithm, Attribution, Level
+from eap_plugin.algorithm.base import Algorithm, Attribution, Level, Progress
 from eap_plugin.attribution import EdgeScorer, NeuronScorer, Scorer
 from eap_plugin.batch import NO_ANSWER, Batch, Piece
 from eap_plugin.errors import UsageError
@@ -80,14 +80,14 @@ class Work:
         """Run the model on the piece's prompts, clean or corrupt."""
         return self.model.forward(tokens, visit, attention_mask=self.batch.attention_mask, last=self.batch.last)
 
-    @torch.no_grad()
     def corrupt(self) -> tuple[Writers | None, float | None]:
         """The run that writers are changed to, and the share of the metric on it; ``None`` if it is no run."""
         if not self.counterfactual.corrupt:
             return None, None
         tape = WriterTape(self.model, self.start)
-        logits = self.forward(self.batch.corrupt, tape.visitors())
-        return tape.writers(), self.share * float(self.metric(logits, self.batch))
+        with torch.no_grad():
+            logits = self.forward(self.batch.corrupt, tape.visitors())
+            return tape.writers(), self.share * float(self.metric(logits, self.batch))
 
     def change(self, other: Writers | None, clean: Writers) -> Writers:
         """How much every writer changes."""
@@ -132,10 +132,10 @@ class Work:
         self.add(self.change(other, clean.writers()), gradients)
         return on_clean, on_corrupt
 
-    @torch.no_grad()
     def add(self, change: Writers, gradients: ReaderGradients) -> None:
         """Add the scores of one run."""
-        self.scorer.add(change, gradients, self.start)
+        with torch.no_grad():
+            self.scorer.add(change, gradients, self.start)
 
 
 class GradientAlgorithm(Algorithm[O]):
@@ -157,7 +157,7 @@ class GradientAlgorithm(Algorithm[O]):
         data: Sequence[Piece],
         metric: Metric,
         options: O,
-        progress: Callable[[], None],
+        progress: Progress,
     ) -> Attribution:
         """See ``Algorithm.attribute``."""
         if metric.flat_when_clean and self.gradient_run == "clean":
