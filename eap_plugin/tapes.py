@@ -16,6 +16,10 @@ from eap_plugin.errors import EapPluginError, UsageError
 from eap_plugin.residual import Layer, ResidualModel, Site, Visitor
 
 
+Place = tuple[Site, int]
+"""A site and the layer that it is in."""
+
+
 @dataclass
 class Writers:
     """What every writer adds to the residual stream in one run, kept small: heads as their scaled ``z``.
@@ -105,10 +109,10 @@ class GradientTape:
     The run is made differentiable from the embedding on: frozen weights ask for no gradient themselves.
     """
 
-    def __init__(self, model: ResidualModel, start: int = 0) -> None:
-        """Record runs of ``model`` from position ``start`` on."""
-        self._graph, self._start = model.graph, start
-        self._at: dict[tuple[Site, int], Tensor] = {}
+    def __init__(self, model: ResidualModel, start: int = 0, cut: frozenset[Place] = frozenset()) -> None:
+        """Record runs of ``model`` from position ``start`` on; the gradient at readers in ``cut`` is taken as zero."""
+        self._graph, self._start, self._cut = model.graph, start, cut
+        self._at: dict[Place, Tensor] = {}
 
     def visitors(self) -> dict[Site, Visitor]:
         """What to call at which site."""
@@ -118,8 +122,8 @@ class GradientTape:
             visit |= {"mlp_in": self._keep("mlp_in"), "mlp": self._keep("mlp")}
         return visit | {"embed": _make_differentiable}
 
-    def gradients(self, loss: Float[Tensor, ""]) -> ReaderGradients:
-        """The gradient of ``loss`` at every reader; frees the run's autograd graph.
+    def gradients(self, loss: Float[Tensor, ""], keep: bool = False) -> ReaderGradients:
+        """The gradient of ``loss`` at every reader; frees the run's autograd graph, unless it is to be kept.
 
         Raises:
             UsageError: if the loss has no gradient at all.
@@ -129,8 +133,8 @@ class GradientTape:
             raise UsageError(
                 "the metric has no gradient; compute it from the logits with torch operations, no detach() or item()"
             )
-        keys = [key for key in self._at if key[0] not in ("attn_in", "mlp_in")]
-        grads = torch.autograd.grad(loss, [self._at[key] for key in keys], allow_unused=True)
+        keys = [key for key in self._at if key[0] not in ("attn_in", "mlp_in") and key not in self._cut]
+        grads = torch.autograd.grad(loss, [self._at[key] for key in keys], retain_graph=keep, allow_unused=True)
         for (site, layer), grad in zip(keys, grads, strict=True):
             if grad is None:
                 raise EapPluginError(
@@ -138,6 +142,7 @@ class GradientTape:
                     f"or the backend's hook is beside the model's computation"
                 )
         found = {key: grad[:, self._start :] for key, grad in zip(keys, grads, strict=True)}
+        found |= {key: torch.zeros_like(self._residual(*key)) for key in self._cut}
         layers = range(self._graph.n_layers)
         mlps = layers if self._graph.has_mlp else range(0)
         return ReaderGradients(

@@ -10,8 +10,18 @@ from eap_plugin.host import hookimpl
 @hookimpl
 def register_algorithms(register: Callable[[object], None]) -> None:
     """Register each algorithm of this folder."""
+    from eap_plugin.algorithm.clean_corrupted import CleanCorrupted
     from eap_plugin.algorithm.eap import EAP
+    from eap_plugin.algorithm.eap_gp import EAPGP
+    from eap_plugin.algorithm.eap_ig_activations import EAPIGActivations
+    from eap_plugin.algorithm.eap_ig_inputs import EAPIGInputs
+    from eap_plugin.algorithm.mask_gradient import MaskGradient
     from eap_plugin.algorithm.random import Random
 
     register(EAP())
+    register(EAPIGInputs())
+    register(EAPIGActivations())
+    register(CleanCorrupted())
+    register(MaskGradient())
+    register(EAPGP())
     register(Random())

@@ -21,10 +21,10 @@ class EAP(GradientAlgorithm[GradientOptions]):
         """One forward pass on the corrupt prompts, one on the clean ones and back."""
         return Cost(forwards=1 + options.ablation_passes, backwards=1)
 
-    def add(self, work: Work, options: GradientOptions) -> tuple[float, float | None]:
+    def add(self, work: Work, options: GradientOptions) -> tuple[float | None, float | None]:
         """See ``GradientAlgorithm.add``."""
-        other, on_corrupt = work.corrupt()
+        other, on_corrupt = work.other()
         clean = WriterTape(work.model, work.start)
         gradients, on_clean = work.gradients(work.batch.clean, clean.visitors())
-        work.add(work.change(other, clean.writers()), gradients)
+        work.add(other.minus(clean.writers()), gradients)
         return on_clean, on_corrupt

@@ -25,7 +25,7 @@ from eap_plugin.host.options import option
 from eap_plugin.layout import sum_qkv
 from eap_plugin.metric.metric import Metric
 from eap_plugin.residual import ResidualModel, Site, Visitor
-from eap_plugin.tapes import GradientTape, ReaderGradients, Writers, WriterTape, merge
+from eap_plugin.tapes import GradientTape, Place, ReaderGradients, Writers, WriterTape, merge
 
 
 @dataclass(frozen=True)
@@ -46,9 +46,14 @@ class GradientOptions:
     )
 
     @property
+    def mean_passes(self) -> int:
+        """Forward passes on each piece's corrupt prompts for a mean, if it is not taken over another task."""
+        return int(self.ablation not in ("corrupt", "zero"))
+
+    @property
     def ablation_passes(self) -> int:
-        """Forward passes on each piece's corrupt prompts; none if a mean is taken over another task."""
-        return 0 if self.ablation == "zero" else 1
+        """Forward passes on each piece's corrupt prompts to tell what writers are changed to."""
+        return self.mean_passes + (self.ablation == "corrupt")
 
 
 O = TypeVar("O", bound=GradientOptions)  # noqa: E741 - a method's options
@@ -81,23 +86,29 @@ class Work:
         return self.model.forward(tokens, visit, attention_mask=self.batch.attention_mask, last=self.batch.last)
 
     @torch.no_grad()
-    def corrupt(self) -> tuple[Writers | None, float | None]:
-        """The run that writers are changed to, and the share of the metric on it; ``None`` if it is no run."""
-        if not self.counterfactual.corrupt:
-            return None, None
+    def record(self, tokens: Int[Tensor, "batch pos"]) -> tuple[Writers, Float[Tensor, "batch vocab"]]:
+        """What every writer adds on the piece's prompts, clean or corrupt, and their logits."""
         tape = WriterTape(self.model, self.start)
-        logits = self.forward(self.batch.corrupt, tape.visitors())
-        return tape.writers(), self.share * float(self.metric(logits, self.batch))
+        logits = self.forward(tokens, tape.visitors())
+        return tape.writers(), logits
 
-    def change(self, other: Writers | None, clean: Writers) -> Writers:
-        """How much every writer changes."""
-        return (other or self.counterfactual.writers(self.batch, self.start, clean)).minus(clean)
+    def value(self, logits: Float[Tensor, "batch vocab"]) -> float:
+        """The piece's share of the metric."""
+        return self.share * float(self.metric(logits, self.batch))
+
+    def other(self) -> tuple[Writers, float | None]:
+        """What writers are changed to, and the share of the metric on the corrupt prompts if they were run for it."""
+        if not self.counterfactual.corrupt:
+            return self.counterfactual.constant(self.batch), None
+        writers, logits = self.record(self.batch.corrupt)
+        return writers, self.value(logits)
 
     def gradients(
         self,
         tokens: Int[Tensor, "batch pos"],
         *visitors: Mapping[Site, Visitor],
         weight: float = 1.0,
+        cut: frozenset[Place] = frozenset(),
     ) -> tuple[ReaderGradients, float]:
         """Run the model on prompts, changed by visitors, and take the gradient of minus the metric at every reader.
 
@@ -105,11 +116,12 @@ class Work:
             tokens: the prompts, clean or corrupt.
             *visitors: what to do at sites; their values are what the readers see.
             weight: times the gradient, for means over several runs.
+            cut: readers whose gradient is taken to be zero.
 
         Returns:
             The gradients, weighted; and the piece's share of the metric on this run, not weighted.
         """
-        tape = GradientTape(self.model, self.start)
+        tape = GradientTape(self.model, self.start, cut)
         logits = self.forward(tokens, merge(*visitors, tape.visitors()))
         value = self.share * self.metric(logits, self.batch)
         return tape.gradients(-weight * value), float(value.detach())
@@ -123,10 +135,8 @@ class Work:
 class GradientAlgorithm(Algorithm[O]):
     """A method that multiplies changes of writers by gradients at readers."""
 
-    levels = ("edge", "node", "neuron")
-
     @abstractmethod
-    def add(self, work: Work, options: O) -> tuple[float, float | None]:
+    def add(self, work: Work, options: O) -> tuple[float | None, float | None]:
         """Add the scores of one piece of the data.
 
         Returns:
@@ -152,24 +162,19 @@ class GradientAlgorithm(Algorithm[O]):
         n_positions = max(piece.batch.clean.shape[1] for piece in data) if options.positions else None
         kind = NeuronScorer if options.level == "neuron" else EdgeScorer
         scorer = kind(model, _dtype(options, model), n_positions)
-        clean: list[float] = []
-        corrupt: list[float | None] = []
+        seen: list[tuple[float | None, float | None]] = []
         for batch, share, _ in data:
             if not options.answer_diff:
                 batch = replace(batch, wrong_answers=torch.full_like(batch.wrong_answers, NO_ANSWER))
             start = first_difference(batch) if counterfactual.corrupt else 0
             work = Work(model, batch.to(model.device), metric, share, start, scorer, counterfactual)
-            on_clean, on_corrupt = self.add(work, options)
-            clean.append(on_clean)
-            corrupt.append(on_corrupt)
+            seen.append(self.add(work, options))
             progress()
         total = sum(piece.share for piece in data)
         matrix = scorer.matrix if options.positions else scorer.matrix[0]
+        clean, corrupt = (_mean(values, total) for values in zip(*seen, strict=True))
         return Attribution(
-            *_at_level(model.graph, matrix, options),
-            clean_metric=sum(clean) / total,
-            corrupt_metric=None if None in corrupt else sum(x for x in corrupt if x is not None) / total,
-            level=options.level,
+            *_at_level(model.graph, matrix, options), clean_metric=clean, corrupt_metric=corrupt, level=options.level
         )
 
 
@@ -180,6 +185,12 @@ def first_difference(batch: Batch) -> int:
     """
     differs = (batch.clean != batch.corrupt).any(dim=0).nonzero()
     return int(differs[0, 0]) if len(differs) else batch.clean.shape[1] - 1
+
+
+def _mean(shares: Sequence[float | None], total: float) -> float | None:
+    """The metric from all pieces' shares; ``None`` if one is missing."""
+    known = [share for share in shares if share is not None]
+    return sum(known) / total if len(known) == len(shares) else None
 
 
 def _at_level(graph: Graph, matrix: Tensor, options: GradientOptions) -> tuple[Graph, Tensor]:
