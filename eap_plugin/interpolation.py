@@ -39,9 +39,8 @@ def added_at(model: ResidualModel, writers: Writers, place: Place) -> Float[Tens
 
 def only_at(writers: Writers, place: Place) -> Writers:
     """The writers at a place as they are, and zero for all others."""
-    site, index = place
     return Writers(
-        writers.embed if site == "embed" else torch.zeros_like(writers.embed),
+        writers.embed if place == ("embed", 0) else torch.zeros_like(writers.embed),
         [z if place == ("attn_out", i) else torch.zeros_like(z) for i, z in enumerate(writers.z)],
         [x if place == ("mlp_out", i) else torch.zeros_like(x) for i, x in enumerate(writers.mlp)],
     )

@@ -15,7 +15,6 @@ from torch import Tensor
 from eap_plugin.errors import EapPluginError, UsageError
 from eap_plugin.residual import Layer, ResidualModel, Site, Visitor
 
-
 Place = tuple[Site, int]
 """A site and the layer that it is in."""
 

@@ -10,6 +10,7 @@ from eap_plugin.host import hookimpl
 @hookimpl
 def register_algorithms(register: Callable[[object], None]) -> None:
     """Register each algorithm of this folder."""
+    from eap_plugin.algorithm.activation_magnitude import ActivationMagnitude
     from eap_plugin.algorithm.clean_corrupted import CleanCorrupted
     from eap_plugin.algorithm.eap import EAP
     from eap_plugin.algorithm.eap_gp import EAPGP
@@ -24,4 +25,5 @@ def register_algorithms(register: Callable[[object], None]) -> None:
     register(CleanCorrupted())
     register(MaskGradient())
     register(EAPGP())
+    register(ActivationMagnitude())
     register(Random())

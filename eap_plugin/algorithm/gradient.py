@@ -143,6 +143,10 @@ class GradientAlgorithm(Algorithm[O]):
             The piece's share of the metric on the clean and on the corrupt prompts; ``None`` if that was not run.
         """
 
+    def on_clean(self, options: O) -> bool:
+        """Whether gradients are taken on the clean run only."""
+        return self.gradient_run == "clean"
+
     def attribute(
         self,
         model: ResidualModel,
@@ -152,7 +156,7 @@ class GradientAlgorithm(Algorithm[O]):
         progress: Callable[[], None],
     ) -> Attribution:
         """See ``Algorithm.attribute``."""
-        if metric.flat_when_clean and self.gradient_run == "clean":
+        if metric.flat_when_clean and self.on_clean(options):
             raise UsageError(
                 f"metric {metric.name!r} is at its best on the clean run, where {self.name} takes the gradient, so "
                 f"every score would be zero; choose another metric, such as logit_diff, or another algorithm, such "

@@ -56,6 +56,10 @@ class MaskGradient(GradientAlgorithm[MaskGradientOptions]):
         runs = len(options.masks)
         return Cost(forwards=options.ablation_passes + runs, backwards=runs)
 
+    def on_clean(self, options: MaskGradientOptions) -> bool:
+        """Whether no edge is ablated at all."""
+        return options.masks == [0] and options.grad_function == "metric"
+
     def add(self, work: Work, options: MaskGradientOptions) -> tuple[float | None, float | None]:
         """See ``GradientAlgorithm.add``."""
         other, on_corrupt = work.other()

@@ -46,9 +46,7 @@ def _answer_value(values: Float[Tensor, "batch vocab"], batch: Batch) -> Float[T
 def _minus_mse(values: Float[Tensor, "batch vocab"], batch: Batch) -> Float[Tensor, "batch"]:
     """Minus the mean squared distance, over the vocabulary, from one shared equally by the right answers."""
     there = (batch.answers != NO_ANSWER).to(values.dtype)
-    target = torch.zeros_like(values).scatter_add_(
-        1, batch.answers.clamp_min(0), there / there.sum(1, keepdim=True)
-    )
+    target = torch.zeros_like(values).scatter_add_(1, batch.answers.clamp_min(0), there / there.sum(1, keepdim=True))
     return -(values - target).pow(2).mean(-1)
 
 
