@@ -15,7 +15,7 @@ PYTEST := -m pytest -n $(WORKERS)
 REAL_MODEL := .cache/smollm2-135m
 SETUP := scripts/venv.sh pyproject.toml
 
-.PHONY: help demo test test-legacy test-tl3 test-ndif test-real test-pythons bench lint types wheel clean
+.PHONY: help demo test test-legacy test-tl3 test-plugins test-ndif test-real test-pythons bench docs lint types wheel clean
 
 help: ## List the targets
 	@sed -n 's/^\([a-z0-9-]*\):[^#]*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -32,6 +32,9 @@ test-legacy: .venv-legacy/.installed ## Run those for HookedTransformer, with tr
 test-tl3: .venv-tl3/.installed ## Run those for HookedTransformer, with transformer-lens 3
 	OMP_NUM_THREADS=1 .venv-tl3/bin/python $(PYTEST) tests/legacy
 
+test-plugins: .venv/.installed ## Run those that install plugins, in an environment of their own
+	OMP_NUM_THREADS=1 $(VENV)/python -m pytest tests/plugins
+
 test-real: $(REAL_MODEL)/config.json ## Run those on SmolLM2-135M (93 MB to download, 538 MB on disk)
 	OMP_NUM_THREADS=2 $(VENV)/python -m pytest -s tests/real
 
@@ -41,8 +44,12 @@ test-ndif: .venv-ndif/.installed ## Run those that need an NDIF server, on one s
 test-pythons: .venv/.installed ## Run those that need no PyTorch on each supported Python found
 	scripts/test_pythons.sh
 
-bench: .venv/.installed ## Measure time and memory on GPT-2-small's shape
+bench: .venv/.installed ## Measure start-up, and time and memory on GPT-2-small's shape
+	$(VENV)/python benchmarks/bench_startup.py
 	$(VENV)/python benchmarks/bench_eap.py
+
+docs: .venv/.installed ## Build the documentation site in build/site
+	NO_MKDOCS_2_WARNING=1 $(VENV)/mkdocs build --quiet
 
 lint: .venv/.installed ## Check style
 	$(VENV)/ruff check

@@ -11,10 +11,11 @@ import torch
 
 from eap_plugin.algorithm.base import Algorithm, Attribution
 from eap_plugin.batch import NO_ANSWER, Batch, Piece, as_batches, pieces
-from eap_plugin.errors import EapPluginError, UsageError
+from eap_plugin.errors import EapPluginError, UsageError, blaming
 from eap_plugin.estimate import Estimate, estimate
 from eap_plugin.host import get_host
 from eap_plugin.host.options import build_options
+from eap_plugin.host.plugin import one_line
 from eap_plugin.host.registry import Registry
 from eap_plugin.metric.metric import Judge, Metric, as_metric
 from eap_plugin.node_scores import NodeScores
@@ -27,6 +28,7 @@ from eap_plugin.storage import scores_of
 from eap_plugin.task.base import TaskGenerator
 from eap_plugin.task.load import read_task_file
 from eap_plugin.task.task import PromptPair, Task, encode_task
+from eap_plugin.vetting import Vetted
 
 
 def algorithms() -> Registry:
@@ -74,7 +76,8 @@ def load_model(
     missing = provider.missing() if hasattr(provider, "missing") else None
     if missing:
         raise EapPluginError(f"the backend {backend!r} cannot be used here: {missing}")
-    model: ResidualModel = provider.load(name, device=device, dtype=dtype, revision=revision)
+    with blaming(backends().origin(backend)):
+        model: ResidualModel = provider.load(name, device=device, dtype=dtype, revision=revision)
     return model
 
 
@@ -87,13 +90,20 @@ def wrap_model(model: object) -> ResidualModel:
     if isinstance(model, ResidualModel):
         return model
     registry = backends()
+    troubles = registry.troubles
     for name in registry:
-        if registry[name].accepts(model):
-            wrapped: ResidualModel = registry[name].wrap(model)
+        try:
+            accepted = registry[name].accepts(model)
+        except Exception as error:
+            troubles.append(f"{registry.origin(name)} cannot tell: {one_line(error)}")
+            continue
+        if accepted:
+            with blaming(registry.origin(name)):
+                wrapped: ResidualModel = registry[name].wrap(model)
             return wrapped
+    expected = f"expected what one of these makes: {', '.join(registry)}"
     raise UsageError(
-        f"no backend accepts a {type(model).__module__}.{type(model).__name__}; "
-        f"expected what one of these makes: {', '.join(registry)}"
+        "; ".join([f"no backend accepts a {type(model).__module__}.{type(model).__name__}", expected, *troubles])
     )
 
 
@@ -154,7 +164,7 @@ def prune_scores(
     data: object,
     *,
     level: Literal["edge"] = "edge",
-    algorithm: str = "eap",
+    algorithm: str | Algorithm[Any] = "eap",
     metric: str | Metric | Judge = "logit_diff",
     batch_size: int | None = None,
     ablation_data: object = None,
@@ -169,7 +179,7 @@ def prune_scores(
     data: object,
     *,
     level: Literal["node", "neuron"],
-    algorithm: str = "eap",
+    algorithm: str | Algorithm[Any] = "eap",
     metric: str | Metric | Judge = "logit_diff",
     batch_size: int | None = None,
     ablation_data: object = None,
@@ -182,7 +192,7 @@ def prune_scores(
     model: object,
     data: object,
     *,
-    algorithm: str = "eap",
+    algorithm: str | Algorithm[Any] = "eap",
     metric: str | Metric | Judge = "logit_diff",
     batch_size: int | None = None,
     ablation_data: object = None,
@@ -195,7 +205,7 @@ def prune_scores(
         model: from ``load_model``, or a ``TransformerBridge`` or ``HookedTransformer`` as it stands.
         data: a ``Task``, or any iterable of batches with ``clean``, ``corrupt`` [batch, pos], ``answers`` and
             ``wrong_answers`` [batch, n]. The metric is averaged over a batch and batches add up; a task is one batch.
-        algorithm: see ``algorithms()``.
+        algorithm: a name of ``algorithms()``, or an algorithm itself.
         metric: see ``metrics()``, or a function of (logits [batch, vocab], batch) giving one number per prompt.
         batch_size: run at most so many prompt pairs at a time; changes memory and speed, not scores.
         ablation_data: another task, or batches of any kind as for ``data``, over whose corrupt prompts the ablations
@@ -205,23 +215,20 @@ def prune_scores(
 
     Raises:
         UsageError: if a name, an option or the data is wrong.
-        EapPluginError: if the self-check fails on this model, naming the layer and the number.
+        EapPluginError: if the self-check fails on this model, naming the layer and the number; if the algorithm gives
+            what are no scores of this model, or leaves it changed, naming its plugin.
     """
     wrapped, batches = wrap_model(model), as_batches(data)
-    provider: Algorithm[Any] = algorithms()[algorithm]
+    provider = _provider(algorithm)
     judge = _metric(metric)
-    chosen = build_options(provider.options, options, owner=algorithm)
+    chosen = build_options(provider.options, options, owner=provider.name)
     reference = () if ablation_data is None else tuple(as_batches(ablation_data))
     _check_ids(wrapped, [*batches, *reference])
     ticker = _ticker(pieces(batches, batch_size), progress)
-    outcome = wrapped.run(score, batches, reference, batch_size, provider.attribute, judge, chosen, ticker)
+    vetted = _vetted(algorithm, provider)
+    outcome = wrapped.run(score, batches, reference, batch_size, vetted, judge, chosen, ticker)
     outcome.report.raise_if_failed()
     found = cast(Attribution, outcome.found)
-    if not bool(found.matrix.isfinite().all()):
-        raise EapPluginError(
-            f"{algorithm} gave scores that are not finite on {wrapped.name} ({wrapped.dtype}); "
-            f"try another metric, or float32 if that is half precision"
-        )
     if not (isfinite(found.clean_metric or 0) and isfinite(found.corrupt_metric or 0)):
         raise EapPluginError(
             f"metric {judge.name!r} is {found.clean_metric} on clean and {found.corrupt_metric} on corrupt prompts; "
@@ -236,15 +243,15 @@ def estimate_cost(
     model: object,
     data: object,
     *,
-    algorithm: str = "eap",
+    algorithm: str | Algorithm[Any] = "eap",
     metric: str | Metric | Judge = "logit_diff",
     batch_size: int | None = None,
     **options: Any,
 ) -> Estimate:
     """How long ``prune_scores`` would take with the same arguments, from one pass timed here."""
     wrapped, batches = wrap_model(model), as_batches(data)
-    provider: Algorithm[Any] = algorithms()[algorithm]
-    cost = provider.cost(build_options(provider.options, options, owner=algorithm), wrapped.graph)
+    provider = _provider(algorithm)
+    cost = provider.cost(build_options(provider.options, options, owner=provider.name), wrapped.graph)
     _check_ids(wrapped, batches)
     return wrapped.run(estimate, pieces(batches, batch_size), _metric(metric), cost)
 
@@ -265,6 +272,21 @@ def check(model: object, data: object = None) -> CheckReport:
     return wrapped.run(
         self_check, torch.randint(wrapped.n_vocab, (2, min(16, wrapped.n_ctx or 16)), generator=generator)
     )
+
+
+def _provider(algorithm: str | Algorithm[Any]) -> Algorithm[Any]:
+    if isinstance(algorithm, Algorithm):
+        return algorithm
+    found: Algorithm[Any] = algorithms()[algorithm]
+    return found
+
+
+def _vetted(algorithm: str | Algorithm[Any], provider: Algorithm[Any]) -> Vetted:
+    """Its ``attribute``, checked; an algorithm that is given as it is belongs to no plugin."""
+    if isinstance(algorithm, Algorithm):
+        return Vetted(provider.attribute, f"algorithm {provider.name!r} of {type(provider).__module__}", "mend it")
+    registry = algorithms()
+    return Vetted(provider.attribute, registry.origin(algorithm), registry.provider(algorithm).advice)
 
 
 def _metric(metric: str | Metric | Judge) -> Metric:
@@ -298,7 +320,8 @@ def _ticker(parts: list[Piece], progress: Callable[[int, int], None] | None) -> 
 
     def tick() -> None:
         nonlocal done
-        done += len(next(sizes).batch)
+        part = next(sizes, None)  # an algorithm may call too often
+        done += 0 if part is None else len(part.batch)
         if progress is not None:
             progress(done, total)
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from difflib import get_close_matches
 
 
@@ -24,3 +25,20 @@ def unknown_name(kind: str, name: str, known: Iterable[str]) -> UsageError:
     close = get_close_matches(name, names, n=1)
     hint = f"; did you mean {close[0]!r}?" if close else ""
     return UsageError(f"unknown {kind} {name!r}{hint} (known: {', '.join(names) or 'none'})")
+
+
+@contextmanager
+def blaming(origin: str) -> Iterator[None]:
+    """Note on an exception that is not one of this package's in whose code it came up."""
+    try:
+        yield
+    except EapPluginError:
+        raise
+    except Exception as error:
+        error.__notes__ = [*notes_on(error), f"in {origin}"]  # type: ignore[attr-defined]
+        raise
+
+
+def notes_on(error: BaseException) -> list[str]:
+    """The notes that an exception carries; Python shows them from 3.11 on."""
+    return getattr(error, "__notes__", [])

@@ -1,21 +1,20 @@
 """The one thing a backend provides: a model as writers and readers of a residual stream.
 
-Algorithms see a ``ResidualModel`` and nothing of the library behind it. A backend subclasses it and implements
-``forward``, ``sites``, ``layers``, ``final_norm`` and ``frozen``; everything else (recording, patching, gradients) is
-written once over these.
+Algorithms see a ``ResidualModel`` and nothing of the library behind it. A backend subclasses it and implements what is
+abstract in it, above all ``forward``; everything else (recording, patching, gradients) is written once over that.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any, Concatenate, Literal, ParamSpec, TypeVar, get_args
 
 import torch
 from jaxtyping import Bool, Float, Int
-from torch import Tensor
+from torch import Tensor, nn
 
 from eap_plugin.errors import EapPluginError
 from eap_plugin.graph import Graph
@@ -162,6 +161,10 @@ class ResidualModel(ABC):
     def dtype(self) -> torch.dtype:
         """The dtype of the weights."""
         return self.parameter().dtype
+
+    @abstractmethod
+    def modules(self) -> Iterable[nn.Module]:
+        """The modules whose hooks and flags, and those of all below, a run must leave as they are."""
 
     @property
     @abstractmethod

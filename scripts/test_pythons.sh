@@ -13,7 +13,7 @@ for version in 3.10 3.11 3.12 3.13; do
     done
     if [[ -z $python ]]; then echo "Python $version: not found" && continue; fi
     echo "Python $version"
-    "$python" -m compileall -q eap_plugin tests scripts benchmarks
+    "$python" -m compileall -q eap_plugin tests scripts benchmarks examples
     "$python" -m venv "$folder/$version"
     "$folder/$version/bin/python" -m pip install --quiet click hypothesis pluggy pytest rich
     "$folder/$version/bin/python" -m pip install --quiet --no-deps .

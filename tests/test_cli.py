@@ -121,8 +121,9 @@ def test_conflict_shows_only_when_hooks_are_called(installed):
     assert json.loads(eap("plugins", "--json").stdout)["warnings"] == []
     checked = eap("plugins", "--check", "--json")
     assert checked.exit_code == 1
-    (line,) = json.loads(checked.stdout)["warnings"]
-    assert "registered by one and by other" in line
+    lines = json.loads(checked.stdout)["warnings"]
+    assert [line.split()[1] for line in lines] == [repr(name) for name in api.metrics()]
+    assert all("registered by one and by other" in line for line in lines)
 
 
 def test_disabled_plugin_says_why(installed, monkeypatch):

@@ -132,7 +132,7 @@ def test_an_entry_point_may_be_an_object(site):
     [
         (
             "import no_such_module_anywhere",
-            "cannot load bad: ModuleNotFoundError: No module named 'no_such",
+            "cannot load bad: ModuleNotFoundError: No module named 'no_such_module_anywhere' (install",
         ),
         ("raise RuntimeError('first line\\nsecond line')", "RuntimeError: first line second line"),
         ("import sys; sys.exit(3)", "SystemExit: 3"),
@@ -146,7 +146,8 @@ def test_a_plugin_that_cannot_be_imported_is_reported_and_the_others_work(site, 
     host = site.host()
     assert states(host) == {"bad:plugin": "failed", "good:plugin": "ok"}
     assert said in reason(host, "bad:plugin")
-    assert host.warnings() == [f"plugin bad:plugin 1.0 failed: {reason(host, 'bad:plugin')}"]
+    advice = "update bad, tell its author, or set EAP_PLUGIN_DISABLE=bad:plugin"
+    assert host.warnings() == [f"plugin bad:plugin 1.0 failed: {reason(host, 'bad:plugin')}; {advice}"]
     assert "zero" in host.registry("metrics")
 
 
@@ -229,11 +230,17 @@ def test_a_name_claimed_twice_belongs_to_neither_and_the_other_names_work(site):
     assert states(host) == {"first:plugin": "ok", "second:plugin": "ok"}
     assert metrics["nought"].name == "nought"
     assert metrics.provider("nil").distribution == "second"
-    for use in (lambda: metrics["zero"], lambda: metrics.provider("zero"), lambda: list(metrics)):
+    assert list(metrics) == ["nil", "nought"]
+    assert len(metrics) == 2
+    assert "zero" in metrics
+    for use in (lambda: metrics["zero"], lambda: metrics.provider("zero")):
         with pytest.raises(EapPluginError) as error:
             use()
         assert "metric 'zero' is registered by first:plugin 1.0 and by second:plugin 2.0" in str(error.value)
         assert "EAP_PLUGIN_DISABLE=second:plugin" in str(error.value)
+        assert metrics.conflicts == [str(error.value)]
+    with pytest.raises(UsageError, match=r"unknown metric 'nouhgt'.*; metric 'zero' is registered by first"):
+        metrics["nouhgt"]
 
 
 @pytest.mark.parametrize("name", ["acme-eap", "Acme_EAP", "special", "acme-eap:special", " nobody , special"])

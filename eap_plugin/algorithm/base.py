@@ -56,8 +56,9 @@ class Algorithm(ABC, Generic[O]):
         summary: one line on what it does.
         reference: the paper it is from.
         gradient_run: which run gradients are taken on: ``clean``, ``corrupt``, ``between`` or ``none``.
+        additive: whether scores of batches, and of pieces by their shares, add up; false where a method looks at all
+            of them together.
         options: the frozen dataclass of its options, fields declared with ``eap_plugin.host.options.option``.
-        additive: scores of several batches are the sum of each one's; false where a method looks at all of them.
     """
 
     name: ClassVar[str]

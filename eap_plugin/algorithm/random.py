@@ -29,6 +29,7 @@ class Random(Algorithm[RandomOptions]):
     name = "random"
     summary = "standard normal scores that look at nothing: the baseline"
     reference = "-"
+    additive = False
     options = RandomOptions
 
     def cost(self, options: RandomOptions, graph: Graph) -> Cost:
@@ -45,6 +46,8 @@ class Random(Algorithm[RandomOptions]):
     ) -> Attribution:
         """See ``Algorithm.attribute``."""
         graph = model.graph
+        for _ in data:
+            progress()
         generator = torch.Generator().manual_seed(options.seed)
         matrix = torch.randn(len(graph.sources), len(graph.readers), generator=generator)
         return Attribution(graph, matrix * edge_mask(graph))

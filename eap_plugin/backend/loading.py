@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,17 @@ def torch_dtype(name: str) -> Any:
     if name not in ("float32", "float64", "bfloat16", "float16"):
         raise UsageError(f"unknown dtype {name!r}; expected float32, float64, bfloat16 or float16")
     return getattr(torch, name)
+
+
+def third_party_architectures() -> set[str]:
+    """Names of the architectures that other packages tell TransformerLens 4 about, through its own entry points.
+
+    These packages are imported, so that transformers knows their models, too, if they see to it.
+    """
+    from transformer_lens.factories.architecture_adapter_factory import ArchitectureAdapterFactory
+
+    ArchitectureAdapterFactory.discover_entry_points()
+    return {point.name for point in entry_points(group="transformer_lens.architectures")}
 
 
 def context_length(cfg: Any) -> int | None:

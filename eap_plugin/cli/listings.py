@@ -9,24 +9,38 @@ import click
 
 from eap_plugin.cli.output import json_option, print_json, stdout, table
 from eap_plugin.cli.work import quiet
+from eap_plugin.errors import blaming
 from eap_plugin.host import get_host
+from eap_plugin.host.plugin import one_line
+from eap_plugin.host.registry import Registry
 
 Describe = Callable[[Any], dict[str, Any]]
 
 
 def listed(kind: str, describe: Describe, only: str | None = None) -> list[dict[str, Any]]:
-    """What plugins register as ``kind``, each described by ``describe`` and with its plugin's name."""
+    """What plugins register as ``kind``, each described by ``describe`` and with its plugin's name.
+
+    What cannot be listed is told on stderr: names claimed twice, plugins that failed, things that cannot be described.
+    """
     with quiet():
         found = get_host().registry(kind)
-        names = found if only is None else [only]
-        return [
-            {
-                "name": n,
-                **describe(found[n]),
-                "plugin": found.provider(n).distribution or found.provider(n).name,
-            }
-            for n in names
-        ]
+        if only is not None:
+            return [_entry(found, only, describe)]
+        entries, troubles = [], found.troubles
+        for name in found:
+            try:
+                entries.append(_entry(found, name, describe))
+            except Exception as error:  # noqa: PERF203 - each on its own
+                troubles.append(f"{found.origin(name)} cannot be listed: {one_line(error)}")
+    for line in troubles:
+        click.echo(line, err=True)
+    return entries
+
+
+def _entry(found: Registry, name: str, describe: Describe) -> dict[str, Any]:
+    with blaming(found.origin(name)):
+        plugin = found.provider(name)
+        return {"name": name, **describe(found[name]), "plugin": plugin.distribution or plugin.name}
 
 
 @click.command(short_help="List the model backends.")

@@ -1,26 +1,29 @@
-"""``eap plugins``: what is installed, and what is wrong with it."""
+"""``eap plugins``: what is installed, and what is wrong with it; and a new plugin to start from."""
 
 from __future__ import annotations
 
 from dataclasses import asdict
+from pathlib import Path
 
 import click
 
 from eap_plugin.cli.output import facts, json_option, print_json, stdout, table
 from eap_plugin.cli.work import quiet
-from eap_plugin.errors import EapPluginError
 from eap_plugin.host import Host, PluginInfo, get_host
 from eap_plugin.host.kinds import KINDS
+from eap_plugin.host.plugin import BUILT_IN
+from eap_plugin.skeleton import SAMPLES, write_plugin
 
-BUILT_IN = "eap-plugin"
 
-
-@click.command(short_help="List the plugins, and what is wrong with them.")
+@click.group(short_help="List the plugins, and what is wrong with them; start one.", invoke_without_command=True)
 @click.option("--all", "everything", is_flag=True, help="List the built-in plugins, too.")
 @click.option("--check", "call", is_flag=True, help="Call every hook, and exit with 1 if anything is wrong.")
 @json_option
-def plugins(everything: bool, call: bool, as_json: bool) -> None:
+@click.pass_context
+def plugins(ctx: click.Context, everything: bool, call: bool, as_json: bool) -> None:
     """List the installed plugins, with what is wrong with those that failed."""
+    if ctx.invoked_subcommand is not None:
+        return
     host = get_host()
     with quiet():
         conflicts = _call_every_hook(host) if call else []
@@ -32,18 +35,28 @@ def plugins(everything: bool, call: bool, as_json: bool) -> None:
     else:
         _print(shown, len(found) - len(shown), warnings)
     if call and warnings:
-        click.get_current_context().exit(1)
+        ctx.exit(1)
+
+
+@plugins.command(short_help="Write a plugin to start from.")
+@click.argument("name")
+@click.option(
+    "--kind",
+    type=click.Choice(tuple(SAMPLES)),
+    default="algorithm",
+    show_default=True,
+    help="What it registers.",
+)
+def new(name: str, kind: str) -> None:
+    """Write a distribution called NAME in a new folder of that name: a plugin that works, with tests that pass."""
+    folder = write_plugin(name, kind, Path())
+    click.echo(f"Wrote {folder}, a plugin with one {kind}. To install and test it:\n")
+    click.echo(f"    cd {folder} && pip install -e '.[test]' && pytest")
 
 
 def _call_every_hook(host: Host) -> list[str]:
-    """Make every plugin register everything; gives one line per kind in which a name is claimed twice."""
-    conflicts = []
-    for kind in KINDS:
-        try:
-            list(host.registry(kind))
-        except EapPluginError as error:  # noqa: PERF203 - five kinds
-            conflicts.append(str(error))
-    return conflicts
+    """Make every plugin register everything; gives one line per name that is claimed twice."""
+    return [line for kind in KINDS for line in host.registry(kind).conflicts]
 
 
 def _print(shown: list[PluginInfo], hidden: int, warnings: list[str]) -> None:

@@ -6,7 +6,7 @@ import os
 
 import click
 
-from eap_plugin.errors import EapPluginError
+from eap_plugin.errors import EapPluginError, notes_on
 
 DEBUG = "EAP_DEBUG"
 INTERRUPTED = 130
@@ -30,7 +30,8 @@ def explain(error: BaseException) -> tuple[str, int] | None:
         return _line("out of memory; try a smaller --batch-size, fewer --prompts or a smaller model"), 1
     if isinstance(error, OSError) and error.strerror:
         return _line(f"{error.filename}: {error.strerror}" if error.filename else error.strerror), 1
-    return _line(f"{type(error).__name__}: {error} (unexpected; {DEBUG}=1 shows where it happened)"), 1
+    where = ", ".join(["unexpected", *notes_on(error)])
+    return _line(f"{type(error).__name__}: {error} ({where}; {DEBUG}=1 shows where it happened)"), 1
 
 
 def _line(message: str) -> str:

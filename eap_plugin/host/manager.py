@@ -71,7 +71,7 @@ class Host:
         failed = [plugin.info for plugin in plugins if plugin.info.state == "failed"]
         unknown = [name for name in self._disable if _normal(name) not in known]
         return [
-            *(f"plugin {info} failed: {info.reason}" for info in failed),
+            *(f"plugin {info} failed: {info.reason}; {info.advice}" for info in failed),
             *(f"{DISABLE}: {unknown_name('plugin', name, names)}" for name in unknown),
         ]
 
@@ -139,7 +139,7 @@ class Host:
             doing = f"cannot load {plugin.entry_point.value}" if step == LOAD else step
             reason = f"{doing}: {one_line(error)}"
             if self._strict:
-                raise EapPluginError(f"plugin {plugin.info} failed: {reason}") from error
+                raise EapPluginError(f"plugin {plugin.info} failed: {reason}; {plugin.info.advice}") from error
             plugin.failures[step] = reason
 
     @contextmanager

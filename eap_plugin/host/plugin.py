@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
 
 KNOWN_HOOKS = tuple(kind.hook for kind in KINDS.values())
+BUILT_IN = "eap-plugin"
+"""The distribution that the built-in plugins come with."""
 LONGEST_REASON = 500
 
 
@@ -43,6 +45,11 @@ class PluginInfo:
     def __str__(self) -> str:
         """The plugin's name and version, as error messages give them."""
         return f"{self.name} {self.version}".rstrip()
+
+    @property
+    def advice(self) -> str:
+        """What to do when it is at fault."""
+        return f"update {self.distribution or self.name}, tell its author, or set EAP_PLUGIN_DISABLE={self.name}"
 
 
 class Plugin:
@@ -131,6 +138,8 @@ class Plugin:
 def one_line(error: BaseException) -> str:
     """An exception as one line of bounded length."""
     text = str(error) if isinstance(error, EapPluginError) else f"{type(error).__name__}: {error}"
+    if isinstance(error, ModuleNotFoundError):
+        text += f" (install the package that has {error.name})"
     return textwrap.shorten(text, LONGEST_REASON, placeholder=" …")
 
 

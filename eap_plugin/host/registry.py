@@ -7,11 +7,11 @@ from typing import Any
 
 from eap_plugin.errors import EapPluginError, unknown_name
 from eap_plugin.host.kinds import Kind
-from eap_plugin.host.plugin import Plugin, PluginInfo
+from eap_plugin.host.plugin import BUILT_IN, Plugin, PluginInfo
 
 
 class Registry(Collection[str]):
-    """Things of one kind by name; iterating gives the names in order.
+    """Things of one kind by name; iterating gives the names that can be used, in order.
 
     Args:
         kind: what they are.
@@ -38,29 +38,45 @@ class Registry(Collection[str]):
         """The plugin that registers ``name``; raises as looking it up does."""
         return self._claim(name)[0].info
 
+    def origin(self, name: str) -> str:
+        """``name`` with its plugin and version, as messages give it; raises as looking it up does."""
+        return f"{self._kind.singular} {name!r} of plugin {self.provider(name)}"
+
     def __contains__(self, name: object) -> bool:
-        """Whether any plugin registers ``name``."""
+        """Whether any plugin registers ``name``, alone or not."""
         return name in self._claims
 
     def __len__(self) -> int:
-        """The number of names."""
-        return len(self._claims)
+        """The number of names that can be used."""
+        return sum(1 for _ in self)
 
     def __iter__(self) -> Iterator[str]:
-        """The names in alphabetical order; raises EapPluginError if any of them is claimed twice."""
-        for name in self._claims:
-            self._claim(name)
-        return iter(sorted(self._claims))
+        """The names that one plugin registers, in alphabetical order."""
+        return (name for name in sorted(self._claims) if len(self._claims[name]) == 1)
+
+    @property
+    def conflicts(self) -> list[str]:
+        """One line for each name that several plugins register."""
+        return [self._conflict(name) for name in sorted(self._claims) if len(self._claims[name]) > 1]
+
+    @property
+    def troubles(self) -> list[str]:
+        """Why a name may be missing: the conflicts, and the plugins that failed."""
+        return [*self.conflicts, *filter(None, [self._note])]
 
     def _claim(self, name: str) -> tuple[Plugin, Any]:
         claims = self._claims.get(name)
         if not claims:
-            error = unknown_name(self._kind.singular, name, self._claims)
-            raise type(error)(f"{error}; {self._note}") if self._note else error
+            error = unknown_name(self._kind.singular, name, self)
+            raise type(error)("; ".join([str(error), *self.troubles]))
         if len(claims) > 1:
-            plugins = [plugin.info for plugin, _ in claims]
-            raise EapPluginError(
-                f"{self._kind.singular} {name!r} is registered by {' and by '.join(map(str, plugins))}; "
-                f"leave one out, for example with EAP_PLUGIN_DISABLE={plugins[-1].name}"
-            )
+            raise EapPluginError(self._conflict(name))
         return claims[0]
+
+    def _conflict(self, name: str) -> str:
+        plugins = [plugin.info for plugin, _ in self._claims[name]]
+        *_, stranger = sorted(plugins, key=lambda plugin: plugin.distribution != BUILT_IN)
+        return (
+            f"{self._kind.singular} {name!r} is registered by {' and by '.join(map(str, plugins))}; "
+            f"leave one out, for example with EAP_PLUGIN_DISABLE={stranger.name}"
+        )

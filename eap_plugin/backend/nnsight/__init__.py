@@ -7,7 +7,14 @@ from importlib.metadata import version
 from typing import Any
 
 from eap_plugin.backend.base import Backend
-from eap_plugin.backend.loading import context_length, load_errors, model_path, prepends_bos, torch_dtype
+from eap_plugin.backend.loading import (
+    context_length,
+    load_errors,
+    model_path,
+    prepends_bos,
+    third_party_architectures,
+    torch_dtype,
+)
 from eap_plugin.errors import EapPluginError
 from eap_plugin.residual import ResidualModel
 
@@ -44,6 +51,7 @@ class NNsightBackend(Backend):
             from nnsight import NNsight
             from transformers import AutoModelForCausalLM, AutoTokenizer
 
+            third_party_architectures()
             tokenizer = AutoTokenizer.from_pretrained(path, revision=revision)
             model: Any = AutoModelForCausalLM.from_pretrained(path, dtype=kind, revision=revision)
             model.to(device)

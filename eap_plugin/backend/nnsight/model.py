@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 from jaxtyping import Bool, Float, Int
-from torch import Tensor
+from torch import Tensor, nn
 
 from eap_plugin.backend.attention import visiting_attention
 from eap_plugin.backend.nnsight.plan import Place, Plan
@@ -39,6 +39,10 @@ class NNsightModel(ResidualModel):
             self.envoy.dispatch()
         return self.envoy._module
 
+    def modules(self) -> Sequence[nn.Module]:
+        """See ``ResidualModel.modules``."""
+        return (self._loaded(),)
+
     @property
     def layers(self) -> Sequence[Layer]:
         """Each block's projections and norms; read once for each run."""
@@ -62,7 +66,7 @@ class NNsightModel(ResidualModel):
     def frozen(self) -> Iterator[None]:
         """See ``ResidualModel.frozen``."""
         self._layers = []
-        with frozen_modules(self._loaded()):
+        with frozen_modules(*self.modules()):
             yield
 
     def forward(

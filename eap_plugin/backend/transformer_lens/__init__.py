@@ -8,7 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from eap_plugin.backend.base import Backend
-from eap_plugin.backend.loading import context_length, load_errors, model_path, prepends_bos, torch_dtype
+from eap_plugin.backend.loading import (
+    context_length,
+    load_errors,
+    model_path,
+    prepends_bos,
+    third_party_architectures,
+    torch_dtype,
+)
 from eap_plugin.errors import EapPluginError
 from eap_plugin.residual import ResidualModel
 
@@ -63,6 +70,10 @@ def _boot(path: str, device: str, dtype: Any, revision: str | None) -> Any:
     if int(version("transformer-lens").split(".")[0]) >= 4:
         from transformer_lens.model_bridge import TransformerBridge
 
+        if third_party := third_party_architectures():
+            bridge = _boot_third_party(third_party, path, device, dtype, revision)
+            if bridge is not None:
+                return bridge
         return TransformerBridge.boot_transformers(path, device=device, dtype=dtype, revision=revision)
     from transformer_lens import HookedTransformer
 
@@ -71,6 +82,22 @@ def _boot(path: str, device: str, dtype: Any, revision: str | None) -> Any:
             "transformer-lens before 4 loads models by name only; install transformer-lens>=4 to load a folder"
         )
     return HookedTransformer.from_pretrained_no_processing(path, device=device, dtype=dtype, revision=revision)
+
+
+def _boot_third_party(known: set[str], path: str, device: str, dtype: Any, revision: str | None) -> Any:
+    """A bridge if the model is of one of the architectures ``known``, which TransformerLens' own loader turns down."""
+    from transformer_lens.model_bridge.sources import build_bridge_from_module
+    from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+
+    config = AutoConfig.from_pretrained(path, revision=revision)
+    for architecture in known.intersection(config.architectures or ()):
+        eager = {"dtype": dtype, "revision": revision, "attn_implementation": "eager"}
+        model: Any = AutoModelForCausalLM.from_pretrained(path, **eager)
+        tokenizer = AutoTokenizer.from_pretrained(path, revision=revision)
+        return build_bridge_from_module(
+            model.to(device), architecture, hf_config=config, tokenizer=tokenizer, dtype=dtype, device=device
+        )
+    return None
 
 
 def _is_hooked(model: object) -> bool:

@@ -10,8 +10,8 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from eap_plugin.backend.hf_norm import norm_form, norm_of
+from eap_plugin.backend.hooks import Attach, at_hook_point, visiting
 from eap_plugin.backend.state import frozen_modules
-from eap_plugin.backend.transformer_lens.hooks import Attach, at_hook_point, visiting
 from eap_plugin.errors import EapPluginError
 from eap_plugin.graph import Graph
 from eap_plugin.norm import Norm
@@ -88,6 +88,10 @@ class BridgeModel(ResidualModel):
         parameter: Tensor = next(self.bridge.original_model.parameters())
         return parameter
 
+    def modules(self) -> Sequence[nn.Module]:
+        """See ``ResidualModel.modules``; the wrapped model is not among the bridge's own."""
+        return (self.bridge, self.bridge.original_model)
+
     @property
     def layers(self) -> Sequence[Layer]:
         """Each block's projections and norms."""
@@ -131,13 +135,10 @@ class BridgeModel(ResidualModel):
 
     @contextmanager
     def frozen(self) -> Iterator[None]:
-        """See ``ResidualModel.frozen``; TransformerLens' flags that change what hooks see are off, too.
-
-        The wrapped model is frozen by name: it is not among the bridge's modules.
-        """
+        """See ``ResidualModel.frozen``; TransformerLens' flags that change what hooks see are off, too."""
         on = [flag for flag in _FLAGS if getattr(self.bridge.cfg, flag, False)]
         self._layers = [self._read_layer(block) for block in self._blocks]  # the weights may have changed since
-        with frozen_modules(self.bridge, self.bridge.original_model):
+        with frozen_modules(*self.modules()):
             try:
                 for flag in on:
                     getattr(self.bridge, f"set_{flag}")(False)

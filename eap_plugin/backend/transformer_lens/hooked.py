@@ -9,8 +9,8 @@ from typing import Any
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
+from eap_plugin.backend.hooks import Attach, Hook, at_hook_point, at_input, at_output, visiting
 from eap_plugin.backend.state import frozen_modules
-from eap_plugin.backend.transformer_lens.hooks import Attach, Hook, at_hook_point, at_input, at_output, visiting
 from eap_plugin.errors import EapPluginError
 from eap_plugin.graph import Graph
 from eap_plugin.norm import Norm
@@ -60,6 +60,10 @@ class HookedModel(ResidualModel):
         """See ``ResidualModel.parameter``."""
         parameter: Tensor = self.model.W_E
         return parameter
+
+    def modules(self) -> Sequence[nn.Module]:
+        """See ``ResidualModel.modules``."""
+        return (self.model,)
 
     @property
     def layers(self) -> Sequence[Layer]:
@@ -126,7 +130,7 @@ class HookedModel(ResidualModel):
     def frozen(self) -> Iterator[None]:
         """See ``ResidualModel.frozen``; TransformerLens' flags that change what hooks see are off, too."""
         found = {flag: getattr(self.model.cfg, flag) for flag in _FLAGS if hasattr(self.model.cfg, flag)}
-        with frozen_modules(self.model):
+        with frozen_modules(*self.modules()):
             try:
                 for flag in found:
                     setattr(self.model.cfg, flag, False)

@@ -1,4 +1,4 @@
-"""Visitors at TransformerLens hook points, put on for one forward pass and taken off whatever happens."""
+"""Visitors at PyTorch hooks, put on for one forward pass and taken off whatever happens; for backends over modules."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Attach = Callable[[Hook], Callable[[], None]]
 
 
 def at_hook_point(point: Any) -> Attach:
-    """The value that passes a hook point. Hooks that others have put there stay."""
+    """The value that passes a hook point of TransformerLens. Hooks that others have put there stay."""
 
     def attach(visitor: Hook) -> Callable[[], None]:
         def on_activation(value: Tensor, hook: Any) -> Tensor:

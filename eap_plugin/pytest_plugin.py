@@ -1,0 +1,28 @@
+"""The conformance kit from pytest's command line: ``pytest --eap-algorithm NAME``, with no test module to write."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+OPTION = "--eap-algorithm"
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """The option that names algorithms."""
+    group = parser.getgroup("eap-plugin")
+    group.addoption(OPTION, action="append", default=[], metavar="NAME", help="check a registered algorithm")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Run the kit's own module instead of tests that were not asked for by path."""
+    if config.getoption(OPTION):
+        asked = config.args if config.args_source is pytest.Config.ArgsSource.ARGS else []
+        config.args = [*asked, str(Path(__file__).parent / "testing" / "named.py")]
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """One run of each check per algorithm named."""
+    if "named_algorithm" in metafunc.fixturenames:
+        metafunc.parametrize("named_algorithm", metafunc.config.getoption(OPTION))

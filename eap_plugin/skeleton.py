@@ -1,0 +1,78 @@
+"""New plugins to start from: the sample distributions, under a name of one's own."""
+
+from __future__ import annotations
+
+import keyword
+import re
+import sys
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+
+from eap_plugin.errors import UsageError
+
+_NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
+_PACKAGE = Path(__file__).parent
+_HOME = next(folder for folder in (_PACKAGE / "samples", _PACKAGE.parent / "examples") if folder.is_dir())
+"""In an installed package, or in a checkout."""
+
+
+@dataclass(frozen=True)
+class Sample:
+    """A sample distribution.
+
+    Attributes:
+        folder: where it is.
+        name: its name, which its plugin and what that registers have, too.
+        class_name: how its classes' names begin.
+    """
+
+    folder: str
+    name: str
+    class_name: str
+
+
+SAMPLES = {
+    "algorithm": Sample("plugin-algorithm", "eap-abs", "EapAbs"),
+    "backend": Sample("plugin-backend", "toy-lm", "ToyLM"),
+}
+"""By what they register."""
+
+
+def write_plugin(name: str, kind: str, parent: Path) -> Path:
+    """Write a distribution called ``name`` in a new folder of ``parent``, tests included; gives that folder.
+
+    Raises:
+        UsageError: if the name cannot be one of a distribution and its package, or the folder is there already.
+    """
+    sample, module, folder = SAMPLES[kind], name.replace("-", "_"), parent / name
+    _check_name(name, module)
+    if folder.exists():
+        raise UsageError(f"{folder} is there already; choose another name, or remove it first")
+    names = {
+        sample.name: name,
+        sample.name.replace("-", "_"): module,
+        sample.class_name: "".join(part.capitalize() for part in name.split("-")),
+    }
+    home = _HOME / sample.folder
+    for source in sorted(home.rglob("*")):
+        if source.is_file() and "__pycache__" not in source.parts:
+            target = folder / _renamed(str(source.relative_to(home)), names)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_text(_renamed(source.read_text(encoding="utf-8"), names), encoding="utf-8")
+    return folder
+
+
+def _check_name(name: str, module: str) -> None:
+    if not _NAME.fullmatch(name):
+        raise UsageError(
+            f"a plugin's name is of lower-case letters, digits and single '-', such as my-method; got {name!r}"
+        )
+    if keyword.iskeyword(module) or module in sys.stdlib_module_names or find_spec(module) is not None:
+        raise UsageError(f"the plugin's package would be called {module}, which is taken here; choose another name")
+
+
+def _renamed(text: str, names: dict[str, str]) -> str:
+    for old, new in names.items():
+        text = text.replace(old, new)
+    return text

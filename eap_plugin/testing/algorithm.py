@@ -1,0 +1,163 @@
+"""What every algorithm must do, on the shipped models and whatever backends are installed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cache
+from typing import Any, ClassVar, NamedTuple
+
+import pytest
+import torch
+from torch import Tensor
+
+import eap_plugin
+from eap_plugin.algorithm.base import Algorithm
+from eap_plugin.api import algorithms, backends, metrics
+from eap_plugin.batch import Batch, pieces
+from eap_plugin.host.options import build_options, describe_options
+from eap_plugin.residual import ResidualModel
+from eap_plugin.scores import PruneScores
+from eap_plugin.testing.state import left_as_found
+from eap_plugin.testing.watched import InTheMiddleError, Watched
+
+MODELS = ("ioi-gpt2", "ioi-llama")
+"""One of them with a norm that centres and as many key/value heads as heads, one with neither."""
+
+REFERENCE = "transformer_lens"
+"""The backend that the checks run on."""
+
+OTHERS = ("nnsight",)
+"""The backends that have to agree with it, where they are installed."""
+
+
+class Chosen(NamedTuple):
+    """An algorithm by name, with some of its options."""
+
+    name: str
+    options: Mapping[str, Any]
+
+
+class AlgorithmTests:
+    """Checks of one algorithm; subclass it in a test module and name yours.
+
+    Attributes:
+        algorithm: the name it is registered under.
+        options: options to test it with, for instance fewer steps, to be quick; the others keep their defaults.
+        metric: what to attribute.
+        tolerance: largest difference of a score over the largest score, on float64 models, that rounding explains.
+    """
+
+    algorithm: ClassVar[str]
+    options: ClassVar[Mapping[str, Any]] = {}
+    metric: ClassVar[str] = "logit_diff"
+    tolerance: ClassVar[float] = 1e-6
+
+    @pytest.fixture
+    def chosen(self) -> Chosen:
+        """What is tested; override it with a parametrized fixture to test several."""
+        return Chosen(self.algorithm, self.options)
+
+    @pytest.fixture
+    def provider(self, chosen: Chosen) -> Algorithm[Any]:
+        """The algorithm itself."""
+        found: Algorithm[Any] = algorithms()[chosen.name]
+        return found
+
+    @pytest.fixture(params=MODELS)
+    def model(self, request: pytest.FixtureRequest) -> ResidualModel:
+        """A model to run it on."""
+        return load(request.param, REFERENCE)
+
+    def score(self, model: ResidualModel, chosen: Chosen, *batches: Batch, size: int | None = None) -> PruneScores:
+        """The algorithm's scores."""
+        found = eap_plugin.prune_scores(
+            model, list(batches), algorithm=chosen.name, metric=self.metric, batch_size=size, **chosen.options
+        )
+        assert isinstance(found, PruneScores)
+        return found
+
+    def assert_close(self, found: Tensor, expected: Tensor) -> None:
+        """Equal but for rounding."""
+        largest = float(expected.abs().max())
+        torch.testing.assert_close(found, expected, rtol=0, atol=self.tolerance * largest)
+
+    def test_it_says_what_it_is(self, chosen: Chosen, provider: Algorithm[Any]) -> None:
+        """A name, a summary and a reference of one line each, and options that say what they do."""
+        assert provider.name == chosen.name
+        for text in (provider.summary, provider.reference):
+            assert text.strip()
+            assert "\n" not in text
+        assert provider.gradient_run in ("clean", "corrupt", "between", "none")
+        for option in describe_options(provider.options):
+            assert option.help, f"option {option.name} has no help"
+
+    def test_the_same_data_give_the_same_scores(self, chosen: Chosen, model: ResidualModel) -> None:
+        """Scores of every edge, bit by bit the same when computed again, and the data left as they were."""
+        batch, copy = prompts(model), prompts(model)
+        found, again = self.score(model, chosen, batch), self.score(model, chosen, batch)
+        assert bool(found.matrix.any()), "every score is zero"
+        assert torch.equal(found.matrix, again.matrix)
+        for name in ("clean", "corrupt", "answers", "wrong_answers"):
+            assert torch.equal(getattr(batch, name), getattr(copy, name)), f"{name} was changed"
+
+    def test_batches_and_pieces_add_up(self, chosen: Chosen, provider: Algorithm[Any], model: ResidualModel) -> None:
+        """Batches by sum, pieces to their batch; an algorithm that is not additive takes them all the same."""
+        batch = prompts(model)
+        first, second = batch.select(slice(0, 2)), batch.select(slice(2, 6))
+        both, in_pieces = self.score(model, chosen, first, second), self.score(model, chosen, batch, size=4)
+        assert both.graph == in_pieces.graph
+        if provider.additive:
+            parts = [self.score(model, chosen, part).matrix for part in (first, second)]
+            self.assert_close(both.matrix, parts[0] + parts[1])
+            self.assert_close(in_pieces.matrix, self.score(model, chosen, batch).matrix)
+
+    def test_passes_are_as_declared(self, chosen: Chosen, provider: Algorithm[Any], model: ResidualModel) -> None:
+        """Forward and backward passes are those that ``cost`` says, for each piece; ``progress`` is called for each."""
+        options = build_options(provider.options, chosen.options, chosen.name)
+        parts, ticks = pieces([prompts(model)], 3), []
+        watched = Watched(model)
+        watched.run(provider.attribute, parts, metrics()[self.metric], options, lambda: ticks.append(1))
+        cost = provider.cost(options, model.graph)
+        counted = (watched.forwards / len(parts), watched.backwards / len(parts))
+        assert counted == (cost.forwards, cost.backwards)
+        assert len(ticks) == len(parts)
+
+    def test_the_model_is_left_as_it_was(self, chosen: Chosen, model: ResidualModel) -> None:
+        """Hooks, modes, flags, weights and gradients."""
+        with left_as_found(model):
+            self.score(model, chosen, prompts(model))
+
+    @pytest.mark.parametrize("where", ["first pass", "last pass", "progress"])
+    def test_the_model_is_left_as_it_was_by_a_failure(
+        self, where: str, chosen: Chosen, provider: Algorithm[Any], model: ResidualModel
+    ) -> None:
+        """Also when a pass fails half-way; what fails is handed on."""
+        options = build_options(provider.options, chosen.options, chosen.name)
+        last = provider.cost(options, model.graph).forwards
+
+        def fail() -> None:
+            raise InTheMiddleError
+
+        watched = Watched(model, fail_at={"first pass": 1, "last pass": last}.get(where))
+        with left_as_found(model), pytest.raises(InTheMiddleError):
+            watched.run(provider.attribute, pieces([prompts(model)], None), metrics()[self.metric], options, fail)
+
+    def test_backends_agree(self, chosen: Chosen, model: ResidualModel) -> None:
+        """The same scores wherever the model runs."""
+        expected = self.score(model, chosen, prompts(model))
+        for name in OTHERS:
+            if backends()[name].missing() is None:
+                self.assert_close(self.score(load(model.name, name), chosen, prompts(model)).matrix, expected.matrix)
+
+
+@cache
+def load(name: str, backend: str) -> ResidualModel:
+    """A shipped model in float64; it has run once, since libraries put hooks of their own on with the first run."""
+    model = eap_plugin.load_model(name, backend=backend, dtype="float64")
+    eap_plugin.check(model)
+    return model
+
+
+def prompts(model: ResidualModel) -> Batch:
+    """Six pairs that differ in length."""
+    return eap_plugin.load_task("ioi", model, n_prompts=6).batch()

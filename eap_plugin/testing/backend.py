@@ -1,0 +1,271 @@
+"""What every backend must do, on a small model of its own kind, by nothing but ``ResidualModel``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import pytest
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+import eap_plugin
+from eap_plugin.api import backends, metrics
+from eap_plugin.batch import Batch
+from eap_plugin.errors import EapPluginError
+from eap_plugin.patching import EdgePatch
+from eap_plugin.residual import SITES, ResidualModel, Site, Visitor
+from eap_plugin.scores import PruneScores
+from eap_plugin.tapes import WriterTape
+from eap_plugin.testing.sites import WATCHED_ONLY, Run, expected_shape
+from eap_plugin.testing.state import left_as_found
+from eap_plugin.testing.watched import InTheMiddleError
+
+N_PROMPTS, N_POS = 3, 6
+
+
+class BackendTests:
+    """Checks of one backend; subclass it in a test module, name yours, and make it a model.
+
+    Attributes:
+        backend: the name it is registered under.
+        tolerance: largest difference that rounding explains, relative to the largest number compared.
+    """
+
+    backend: ClassVar[str]
+    tolerance: ClassVar[float] = 1e-5
+
+    def make(self) -> Any:
+        """A small model of the library's own kind, in float64, its biases and norm weights not trivial."""
+        raise NotImplementedError("define make(self), which gives a model of the kind that the backend accepts")
+
+    @pytest.fixture
+    def original(self) -> Any:
+        """The library's own model."""
+        return self.make()
+
+    @pytest.fixture
+    def model(self, original: Any) -> ResidualModel:
+        """It, wrapped; it has run once, since libraries may put hooks of their own on with the first run."""
+        model = eap_plugin.wrap_model(original)
+        assert model.dtype == torch.float64, "make() must give a model in float64"
+        model.run(_logits, _tokens(model))
+        return model
+
+    def assert_close(self, found: Tensor, expected: Tensor, what: str) -> None:
+        """Equal but for rounding."""
+        atol = self.tolerance * float(expected.abs().max())
+        torch.testing.assert_close(found, expected, rtol=0, atol=atol, msg=lambda said: f"{what}: {said}")
+
+    def test_it_accepts_its_own_models_and_no_others(self, original: Any) -> None:
+        """No other backend may accept them, either."""
+        registry = backends()
+        assert [name for name in registry if registry[name].accepts(original)] == [self.backend]
+        assert not any(registry[self.backend].accepts(other) for other in (object(), nn.Linear(2, 2), "name", None))
+        assert registry[self.backend].summary.strip()
+
+    def test_scores_say_where_they_come_from(self, original: Any) -> None:
+        """Name and provenance of the model are there, and scores can be saved with them."""
+        model = eap_plugin.wrap_model(original)
+        assert model.name
+        assert model.provenance["backend"] == self.backend
+        scores = eap_plugin.prune_scores(original, [_batch(model)])
+        assert scores.metadata["provenance"] == model.provenance
+
+    def test_the_self_check_passes(self, model: ResidualModel) -> None:
+        """Writers add up to what readers read, and weights and norms give what the model computes."""
+        report = eap_plugin.check(model, [_batch(model)])
+        assert report.ok, report.failing
+        assert report.worst.residue <= self.tolerance
+
+    def test_weights_have_the_shapes_of_the_graph(self, model: ResidualModel) -> None:
+        """Per layer one projection for each head that the graph counts."""
+        graph = model.graph
+        assert len(model.layers) == graph.n_layers
+        for layer in model.layers:
+            heads, d_model, d_head = layer.W_Q.shape
+            assert heads == graph.n_heads
+            assert layer.W_O.shape == (heads, d_head, d_model)
+            counts = {"q": graph.n_heads, "k": graph.n_kv_heads, "v": graph.n_kv_heads}
+            for slot, count in counts.items():
+                W, b = layer.project(slot)  # type: ignore[arg-type]
+                assert W.shape == (count, d_model, d_head)
+                assert b is None or b.shape == (count, d_head)
+
+    def test_every_site_is_visited_once_a_layer_in_order(self, model: ResidualModel) -> None:
+        """Each with the shape that ``residual.py`` gives; a site that the model lacks is refused."""
+        run = model.run(Run.of, _tokens(model), model.sites)
+        for site in model.sites:
+            layers = [layer for seen, layer in run.order if seen == site]
+            last = model.graph.n_layers - 1
+            once = {"embed": [0], "final": [last], "unembed": [last]}
+            assert layers == once.get(site, list(range(last + 1))), site
+            for layer in layers:
+                found = list(run.values[site, layer].shape)
+                assert found == expected_shape(model, site, N_PROMPTS, N_POS, found), (site, layer)
+        assert [_rank(site) for site, _ in run.order] == sorted(_rank(site) for site, _ in run.order)
+        for part in (
+            SITES[: SITES.index("mlp_in")],
+            SITES[SITES.index("mlp_in") :],
+        ):  # in parallel blocks, in any order
+            order = [(layer, part.index(site)) for site, layer in run.order if site in part and _rank(site) == 1]
+            assert order == sorted(order), part
+        for site in set(SITES) - model.sites:
+            with pytest.raises(EapPluginError, match=f"has no {site}"):
+                model.run(_logits, _tokens(model), {site: _ignore})
+
+    def test_watching_changes_nothing(self, model: ResidualModel) -> None:
+        """A visitor that gives nothing back leaves every value as it is."""
+        plain = model.run(_logits, _tokens(model))
+        watched = model.run(_logits, _tokens(model), dict.fromkeys(model.sites, _ignore))
+        self.assert_close(watched, plain, "logits")
+
+    def test_a_replaced_value_moves_the_logits_as_its_gradient_says(self, model: ResidualModel) -> None:
+        """At every site of every layer a step along the gradient, by central differences.
+
+        So the value put there is what the model goes on with, and the gradient that arrives is that of this site alone.
+        Not at ``attn_in`` and ``mlp_in``, which are to be watched.
+        """
+        tokens = _tokens(model)
+        gradients = model.run(_gradients, tokens)
+        assert {site for site, _ in gradients} == model.sites - WATCHED_ONLY
+        for (site, layer), gradient in gradients.items():
+            length = float(gradient.norm())
+            assert length > 0, f"no gradient arrives at {site} of layer {layer}"
+            moved = [model.run(_moved, tokens, site, layer, step * gradient / length) for step in (1e-5, -1e-5)]
+            slope = (moved[0] - moved[1]) / 2e-5
+            assert slope == pytest.approx(length, rel=self.tolerance), (site, layer)
+
+    def test_edge_scores_are_the_slopes_of_patched_runs(self, model: ResidualModel) -> None:
+        """The derivative of the metric as one edge is corrupted is minus its score."""
+        batch = _batch(model)
+        scores = eap_plugin.prune_scores(model, [batch])
+        edges = scores.top(scores.n_edges)
+        for edge in edges[:: max(1, len(edges) // 24)]:
+            patch = torch.zeros(scores.matrix.shape, dtype=torch.float64)
+            patch[scores.graph.edge(edge.name)] = 1e-4
+            slope = float(model.run(_patched, batch, patch) - model.run(_patched, batch, -patch)) / 2e-4
+            assert slope == pytest.approx(-edge.score, abs=self.tolerance * abs(edges[0].score)), edge.name
+
+    def test_corrupting_every_edge_is_the_corrupt_run(self, model: ResidualModel) -> None:
+        """And corrupting none is the clean one."""
+        batch = _batch(model)
+        patch = torch.ones(len(model.graph.sources), len(model.graph.readers), dtype=torch.float64)
+        for whole, tokens in ((patch, batch.corrupt), (patch * 0, batch.clean)):
+            expected = metrics()["logit_diff"](model.run(_logits, tokens), batch)
+            self.assert_close(model.run(_patched, batch, whole), expected, "metric")
+
+    @pytest.mark.parametrize("side", ["left", "right"])
+    def test_padding_changes_nothing(self, side: str, model: ResidualModel) -> None:
+        """Logits of padded prompts are those of the prompts alone."""
+        tokens = _tokens(model)
+        pad = torch.zeros(N_PROMPTS, 2, dtype=torch.long)
+        parts, masks = [tokens, pad], [torch.ones_like(tokens), pad]
+        if side == "left":
+            parts, masks = parts[::-1], masks[::-1]
+        mask = torch.cat(masks, 1).bool()
+        last = torch.full((N_PROMPTS,), N_POS - 1 if side == "right" else N_POS + 1)
+        padded = model.run(_logits, torch.cat(parts, 1), attention_mask=mask, last=last)
+        self.assert_close(padded, model.run(_logits, tokens), "logits")
+
+    def test_logits_are_those_of_the_positions_asked_for(self, model: ResidualModel) -> None:
+        """Of each prompt one; no later token matters to it."""
+        tokens, last = _tokens(model), torch.tensor([1, 3, N_POS - 1])
+        found = model.run(_logits, tokens, last=last)
+        assert found.shape == (N_PROMPTS, model.n_vocab)
+        for row, position in enumerate(last.tolist()):
+            alone = model.run(_logits, tokens[row : row + 1, : position + 1])
+            self.assert_close(found[row], alone[0], f"logits at position {position}")
+
+    def test_the_model_is_left_as_it_was(self, model: ResidualModel) -> None:
+        """After a run of every kind, and after one that fails in the middle of the model."""
+        with left_as_found(model):
+            eap_plugin.prune_scores(model, [_batch(model)])
+        for site in model.sites:
+            with left_as_found(model), pytest.raises(InTheMiddleError):
+                model.run(_logits, _tokens(model), {site: _fail})
+
+
+class AgreementTests(BackendTests):
+    """Checks of one backend, and that it agrees with another one on a model of the same weights."""
+
+    def reference(self) -> Any:
+        """The same model, as another backend accepts it."""
+        raise NotImplementedError("define reference(self), which gives the model of make() for another backend")
+
+    def test_it_agrees_with_another_backend(self, model: ResidualModel) -> None:
+        """Logits, and the score of every edge."""
+        other = eap_plugin.wrap_model(self.reference())
+        assert other.provenance["backend"] != self.backend
+        assert other.graph == model.graph
+        self.assert_close(model.run(_logits, _tokens(model)), other.run(_logits, _tokens(model)), "logits")
+        found, expected = (eap_plugin.prune_scores(m, [_batch(model)]) for m in (model, other))
+        assert isinstance(found, PruneScores)
+        self.assert_close(found.matrix, expected.matrix, "scores")
+
+
+def _tokens(model: ResidualModel, seed: int = 0) -> Int[Tensor, "batch pos"]:
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randint(model.n_vocab, (N_PROMPTS, N_POS), generator=generator)
+
+
+def _batch(model: ResidualModel) -> Batch:
+    """Pairs that differ everywhere but at the first token, with one right and one wrong answer."""
+    clean, corrupt = _tokens(model), _tokens(model, 1)
+    corrupt[:, 0] = clean[:, 0]
+    answers = _tokens(model, 2)[:, :1]
+    return Batch(clean, corrupt, answers, (answers + 1) % model.n_vocab)
+
+
+def _logits(
+    model: ResidualModel,
+    /,
+    tokens: Int[Tensor, "batch pos"],
+    visit: Mapping[Site, Visitor] | None = None,
+    **read: Tensor,
+) -> Float[Tensor, "batch vocab"]:
+    return model.forward(tokens, visit or {}, **read).detach()
+
+
+def _loss(logits: Float[Tensor, "batch vocab"]) -> Float[Tensor, ""]:
+    """A number that depends on every logit, each in its own way."""
+    return (logits * torch.linspace(-1, 1, logits.numel(), dtype=logits.dtype).view(logits.shape)).sum()
+
+
+def _gradients(model: ResidualModel, tokens: Int[Tensor, "batch pos"]) -> dict[tuple[Site, int], Tensor]:
+    """The gradient of ``_loss`` at each site of each layer."""
+    run = Run.of(model, tokens, model.sites - WATCHED_ONLY)
+    return dict(zip(run.values, torch.autograd.grad(_loss(run.logits), list(run.values.values())), strict=True))
+
+
+def _moved(model: ResidualModel, tokens: Int[Tensor, "batch pos"], site: Site, layer: int, step: Tensor) -> float:
+    """``_loss`` with a site's value moved."""
+
+    def move(index: int, value: Tensor) -> Tensor | None:
+        return value + step if index == layer else None
+
+    return float(_loss(_logits(model, tokens, {site: move})))
+
+
+def _patched(model: ResidualModel, batch: Batch, patch: Float[Tensor, "sources readers"]) -> Float[Tensor, ""]:
+    """The metric on clean prompts with edges patched towards the corrupt ones."""
+    tape = WriterTape(model)
+    with torch.no_grad():
+        model.forward(batch.corrupt, tape.visitors())
+        logits = model.forward(batch.clean, EdgePatch(model, tape.writers(), patch).visitors())
+    value: Tensor = metrics()["logit_diff"](logits, batch)
+    return value
+
+
+def _rank(site: Site) -> int:
+    """What comes before all blocks, in them and after them."""
+    return {"embed": 0, "final": 2, "unembed": 2}.get(site, 1)
+
+
+def _ignore(layer: int, value: Tensor) -> None:
+    return None
+
+
+def _fail(layer: int, value: Tensor) -> None:
+    raise InTheMiddleError

@@ -1,0 +1,59 @@
+"""One run that keeps the value of every site, and the shapes that these must have."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from eap_plugin.residual import ResidualModel, Site, Visitor
+
+WATCHED_ONLY: frozenset[Site] = frozenset({"attn_in", "mlp_in"})
+"""Where the residual stream is read: a value put there need not be what the model goes on with."""
+
+
+@dataclass
+class Run:
+    """What a forward pass came by.
+
+    Attributes:
+        order: the sites with their layers, in the order of the visits.
+        values: what was there, differentiable from the embedding on.
+        logits: what came out.
+    """
+
+    logits: Float[Tensor, "batch vocab"]
+    order: list[tuple[Site, int]] = field(default_factory=list)
+    values: dict[tuple[Site, int], Tensor] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, model: ResidualModel, tokens: Int[Tensor, "batch pos"], sites: Iterable[Site]) -> Run:
+        """Run a model; for ``model.run``."""
+        order: list[tuple[Site, int]] = []
+        values: dict[tuple[Site, int], Tensor] = {}
+
+        def keep(site: Site) -> Visitor:
+            def visitor(layer: int, value: Tensor) -> Tensor:
+                value = value.detach().requires_grad_() if site == "embed" else value
+                order.append((site, layer))
+                values[site, layer] = value
+                return value
+
+            return visitor
+
+        return cls(model.forward(tokens, {site: keep(site) for site in sites}), order, values)
+
+
+def expected_shape(model: ResidualModel, site: Site, n_prompts: int, n_pos: int, found: list[int]) -> list[int]:
+    """A site's shape; of an MLP's hidden layer only the axes that are known, its width being the model's own."""
+    _, d_model, d_head = model.layers[0].W_Q.shape
+    heads = {"q": model.graph.n_heads, "k": model.graph.n_kv_heads, "v": model.graph.n_kv_heads}
+    if site in ("q", "k", "v", "z"):
+        return [n_prompts, n_pos, heads.get(site, model.graph.n_heads), d_head]
+    if site in ("scores", "pattern"):
+        return [n_prompts, model.graph.n_heads, n_pos, n_pos]
+    if site in ("mlp_gate", "mlp_pre", "mlp_post"):
+        return [n_prompts, n_pos, found[-1]]
+    return [1, n_prompts, d_model] if site == "unembed" else [n_prompts, n_pos, d_model]

@@ -1,0 +1,95 @@
+"""What an algorithm must give and must leave as it was; an error that it does not names its plugin and what to do."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from torch import Tensor
+
+from eap_plugin.algorithm.base import Attribution
+from eap_plugin.batch import Piece
+from eap_plugin.errors import EapPluginError, UsageError, blaming
+from eap_plugin.layout import edge_mask
+from eap_plugin.metric.metric import Metric
+from eap_plugin.module_state import ModuleState
+from eap_plugin.residual import ResidualModel
+from eap_plugin.storage import scores_of
+
+
+@dataclass(frozen=True)
+class Vetted:
+    """An algorithm's ``attribute``, checked; it runs wherever that does.
+
+    Attributes:
+        attribute: the algorithm's own.
+        origin: which algorithm of which plugin and version it is, as messages name it.
+        advice: what to do when it is at fault.
+    """
+
+    attribute: Callable[..., Attribution]
+    origin: str
+    advice: str
+
+    def __call__(
+        self,
+        model: ResidualModel,
+        data: Sequence[Piece],
+        metric: Metric,
+        options: Any,
+        progress: Callable[[], None],
+    ) -> Attribution:
+        """See ``Algorithm.attribute``.
+
+        Raises:
+            EapPluginError: if what it gives is not an attribution of this model, or it left the model changed.
+        """
+        before = ModuleState(model.modules())
+        try:
+            with blaming(self.origin):
+                found = self.attribute(model, data, metric, options, progress)
+        finally:
+            changes = before.restore()
+        if changes:
+            more = f" and {len(changes) - 1} more" if len(changes) > 1 else ""
+            raise self._fault(f"left the model changed ({changes[0]}{more}; all was put back)")
+        self._check(found, model)
+        return found
+
+    def _check(self, found: object, model: ResidualModel) -> None:
+        if not isinstance(found, Attribution) or not isinstance(found.matrix, Tensor):
+            raise self._fault(f"gave {_described(found)}, not an Attribution with a matrix of scores")
+        if found.graph not in (model.graph, replace(model.graph, summed_qkv=True)):
+            raise self._fault(f"gave scores of another graph than that of {model.name}")
+        for value in (found.clean_metric, found.corrupt_metric):
+            if not isinstance(value, (float, int, type(None))):
+                raise self._fault(f"gave the metric as {_described(value)}, not as a number")
+        if wrong := _wrong_scores(found, f"{model.name} ({model.dtype})"):
+            raise self._fault(f"gave {wrong}")
+
+    def _fault(self, what: str) -> EapPluginError:
+        return EapPluginError(f"{self.origin} {what}; {self.advice}")
+
+
+def _wrong_scores(found: Attribution, model: str) -> str | None:
+    """What is wrong with the scores, if anything."""
+    matrix = found.matrix
+    try:
+        scores_of(found.level, found.graph, matrix, {})
+    except UsageError as error:
+        return f"scores that do not fit ({error})"
+    if not matrix.is_floating_point():
+        return f"scores of type {matrix.dtype}, not of floating point"
+    if lost := int((~matrix.isfinite()).sum()):
+        return (
+            f"scores that are not finite ({lost} of {matrix.numel()}) on {model}; "
+            f"try another metric, or float32 if that is half precision"
+        )
+    if found.level == "edge" and bool(matrix.masked_fill(edge_mask(found.graph).to(matrix.device), 0).any()):
+        return "a score where there is no edge"
+    return None
+
+
+def _described(thing: object) -> str:
+    return f"a {type(thing).__module__}.{type(thing).__name__}"

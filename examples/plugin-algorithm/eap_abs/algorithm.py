@@ -1,0 +1,85 @@
+"""Edge Attribution Patching with the absolute value taken prompt by prompt."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor
+
+from eap_plugin.algorithm.base import Algorithm, Attribution, Cost
+from eap_plugin.attribution import EdgeScorer
+from eap_plugin.batch import Batch, Piece
+from eap_plugin.graph import Graph
+from eap_plugin.host.options import option
+from eap_plugin.metric.metric import Metric
+from eap_plugin.residual import ResidualModel
+from eap_plugin.tapes import GradientTape, ReaderGradients, Writers, WriterTape, merge
+
+T = TypeVar("T", Writers, ReaderGradients)
+
+
+@dataclass(frozen=True)
+class EapAbsOptions:
+    """What can be chosen: ``-O least=0.1`` on the command line, ``least=0.1`` in Python."""
+
+    least: float = option(
+        0.0, help="effects on a prompt that are smaller than this count as none", unit="the metric's", minimum=0
+    )
+
+
+class EapAbs(Algorithm[EapAbsOptions]):
+    """Two forward passes and one backward pass for each piece, as EAP; each prompt is scored by itself."""
+
+    name = "eap-abs"
+    summary = "EAP whose effects on different prompts do not cancel"
+    reference = "Syed et al. 2023, arXiv 2310.10348; absolute value by prompt"
+    gradient_run = "clean"
+    options = EapAbsOptions
+
+    def cost(self, options: EapAbsOptions, graph: Graph) -> Cost:
+        """One forward pass on the corrupt prompts, one on the clean ones and back."""
+        return Cost(forwards=2, backwards=1)
+
+    def attribute(
+        self,
+        model: ResidualModel,
+        data: Sequence[Piece],
+        metric: Metric,
+        options: EapAbsOptions,
+        progress: Callable[[], None],
+    ) -> Attribution:
+        """See ``Algorithm.attribute``."""
+        dtype = torch.promote_types(model.dtype, torch.float32)
+        total = EdgeScorer(model, dtype).matrix[0]
+        for piece in data:
+            batch = piece.batch.to(model.device)
+            change, gradients = _run(model, batch, metric)
+            for row in range(len(batch)):
+                scorer = EdgeScorer(model, dtype)
+                scorer.add(_prompt(change, row), _prompt(gradients, row))
+                effect = scorer.matrix[0].abs() * len(batch)  # the metric is a mean over the piece's prompts
+                total += torch.where(effect >= options.least, effect, 0) * piece.share / len(batch)
+            progress()
+        return Attribution(model.graph, total)
+
+
+def _run(model: ResidualModel, batch: Batch, metric: Metric) -> tuple[Writers, ReaderGradients]:
+    """What every writer changes when prompts are corrupted, and the gradient of minus the metric where readers read."""
+    read: dict[str, Any] = {"attention_mask": batch.attention_mask, "last": batch.last}
+    corrupt, clean, gradients = WriterTape(model), WriterTape(model), GradientTape(model)
+    with torch.no_grad():
+        model.forward(batch.corrupt, corrupt.visitors(), **read)
+    logits = model.forward(batch.clean, merge(clean.visitors(), gradients.visitors()), **read)
+    return corrupt.writers().minus(clean.writers()), gradients.gradients(-metric(logits, batch))
+
+
+def _prompt(part: T, row: int) -> T:
+    """One prompt's share of what a run gave."""
+
+    def take(value: Any) -> Any:
+        return value[row : row + 1] if isinstance(value, Tensor) else [take(item) for item in value]
+
+    return type(part)(*(take(getattr(part, field.name)) for field in fields(part)))

@@ -1,0 +1,1 @@
+"""A model backend for eap-plugin."""

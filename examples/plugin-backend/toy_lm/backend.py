@@ -1,0 +1,41 @@
+"""Which objects are models of this kind, and how one is loaded by name."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from transformers import PreTrainedTokenizerFast
+
+from eap_plugin import UsageError
+from eap_plugin.backend.base import Backend
+from eap_plugin.backend.loading import torch_dtype
+from eap_plugin.residual import ResidualModel
+from toy_lm.model import ToyLM
+from toy_lm.residual import ToyLMResidual
+
+
+class ToyLMBackend(Backend):
+    """Models of the class ``ToyLM``."""
+
+    name = "toy-lm"
+    summary = "ToyLM: a small transformer in plain PyTorch"
+
+    def accepts(self, model: object) -> bool:
+        """See ``Backend.accepts``."""
+        return isinstance(model, ToyLM)
+
+    def wrap(self, model: Any) -> ResidualModel:
+        """See ``Backend.wrap``."""
+        return ToyLMResidual(model, name="ToyLM", provenance={"backend": self.name})
+
+    def load(self, name: str, *, device: str, dtype: str, revision: str | None) -> ResidualModel:
+        """See ``Backend.load``."""
+        if not (Path(name) / "model.safetensors").is_file():
+            raise UsageError(f"{name} is no folder that ToyLM.save wrote: it has no model.safetensors")
+        wrapped = self.wrap(ToyLM.load(name).to(device, torch_dtype(dtype)))
+        wrapped.name = name
+        if (Path(name) / "tokenizer.json").is_file():
+            wrapped.tokenizer = PreTrainedTokenizerFast.from_pretrained(name)
+            wrapped.prepend_bos = wrapped.tokenizer.bos_token_id is not None
+        return wrapped

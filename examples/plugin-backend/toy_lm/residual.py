@@ -1,0 +1,124 @@
+"""Where in a model the sites and weights are: all that algorithms need to know of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from typing import Any
+
+from torch import Tensor, nn
+
+from eap_plugin.backend.hooks import Attach, Hook, at_input, at_output, visiting
+from eap_plugin.backend.state import frozen_modules
+from eap_plugin.graph import Graph
+from eap_plugin.norm import Norm
+from eap_plugin.residual import Layer, ResidualModel, Site, Visitor, sites_of
+from toy_lm.model import Block, ToyLM
+
+
+class ToyLMResidual(ResidualModel):
+    """A ``ToyLM``, seen as writers and readers of its residual stream."""
+
+    def __init__(self, model: ToyLM, **about: Any) -> None:
+        """Wrap a model; ``about`` are the other fields of ``ResidualModel``."""
+        self.model, config = model, model.config
+        graph = Graph(n_layers=config.n_layers, n_heads=config.n_heads, n_kv_heads=config.n_kv_heads)
+        super().__init__(graph=graph, n_vocab=config.n_vocab, n_ctx=config.n_ctx, **about)
+
+    def parameter(self) -> Tensor:
+        """See ``ResidualModel.parameter``."""
+        return self.model.embed.weight
+
+    def modules(self) -> Sequence[nn.Module]:
+        """See ``ResidualModel.modules``."""
+        return (self.model,)
+
+    @property
+    def layers(self) -> Sequence[Layer]:
+        """See ``ResidualModel.layers``."""
+        return [_layer(block, self.model.config.d_head) for block in self.model.blocks]
+
+    @property
+    def final_norm(self) -> Norm | None:
+        """See ``ResidualModel.final_norm``."""
+        return _norm(self.model.final_norm)
+
+    @property
+    def sites(self) -> frozenset[Site]:
+        """See ``ResidualModel.sites``."""
+        return sites_of(has_mlp=True, hidden=True, gated=False)
+
+    def frozen(self) -> AbstractContextManager[None]:
+        """See ``ResidualModel.frozen``."""
+        return frozen_modules(self.model)
+
+    def forward(
+        self,
+        tokens: Tensor,
+        visit: Mapping[Site, Visitor],
+        *,
+        attention_mask: Tensor | None = None,
+        last: Tensor | None = None,
+    ) -> Tensor:
+        """See ``ResidualModel.forward``."""
+        self._check_sites(visit)
+        with visiting(self._places, visit, self.model.unembed, last, len(self.model.blocks)):
+            return self.model(tokens, attention_mask)[0]
+
+    def _places(self, site: Site) -> Iterator[tuple[int, Attach]]:
+        """The layers that have a site, and where it is in each."""
+        if site == "embed":
+            yield 0, at_input(self.model.blocks[0])
+        elif site == "final":
+            yield len(self.model.blocks) - 1, at_input(self.model.final_norm)
+        else:
+            for layer, block in enumerate(self.model.blocks):
+                yield layer, self._place(block, site)
+
+    def _place(self, block: Block, site: Site) -> Attach:
+        attn, mlp, d_head = block.attn, block.mlp, self.model.config.d_head
+        places = {
+            "attn_in": at_input(block.attn_norm),
+            "attn": at_input(attn),
+            "q": _by_head(at_output(attn.q), d_head),
+            "k": _by_head(at_output(attn.k), d_head),
+            "v": _by_head(at_output(attn.v), d_head),
+            "z": _by_head(at_input(attn.o), d_head),
+            "attn_out": at_output(attn),
+            "mlp_in": at_input(block.mlp_norm),
+            "mlp": at_input(mlp),
+            "mlp_pre": at_output(mlp.up),
+            "mlp_post": at_input(mlp.down),
+            "mlp_proj": at_output(mlp.down),
+            "mlp_out": at_output(mlp),
+        }
+        return places[site]
+
+
+def _by_head(attach: Attach, d_head: int) -> Attach:
+    """A place whose value [batch, pos, heads · d_head] is visited as [batch, pos, heads, d_head]."""
+
+    def attach_by_head(hook: Hook) -> Any:
+        return attach(lambda value: hook(value.unflatten(-1, (-1, d_head))).flatten(-2))
+
+    return attach_by_head
+
+
+def _layer(block: Block, d_head: int) -> Layer:
+    """A block's weights; a projection's rows are its heads' one after the other."""
+    heads, biases = [], []
+    for linear in (block.attn.q, block.attn.k, block.attn.v):
+        heads.append(linear.weight.detach().unflatten(0, (-1, d_head)).mT)
+        biases.append(linear.bias.detach().unflatten(0, (-1, d_head)))
+    return Layer(
+        *heads,
+        block.attn.o.weight.detach().T.unflatten(0, (-1, d_head)),
+        *biases,
+        block.attn.o.bias.detach(),
+        attn_norm=_norm(block.attn_norm),
+        mlp_norm=_norm(block.mlp_norm),
+    )
+
+
+def _norm(norm: nn.LayerNorm) -> Norm:
+    return Norm(norm.weight.detach(), norm.bias.detach(), norm.eps, centred=True)
