@@ -202,7 +202,8 @@ def prune_scores(
     """Score every edge of a model on a task, or with ``level="node"`` or ``level="neuron"`` every writer.
 
     Args:
-        model: from ``load_model``, or a ``TransformerBridge`` or ``HookedTransformer`` as it stands.
+        model: from ``load_model``, or a ``TransformerBridge``, ``HookedTransformer``, nnsight model or AutoCircuit
+            ``PatchableModel`` as it stands.
         data: a ``Task``, or any iterable of batches with ``clean``, ``corrupt`` [batch, pos], ``answers`` and
             ``wrong_answers`` [batch, n]. The metric is averaged over a batch and batches add up; a task is one batch.
         algorithm: a name of ``algorithms()``, or an algorithm itself.
@@ -218,11 +219,13 @@ def prune_scores(
         EapPluginError: if the self-check fails on this model, naming the layer and the number; if the algorithm gives
             what are no scores of this model, or leaves it changed, naming its plugin.
     """
-    wrapped, batches = wrap_model(model), as_batches(data)
+    wrapped = wrap_model(model)
+    batches = _batches(data, wrapped)
     provider = _provider(algorithm)
     judge = _metric(metric)
-    chosen = build_options(provider.options, options, owner=provider.name)
-    reference = () if ablation_data is None else tuple(as_batches(ablation_data))
+    chosen = _options(provider, options, wrapped)
+    reference = () if ablation_data is None else tuple(_batches(ablation_data, wrapped))
+    wrapped.terms.check_batch_size(batch_size)
     _check_ids(wrapped, [*batches, *reference])
     ticker = _ticker(pieces(batches, batch_size), progress)
     vetted = _vetted(algorithm, provider)
@@ -249,9 +252,10 @@ def estimate_cost(
     **options: Any,
 ) -> Estimate:
     """How long ``prune_scores`` would take with the same arguments, from one pass timed here."""
-    wrapped, batches = wrap_model(model), as_batches(data)
+    wrapped = wrap_model(model)
+    batches = _batches(data, wrapped)
     provider = _provider(algorithm)
-    cost = provider.cost(build_options(provider.options, options, owner=provider.name), wrapped.graph)
+    cost = provider.cost(_options(provider, options, wrapped), wrapped.graph)
     _check_ids(wrapped, batches)
     return wrapped.run(estimate, pieces(batches, batch_size), _metric(metric), cost)
 
@@ -265,13 +269,24 @@ def check(model: object, data: object = None) -> CheckReport:
     """
     wrapped = wrap_model(model)
     if data is not None:
-        batch = as_batches(data)[0].select(slice(0, 4))
+        batch = _batches(data, wrapped)[0].select(slice(0, None if wrapped.terms.whole_batches else 4))
         _check_ids(wrapped, [batch])
         return wrapped.run(self_check, batch.clean, batch.attention_mask)
     generator = torch.Generator().manual_seed(0)
     return wrapped.run(
         self_check, torch.randint(wrapped.n_vocab, (2, min(16, wrapped.n_ctx or 16)), generator=generator)
     )
+
+
+def _batches(data: object, model: ResidualModel) -> list[Batch]:
+    batches = as_batches(data)
+    model.terms.check_data(data, batches)
+    return batches
+
+
+def _options(provider: Algorithm[Any], given: dict[str, Any], model: ResidualModel) -> Any:
+    options = model.terms.with_options(given, provider.options, provider.name)
+    return build_options(provider.options, options, owner=provider.name)
 
 
 def _provider(algorithm: str | Algorithm[Any]) -> Algorithm[Any]:

@@ -148,10 +148,6 @@ def as_batches(data: object) -> list[Batch]:
     """
     if hasattr(data, "batch") and callable(data.batch):
         return [data.batch()]
-    if getattr(data, "kv_cache", None) is not None:
-        raise UsageError(
-            "the loader holds only the ends of its prompts (tail_divergence); load them with tail_divergence=False"
-        )
     if isinstance(data, Iterable):
         batches = [as_batch(item) for item in data]
         if not batches:

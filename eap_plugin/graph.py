@@ -31,6 +31,13 @@ class Reader(NamedTuple):
     cut: int
 
 
+class Hook(NamedTuple):
+    """A hook point by TransformerLens' name; ``head`` is the index on its head axis, if it has one."""
+
+    name: str
+    head: int | None = None
+
+
 @dataclass(frozen=True)
 class Graph:
     """The shape of a decoder-only transformer, as far as its edges go.
@@ -165,6 +172,30 @@ class Graph:
         if row >= self.readers[column].cut:
             raise UsageError(f"there is no edge {name!r}: {source} does not come before {reader}")
         return row, column
+
+    def hook_name(self, node: str, reader: bool = False) -> Hook:
+        """Where TransformerLens shows what a source adds, or what a reader reads before its norm.
+
+        Args:
+            node: the name of a source, such as ``a0.h1`` or ``m0``, or of a reader, such as ``a3.h2<q>``.
+            reader: take the name for a reader's; an MLP's is both.
+
+        Raises:
+            UsageError: if there is no such source or reader.
+        """
+        if reader or (node in self.columns and node not in self.rows):
+            if node not in self.columns:
+                raise unknown_name("reader", node, self.columns)
+            found = self.readers[self.columns[node]]
+            return Hook(self.module_name(found), None if found.slot in ("mlp", "logits") else found.head)
+        if node not in self.rows:
+            raise unknown_name("source", node, self.sources)
+        layer, head = divmod(self.rows[node] - 1, self.sources_per_layer)
+        if layer < 0:
+            return Hook("blocks.0.hook_resid_pre")
+        if head == self.n_heads:
+            return Hook(f"blocks.{layer}.hook_mlp_out")
+        return Hook(f"blocks.{layer}.attn.hook_result", head)
 
     def to_dict(self) -> dict[str, Any]:
         """The graph as plain values, for files."""

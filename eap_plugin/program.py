@@ -39,7 +39,7 @@ def score(
     options: Any,
     progress: Callable[[], None],
 ) -> Outcome:
-    """Check the model on the first prompt, and if it passes run an algorithm.
+    """Check the model on the first prompt (or batch, if that must stay whole), and if it passes run an algorithm.
 
     Args:
         model: the model, frozen.
@@ -51,7 +51,7 @@ def score(
         options: the algorithm's options.
         progress: called after each piece.
     """
-    first = batches[0].select(slice(0, 1))
+    first = batches[0].select(slice(0, None if model.terms.whole_batches else 1))
     report = self_check(model, first.clean, first.attention_mask)
     if not report.ok:
         return Outcome(report)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,6 +13,7 @@ from torch import Tensor
 
 from eap_plugin.errors import UsageError, unknown_name
 from eap_plugin.graph import Graph
+from eap_plugin.interop import between, from_modules, to_numpy, to_pandas
 from eap_plugin.layout import edge_mask, sum_qkv
 
 
@@ -182,6 +183,53 @@ class PruneScores(Mapping[str, Tensor]):
         if self.graph != other.graph or self.matrix.shape != other.matrix.shape:
             raise UsageError(f"scores of different graphs do not compare: {self.graph} and {other.graph}")
         return other
+
+    def at(self, position: int) -> PruneScores:
+        """Scores at one token position, counted from the end if negative.
+
+        Raises:
+            UsageError: if positions are not kept apart, or there is no such position.
+        """
+        n_pos = len(self.matrix) if self.has_positions else 0
+        if not -n_pos <= position < n_pos:
+            raise UsageError(
+                f"there is no position {position}: scores are of {n_pos or 'no separate'} positions; "
+                f"score with positions=True"
+            )
+        return self._with(f"at position {position}", self.matrix[position])
+
+    def between(self, source: str, reader: str) -> Float[Tensor, "*pos source_heads reader_heads"]:
+        """Scores from one of TransformerLens' hook points to another; an axis of length one where there are no heads.
+
+        Args:
+            source: of writers, such as ``blocks.0.attn.hook_result``, ``blocks.0.hook_mlp_out``.
+            reader: of readers, such as ``blocks.1.hook_q_input``, ``blocks.1.hook_mlp_in``.
+        """
+        return between(self.graph, self.matrix, source, reader)
+
+    def to_numpy(self) -> Any:
+        """The matrix as an array, [sources, readers] or [pos, sources, readers]."""
+        return to_numpy(self.matrix)
+
+    def to_pandas(self, tokens: Sequence[str] | None = None) -> Any:
+        """A ``DataFrame`` with a row for each edge, in the graph's order, and with positions for each at each of them.
+
+        Columns: ``edge``, ``source``, ``reader``, ``source_hook``, ``source_head``, ``reader_hook``, ``reader_head``,
+        with positions ``position`` and ``token``, and ``score``.
+
+        Args:
+            tokens: what to call each position, such as the tokens that all prompts have there.
+        """
+        return to_pandas(self.graph, self.matrix, tokens)
+
+    @staticmethod
+    def from_dict(graph: Graph, modules: Mapping[str, Any]) -> PruneScores:
+        """Scores that are laid out as AutoCircuit's: reader module name to tensor or array.
+
+        Raises:
+            UsageError: if they are not of this graph.
+        """
+        return PruneScores(graph, from_modules(graph, modules))
 
     def sum_positions(self) -> PruneScores:
         """Scores summed over token positions."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from importlib.metadata import version
+from importlib.util import find_spec
 from typing import Any
 
 LEGACY = int(version("transformer-lens").split(".")[0]) < 4
@@ -11,19 +12,27 @@ collect_ignore_glob = (
     if LEGACY
     else ["legacy/*"]
 )
+if find_spec("auto_circuit") is None:
+    collect_ignore_glob.append("legacy/test_autocircuit_*.py")
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:
-    """Print, per architecture, the largest error that the tests against an oracle found."""
+    """Print the largest errors that tests found, a row for each model."""
+    _table(terminalreporter, "error", "largest error over largest score, against plain autograd edge by edge")
+    for tool in ("AutoCircuit", "TransformerLens"):
+        _table(terminalreporter, tool, f"largest difference over largest score, against {tool} side by side")
+
+
+def _table(terminalreporter: Any, kind: str, title: str) -> None:
     errors: dict[str, dict[str, str]] = {}
     for report in terminalreporter.getreports("passed") + terminalreporter.getreports("failed"):
         for key, value in report.user_properties:
-            if key.startswith("error "):
+            if key.startswith(f"{kind} "):
                 name = report.nodeid.partition("[")[2].rstrip("]")
-                errors.setdefault(name, {})[key.removeprefix("error ")] = value
+                errors.setdefault(name, {})[key.removeprefix(f"{kind} ")] = value
     columns = sorted({column for row in errors.values() for column in row})
     if columns:
-        terminalreporter.section("largest error over largest score, against plain autograd edge by edge")
-        terminalreporter.write_line(f"{'architecture':24}" + "".join(f"{column:>28}" for column in columns))
+        terminalreporter.section(title)
+        terminalreporter.write_line(f"{'':24}" + "".join(f"{column:>36}" for column in columns))
         for name, row in errors.items():
-            terminalreporter.write_line(f"{name:24}" + "".join(f"{row.get(column, '-'):>28}" for column in columns))
+            terminalreporter.write_line(f"{name:24}" + "".join(f"{row.get(column, '-'):>36}" for column in columns))

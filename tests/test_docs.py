@@ -9,7 +9,8 @@ from sybil.example import SybilFailure
 
 from tests.doc_blocks import ROOT, run_page
 
-PAGES = sorted(path.relative_to(ROOT) for path in [ROOT / "README.md", *(ROOT / "docs").rglob("*.md")])
+LEGACY = Path("docs/howto/autocircuit.md")  # needs AutoCircuit; run by tests/legacy
+PAGES = sorted({path.relative_to(ROOT) for path in [ROOT / "README.md", *(ROOT / "docs").rglob("*.md")]} - {LEGACY})
 
 
 @pytest.mark.parametrize("page", PAGES, ids=str)

@@ -1,4 +1,4 @@
-"""The TransformerLens backend: ``TransformerBridge`` of 4.x and ``HookedTransformer`` of 2.16 to 3.x."""
+"""The TransformerLens backend: ``TransformerBridge`` (4.x), ``HookedTransformer`` (2.16 to 3.x), ``PatchableModel``."""
 
 from __future__ import annotations
 
@@ -24,20 +24,25 @@ class TransformerLens(Backend):
     """Whichever TransformerLens is installed."""
 
     name = "transformer_lens"
-    summary = "TransformerLens: TransformerBridge (4.x) and HookedTransformer (2.16 to 3.x)"
+    summary = "TransformerLens: TransformerBridge (4.x), HookedTransformer (2.16 to 3.x), AutoCircuit's PatchableModel"
     requires = ("transformer_lens",)
 
     def accepts(self, model: object) -> bool:
         """See ``Backend.accepts``."""
         is_bridge = _is_a(model, "transformer_lens.model_bridge.transformer_bridge", "TransformerBridge")
-        return is_bridge or _is_hooked(model)
+        return is_bridge or _is_hooked(model) or _is_patchable(model)
 
     def wrap(self, model: Any) -> ResidualModel:
         """See ``Backend.wrap``."""
+        patchable = _is_patchable(model)
+        if patchable:
+            from eap_plugin.backend.transformer_lens.patchable import PatchableHooked, check_patchable
+
+            check_patchable(model)
         if getattr(model.cfg, "attention_dir", "causal") != "causal":
             raise EapPluginError("edge scores need causal attention, but this model attends in both directions")
-        hooked = _is_hooked(model)
-        about = {
+        hooked = patchable or _is_hooked(model)
+        about: dict[str, Any] = {
             "name": str(getattr(model.cfg, "model_name", None) or type(model).__name__),
             "n_vocab": int(model.cfg.d_vocab),
             "n_ctx": int(model.cfg.n_ctx) if hooked else context_length(model.cfg),
@@ -45,6 +50,8 @@ class TransformerLens(Backend):
             "prepend_bos": prepends_bos(getattr(model, "tokenizer", None), model.cfg),
             "provenance": {"backend": self.name, "transformer-lens": version("transformer-lens")},
         }
+        if patchable:
+            return PatchableHooked(model, **about)
         if hooked:
             from eap_plugin.backend.transformer_lens.hooked import HookedModel
 
@@ -102,6 +109,10 @@ def _boot_third_party(known: set[str], path: str, device: str, dtype: Any, revis
 
 def _is_hooked(model: object) -> bool:
     return _is_a(model, "transformer_lens.HookedTransformer", "HookedTransformer")
+
+
+def _is_patchable(model: object) -> bool:
+    return _is_a(model, "auto_circuit.utils.patchable_model", "PatchableModel")
 
 
 def _is_a(model: object, module: str, name: str) -> bool:

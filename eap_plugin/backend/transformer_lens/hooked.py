@@ -16,12 +16,13 @@ from eap_plugin.graph import Graph
 from eap_plugin.norm import Norm
 from eap_plugin.residual import Layer, ResidualModel, Site, Visitor, sites_of
 
+_UNGROUP = "ungroup_grouped_query_attention"
 _FLAGS = (
     "use_attn_result",
     "use_split_qkv_input",
     "use_attn_in",
     "use_hook_mlp_in",
-    "ungroup_grouped_query_attention",
+    _UNGROUP,
 )
 
 
@@ -38,23 +39,32 @@ _HIDDEN: dict[tuple[Site, bool], str] = {
 class HookedModel(ResidualModel):
     """A ``HookedTransformer``: hook points for the sites, its own parameters for the layers."""
 
-    def __init__(self, model: Any, **about: Any) -> None:
+    def __init__(self, model: Any, ungrouped: bool = False, **about: Any) -> None:
         """Wrap a model.
+
+        Args:
+            model: the model.
+            ungrouped: give every query head a key and value head of its own, where several share one.
+            **about: see ``ResidualModel``.
 
         Raises:
             EapPluginError: if its normalization is not one that has a formula here.
         """
         self.model = model
+        self._ungrouped = ungrouped
         cfg = model.cfg
         graph = Graph(
             n_layers=cfg.n_layers,
             n_heads=cfg.n_heads,
-            n_kv_heads=cfg.n_key_value_heads or cfg.n_heads,
+            n_kv_heads=cfg.n_heads if ungrouped else cfg.n_key_value_heads or cfg.n_heads,
             parallel=bool(cfg.parallel_attn_mlp) and not cfg.attn_only,
             has_mlp=not cfg.attn_only,
         )
-        self._layers = [_read_layer(block) for block in model.blocks]
+        self._layers = self._read_layers()
         super().__init__(graph=graph, **about)
+
+    def _read_layers(self) -> list[Layer]:
+        return [_read_layer(block, self._ungrouped) for block in self.model.blocks]
 
     def parameter(self) -> Tensor:
         """See ``ResidualModel.parameter``."""
@@ -95,45 +105,59 @@ class HookedModel(ResidualModel):
         self._check_sites(visit)
         mask = None if attention_mask is None else attention_mask.long()
         with visiting(self._places, visit, self.model.unembed, last, self.graph.n_layers):
-            logits: Tensor = self.model(tokens, return_type="logits", attention_mask=mask)
+            logits = self._run(tokens, mask)
         return logits[0]
+
+    def _run(
+        self, tokens: Int[Tensor, "batch pos"], mask: Int[Tensor, "batch pos"] | None
+    ) -> Float[Tensor, "batch pos vocab"]:
+        logits: Tensor = self.model(tokens, return_type="logits", attention_mask=mask)
+        return logits
 
     def _places(self, site: Site) -> Iterator[tuple[int, Attach]]:
         blocks = self.model.blocks
         if site == "embed":
-            yield 0, at_hook_point(blocks[0].hook_resid_pre)
+            yield 0, self._at(blocks[0].hook_resid_pre)
         elif site == "final":
-            yield len(blocks) - 1, at_hook_point(blocks[-1].hook_resid_post)
+            yield len(blocks) - 1, self._at(blocks[-1].hook_resid_post)
         else:
             for layer, block in enumerate(blocks):
                 yield layer, self._place(block, site)
 
     def _place(self, block: Any, site: Site) -> Attach:
         if site in ("q", "k", "v", "z"):
-            return at_hook_point(getattr(block.attn, f"hook_{site}"))
+            return self._at(getattr(block.attn, f"hook_{site}"))
         if site == "attn_in" or (site == "mlp_in" and self.graph.parallel):
-            return at_hook_point(block.hook_resid_pre)
+            return self._at(block.hook_resid_pre)
         if site == "attn":
             return _at_attention_input(block.attn)
         if site == "attn_out":
-            return at_hook_point(block.hook_attn_out)
+            return self._at(block.hook_attn_out)
         if site == "mlp":
             return at_input(block.mlp)
         if site in ("mlp_gate", "mlp_pre", "mlp_post"):
             gated = "mlp_gate" in self.sites
-            return at_hook_point(getattr(block.mlp, f"hook_{_HIDDEN[site, gated]}"))
+            return self._at(getattr(block.mlp, f"hook_{_HIDDEN[site, gated]}"))
         if site == "mlp_proj":
             return at_output(block.mlp)
-        return at_hook_point(block.hook_resid_mid if site == "mlp_in" else block.hook_mlp_out)
+        return self._at(block.hook_resid_mid if site == "mlp_in" else block.hook_mlp_out)
+
+    def _at(self, module: Any) -> Attach:
+        return at_hook_point(self._hook_point(module))
+
+    def _hook_point(self, module: Any) -> Any:
+        """The hook point that is at a place in the model."""
+        return module
 
     @contextmanager
     def frozen(self) -> Iterator[None]:
         """See ``ResidualModel.frozen``; TransformerLens' flags that change what hooks see are off, too."""
         found = {flag: getattr(self.model.cfg, flag) for flag in _FLAGS if hasattr(self.model.cfg, flag)}
+        self._layers = self._read_layers()  # the weights may have changed since
         with frozen_modules(*self.modules()):
             try:
                 for flag in found:
-                    setattr(self.model.cfg, flag, False)
+                    setattr(self.model.cfg, flag, self._ungrouped and flag == _UNGROUP)
                 yield
             finally:
                 for flag, value in found.items():
@@ -153,9 +177,9 @@ def _at_attention_input(attention: nn.Module) -> Attach:
     return attach
 
 
-def _read_layer(block: Any) -> Layer:
+def _read_layer(block: Any, ungrouped: bool) -> Layer:
     attn = block.attn
-    grouped = hasattr(attn, "_W_K")
+    grouped = hasattr(attn, "_W_K") and not ungrouped
     W_K, W_V, b_K, b_V = (
         getattr(attn, f"_{name}" if grouped else name).detach() for name in ("W_K", "W_V", "b_K", "b_V")
     )

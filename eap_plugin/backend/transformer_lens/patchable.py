@@ -1,0 +1,90 @@
+"""AutoCircuit's ``PatchableModel``: the ``HookedTransformer`` in it, whose nodes AutoCircuit has wrapped."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.metadata import version
+from typing import Any
+
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from eap_plugin.backend.transformer_lens.hooked import HookedModel
+from eap_plugin.backend.transformer_lens.past import Past
+from eap_plugin.errors import UsageError
+from eap_plugin.terms import Terms
+
+
+class PatchableHooked(HookedModel):
+    """A ``PatchableModel``: edges, positions and cached prefixes are those that it was made with.
+
+    AutoCircuit gives every query head its own copy of the key and value head that it shares, so here every query head
+    has its own k and v readers.
+    """
+
+    def __init__(self, patchable: Any, **about: Any) -> None:
+        """Wrap a model that ``check_patchable`` has passed."""
+        model = patchable.wrapped_model
+        self._wrappers = tuple(patchable.wrappers)
+        self._past = Past(patchable.kv_caches) if patchable.kv_caches else None
+        super().__init__(model, ungrouped=True, **about)
+        self.provenance |= {"auto-circuit": version("auto-circuit")}
+        n_prefix = 0 if self._past is None else self._past.n_pos
+        self.n_ctx = None if self.n_ctx is None else self.n_ctx - n_prefix
+        options: dict[str, tuple[object, str]] = {}
+        if patchable.seq_len is not None:
+            options["positions"] = True, f"seq_len={patchable.seq_len}"
+        if not patchable.separate_qkv:
+            options["qkv"] = "summed", "separate_qkv=False"
+        self.terms = Terms(
+            n_prefix=n_prefix,
+            n_pos=patchable.seq_len,
+            whole_batches=self._past is not None and not self._past.alike,
+            options=options,
+        )
+
+    def _run(
+        self, tokens: Int[Tensor, "batch pos"], mask: Int[Tensor, "batch pos"] | None
+    ) -> Float[Tensor, "batch pos vocab"]:
+        past = None if self._past is None else self._past.of(len(tokens))
+        logits: Tensor = self.model(tokens, return_type="logits", attention_mask=mask, past_kv_cache=past)
+        return logits
+
+    def _hook_point(self, module: Any) -> Any:
+        """The hook point that a wrapper is around."""
+        return module.module if module in self._wrappers else module
+
+    @contextmanager
+    def frozen(self) -> Iterator[None]:
+        """See ``HookedModel.frozen``; wrappers let values pass, and patch again afterwards if they did."""
+        patching = [wrapper for wrapper in self._wrappers if wrapper.patch_mode]
+        with super().frozen():
+            try:
+                for wrapper in patching:
+                    wrapper.patch_mode = False
+                yield
+            finally:
+                for wrapper in patching:
+                    wrapper.patch_mode = True
+
+
+def check_patchable(patchable: Any) -> None:
+    """Refuse a ``PatchableModel`` whose edges or outputs are not those of a transformer judged at its last token.
+
+    Raises:
+        UsageError: saying how to make one that is.
+    """
+    inside = type(patchable.wrapped_model).__name__
+    if inside != "HookedTransformer":
+        raise UsageError(f"this PatchableModel has a {inside} in it; edges are scored of a HookedTransformer")
+    if not patchable.is_factorized:
+        raise UsageError(
+            "this PatchableModel has edges between neighbouring layers only (factorized=False); "
+            "make it with factorized=True"
+        )
+    if patchable.out_slice[-1] != -1:
+        raise UsageError(
+            "answers are read at the last token, but this PatchableModel gives the logits of several; "
+            'make it with slice_output="last_seq"'
+        )

@@ -1,0 +1,1 @@
+"""What makes this package at home inside other tools."""

@@ -1,0 +1,115 @@
+"""Score matrices as others have them: NumPy arrays, pandas tables, AutoCircuit's dicts, TransformerLens' hook names."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from importlib import import_module
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from eap_plugin.errors import EapPluginError, UsageError, unknown_name
+from eap_plugin.graph import Graph
+from eap_plugin.layout import edge_mask
+
+
+def to_numpy(matrix: Tensor) -> Any:
+    """A tensor as an array of its own; half precision that NumPy does not have becomes float32."""
+    matrix = matrix.float() if matrix.dtype == torch.bfloat16 else matrix
+    return matrix.detach().cpu().numpy().copy()
+
+
+def to_pandas(graph: Graph, matrix: Float[Tensor, "*pos sources readers"], tokens: Sequence[str] | None) -> Any:
+    """A ``DataFrame`` with a row for each edge, at each position if they are kept apart.
+
+    Raises:
+        UsageError: if there are not as many tokens as positions.
+        EapPluginError: if pandas is not installed.
+    """
+    n_pos = len(matrix) if matrix.ndim == 3 else None
+    if tokens is not None and len(tokens) != n_pos:
+        raise UsageError(
+            f"tokens names the positions of scores, of which there are {n_pos or 'none'} here, got {len(tokens)}; "
+            f"score with positions=True"
+        )
+    pandas = _pandas()
+    rows, columns = (index.tolist() for index in edge_mask(graph).nonzero(as_tuple=True))
+    readers = [graph.readers[column] for column in columns]
+    hooks = [graph.hook_name(graph.sources[row]) for row in rows]
+    targets = [graph.hook_name(graph.reader_name(reader), reader=True) for reader in readers]
+    frame = pandas.DataFrame(
+        {
+            "edge": [graph.edge_name(row, column) for row, column in zip(rows, columns, strict=True)],
+            "source": [graph.sources[row] for row in rows],
+            "reader": [graph.reader_name(reader) for reader in readers],
+            "source_hook": [hook.name for hook in hooks],
+            "source_head": pandas.array([hook.head for hook in hooks], dtype="Int64"),
+            "reader_hook": [hook.name for hook in targets],
+            "reader_head": pandas.array([hook.head for hook in targets], dtype="Int64"),
+        }
+    )
+    if n_pos is not None:
+        places = [place for place in range(n_pos) for _ in rows]
+        frame = pandas.concat([frame] * n_pos, ignore_index=True).assign(position=places)
+        if tokens is not None:
+            frame["token"] = [tokens[place] for place in places]
+    frame["score"] = to_numpy(matrix[..., rows, columns].flatten())
+    return frame
+
+
+def from_modules(graph: Graph, modules: Mapping[str, Any]) -> Float[Tensor, "*pos sources readers"]:
+    """The matrix of scores that are laid out as AutoCircuit's, tensors or arrays.
+
+    Raises:
+        UsageError: if a module is missing or unknown, or its scores do not have the graph's shape.
+    """
+    unknown = [module for module in modules if module not in graph.modules]
+    if unknown:
+        raise unknown_name("reader module", unknown[0], graph.modules)
+    missing = [module for module in graph.modules if module not in modules]
+    if missing:
+        raise UsageError(f"scores of {' and '.join(missing)} are missing; every reader module must have some")
+    parts = {module: torch.as_tensor(modules[module]) for module in graph.modules}
+    last = list(parts.values())[-1]
+    if last.ndim not in (1, 2):
+        raise UsageError(f"scores into the logits are [sources], with a position axis or not; got {list(last.shape)}")
+    positions = last.shape[:-1]
+    matrix = last.new_zeros(*positions, len(graph.sources), len(graph.readers))
+    for module, part in parts.items():
+        columns = graph.modules[module]
+        reader = graph.readers[columns[0]]
+        shape = [*positions, reader.cut] if reader.slot in ("mlp", "logits") else [*positions, len(columns), reader.cut]
+        if list(part.shape) != shape:
+            raise UsageError(
+                f"scores of {module} must be {shape} for this graph, got {list(part.shape)}; where every query head "
+                f"has a k and v reader, as in AutoCircuit, the graph's n_kv_heads is its n_heads"
+            )
+        matrix[..., : reader.cut, columns] = part.reshape(*positions, len(columns), reader.cut).mT.to(matrix)
+    return matrix
+
+
+def between(
+    graph: Graph, matrix: Float[Tensor, "*pos sources readers"], source: str, reader: str
+) -> Float[Tensor, "*pos source_heads reader_heads"]:
+    """The part of a matrix from one hook point to another, zero where there is no edge.
+
+    Raises:
+        UsageError: if a hook point is none of a writer, or none of a reader.
+    """
+    rows: dict[str, list[int]] = {}
+    for row, name in enumerate(graph.sources):
+        rows.setdefault(graph.hook_name(name).name, []).append(row)
+    if source not in rows:
+        raise unknown_name("writers' hook", source, rows)
+    if reader not in graph.modules:
+        raise unknown_name("readers' hook", reader, graph.modules)
+    return matrix[..., rows[source], :][..., graph.modules[reader]]
+
+
+def _pandas() -> Any:
+    try:
+        return import_module("pandas")
+    except ImportError as error:
+        raise EapPluginError("a table of scores needs pandas, which is not installed; pip install pandas") from error
