@@ -8,7 +8,16 @@ from typing import Any
 
 LEGACY = int(version("transformer-lens").split(".")[0]) < 4
 collect_ignore_glob = (
-    ["test_eap_*.py", "test_backend_*.py", "test_cli*.py", "test_patching.py", "test_shipped*.py", "oracle/*"]
+    [
+        "test_eap_*.py",
+        "test_gradient_*.py",
+        "test_algorithm_*.py",
+        "test_backend_*.py",
+        "test_cli*.py",
+        "test_patching.py",
+        "test_shipped*.py",
+        "oracle/*",
+    ]
     if LEGACY
     else ["legacy/*"]
 )

@@ -52,7 +52,6 @@ class LinearModel(ResidualModel):
     def final_norm(self) -> Norm | None:
         return None
 
-    @property
     def modules(self) -> Sequence[Any]:
         return ()
 

@@ -99,13 +99,12 @@ def test_inputs_edges_add_up_to_the_change_of_the_metric(name: str) -> None:
             eap_plugin.prune_scores(model, [BATCH], algorithm="eap-ig-inputs", steps=steps, rule=rule).matrix[0].sum()
             - (whole - nothing)
         )
-        for rule, steps in (("eap-ig", 8), ("eap-ig", 64), ("midpoint", 8), ("midpoint", 64))
+        for rule, steps in (("eap-ig", 16), ("eap-ig", 64), ("midpoint", 8), ("midpoint", 64))
     }
-    scale = abs(whole - nothing)
-    assert scale > 0.1
-    assert errors["eap-ig", 64] < 0.3 * errors["eap-ig", 8]
-    assert errors["midpoint", 64] < 0.1 * errors["midpoint", 8] + 1e-6
-    assert errors["midpoint", 64] < 3e-3 * scale
+    assert abs(whole - nothing) > 0.1
+    assert errors["eap-ig", 64] < 0.5 * errors["eap-ig", 16]
+    assert errors["midpoint", 64] < 0.1 * errors["midpoint", 8]
+    assert errors["midpoint", 64] < 1e-3 * abs(whole - nothing)
 
 
 @pytest.mark.parametrize("name", ["gpt2", "gemma3", "olmo2", "falcon"])
