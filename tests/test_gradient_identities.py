@@ -237,3 +237,25 @@ def test_the_kl_divergence_at_masks_of_zero_is_refused() -> None:
         eap_plugin.prune_scores(model, [BATCH], algorithm="mask-gradient", metric="kl")
     scores = eap_plugin.prune_scores(model, [BATCH], algorithm="mask-gradient", metric="kl", mask=0.5)
     assert scores.matrix.abs().max() > 1e-3
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "options"), [*METHODS, ("mask-gradient", {"samples": 2}), ("eap-ig-activations", {"scored": "all"})]
+)
+def test_neither_pieces_nor_padding_matter(algorithm: str, options: dict[str, Any]) -> None:
+    """Prompts of several lengths in one padded batch, whole or one at a time, score as each by itself."""
+    model, lengths = wrapped("llama"), (6, 4, 5)
+    clean, corrupt, answers, wrong = prompts(3, 6, seed=5)
+    mask = torch.arange(6) < torch.tensor(lengths)[:, None]
+    batch = Batch(clean, corrupt, answers, wrong, attention_mask=mask)
+    alone = [
+        Batch(clean[i : i + 1, :n], corrupt[i : i + 1, :n], answers[i : i + 1], wrong[i : i + 1])
+        for i, n in enumerate(lengths)
+    ]
+    with InFloat64():
+        whole, single, mean = (
+            eap_plugin.prune_scores(model, data, algorithm=algorithm, batch_size=size, **options).matrix
+            for data, size in (([batch], None), ([batch], 1), (alone, None))
+        )
+    torch.testing.assert_close(single, whole, rtol=0, atol=1e-11 * float(whole.abs().max()))
+    torch.testing.assert_close(mean / 3, whole, rtol=0, atol=1e-11 * float(whole.abs().max()))
