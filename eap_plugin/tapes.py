@@ -54,6 +54,7 @@ class ReaderGradients:
         mlp_in: per layer, the residual stream before the MLP's norm.
         mlp: per layer, the gradient on what the MLP reads after its norm.
         final: the gradient on the residual stream before the final norm.
+        frozen_norms: whether the readers' own norms are to be gone through with their scales held constant.
     """
 
     attn_in: list[Float[Tensor, "batch pos d_model"]]
@@ -63,6 +64,7 @@ class ReaderGradients:
     mlp_in: list[Float[Tensor, "batch pos d_model"]]
     mlp: list[Float[Tensor, "batch pos d_model"]]
     final: Float[Tensor, "batch pos d_model"]
+    frozen_norms: bool = False
 
 
 class WriterTape:
@@ -108,9 +110,22 @@ class GradientTape:
     The run is made differentiable from the embedding on: frozen weights ask for no gradient themselves.
     """
 
-    def __init__(self, model: ResidualModel, start: int = 0, cut: frozenset[Place] = frozenset()) -> None:
-        """Record runs of ``model`` from position ``start`` on; the gradient at readers in ``cut`` is taken as zero."""
-        self._graph, self._start, self._cut = model.graph, start, cut
+    def __init__(
+        self,
+        model: ResidualModel,
+        start: int = 0,
+        frozen_norms: bool = False,
+        cut: frozenset[Place] = frozenset(),
+    ) -> None:
+        """Record runs of ``model``.
+
+        Args:
+            model: whose runs.
+            start: the first position to keep.
+            frozen_norms: whether other visitors hold the norms' scales constant in the backward pass.
+            cut: readers whose gradient is taken to be zero.
+        """
+        self._graph, self._start, self._frozen_norms, self._cut = model.graph, start, frozen_norms, cut
         self._at: dict[Place, Tensor] = {}
 
     def visitors(self) -> dict[Site, Visitor]:
@@ -121,8 +136,12 @@ class GradientTape:
             visit |= {"mlp_in": self._keep("mlp_in"), "mlp": self._keep("mlp")}
         return visit | {"embed": _make_differentiable}
 
-    def gradients(self, loss: Float[Tensor, ""], keep: bool = False) -> ReaderGradients:
-        """The gradient of ``loss`` at every reader; frees the run's autograd graph, unless it is to be kept.
+    def gradients(self, loss: Float[Tensor, ""], *, keep_graph: bool = False) -> ReaderGradients:
+        """The gradient of ``loss`` at every reader.
+
+        Args:
+            loss: of this run.
+            keep_graph: keep the run's autograd graph, for further passes; if not, it is freed.
 
         Raises:
             UsageError: if the loss has no gradient at all.
@@ -133,7 +152,7 @@ class GradientTape:
                 "the metric has no gradient; compute it from the logits with torch operations, no detach() or item()"
             )
         keys = [key for key in self._at if key[0] not in ("attn_in", "mlp_in") and key not in self._cut]
-        grads = torch.autograd.grad(loss, [self._at[key] for key in keys], retain_graph=keep, allow_unused=True)
+        grads = torch.autograd.grad(loss, [self._at[key] for key in keys], retain_graph=keep_graph, allow_unused=True)
         for (site, layer), grad in zip(keys, grads, strict=True):
             if grad is None:
                 raise EapPluginError(
@@ -152,6 +171,7 @@ class GradientTape:
             mlp_in=[self._residual("mlp_in", i) for i in mlps],
             mlp=[found["mlp", i] for i in mlps],
             final=found["final", layers[-1]],
+            frozen_norms=self._frozen_norms,
         )
 
     def _residual(self, site: Site, layer: int) -> Tensor:

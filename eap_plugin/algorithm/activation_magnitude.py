@@ -44,7 +44,6 @@ class ActivationMagnitude(Algorithm[ActivationMagnitudeOptions]):
         """One forward pass on the clean prompts."""
         return Cost(forwards=1, backwards=0)
 
-    @torch.no_grad()
     def attribute(
         self,
         model: ResidualModel,
@@ -60,7 +59,10 @@ class ActivationMagnitude(Algorithm[ActivationMagnitudeOptions]):
         for batch, share, _ in data:
             batch = batch.to(model.device)
             tape = WriterTape(model)
-            logits = model.forward(batch.clean, tape.visitors(), attention_mask=batch.attention_mask, last=batch.last)
+            with torch.no_grad():
+                logits = model.forward(
+                    batch.clean, tape.visitors(), attention_mask=batch.attention_mask, last=batch.last
+                )
             clean += share * float(metric(logits, batch))
             for row, added in enumerate(_each(model, tape.writers())):
                 real = _at_real_tokens(added, batch).to(dtype)

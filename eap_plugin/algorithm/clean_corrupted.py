@@ -26,9 +26,7 @@ class CleanCorrupted(GradientAlgorithm[GradientOptions]):
         corrupt, clean = WriterTape(work.model, work.start), WriterTape(work.model, work.start)
         at_corrupt, on_corrupt = work.gradients(work.batch.corrupt, corrupt.visitors(), weight=0.5)
         at_clean, on_clean = work.gradients(work.batch.clean, clean.visitors(), weight=0.5)
-        counterfactual = work.counterfactual
-        other = corrupt.writers() if counterfactual.corrupt else counterfactual.constant(work.batch)
-        change = other.minus(clean.writers())
+        change = work.change(corrupt.writers(), clean.writers())
         work.add(change, at_corrupt)
         work.add(change, at_clean)
         return on_clean, on_corrupt

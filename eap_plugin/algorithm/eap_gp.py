@@ -44,16 +44,15 @@ class EAPGP(GradientAlgorithm[EAPGPOptions]):
     def add(self, work: Work, options: EAPGPOptions) -> tuple[float | None, float | None]:
         """See ``GradientAlgorithm.add``."""
         corrupt, target = work.record(work.batch.corrupt)
-        other = corrupt if work.counterfactual.corrupt else work.counterfactual.constant(work.batch)
         path, clean = _Path(target, options.length), WriterTape(work.model, work.start)
         logits = work.forward(work.batch.clean, merge(clean.visitors(), path.visitors()))
-        change, on_clean = other.minus(clean.writers()), work.value(logits.detach())
+        change, on_clean = work.change(corrupt, clean.writers()), work.value(logits)
         for _ in range(options.steps):
             path.step(logits)
             tape = GradientTape(work.model, work.start)
             logits = work.forward(work.batch.clean, merge(tape.visitors(), path.visitors()))
             loss = -work.share / options.steps * work.metric(logits, work.batch)
-            work.add(change, tape.gradients(loss, keep=True))
+            work.add(change, tape.gradients(loss, keep_graph=True))
         return on_clean, work.value(target)
 
 

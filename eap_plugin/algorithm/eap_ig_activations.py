@@ -54,9 +54,9 @@ class EAPIGActivations(GradientAlgorithm[EAPIGActivationsOptions]):
 
     def add(self, work: Work, options: EAPIGActivationsOptions) -> tuple[float | None, float | None]:
         """See ``GradientAlgorithm.add``."""
-        other, on_corrupt = work.other()
+        other, on_corrupt = work.corrupt()
         clean, logits = work.record(work.batch.clean)
-        change, order = other.minus(clean), places(work.model)
+        change, order = work.change(other, clean), places(work.model)
         own = options.scored == "own"
         weight = 1 / (options.steps * (1 if own else len(order)))
         for place in order:

@@ -44,9 +44,9 @@ class EAPIGInputs(GradientAlgorithm[EAPIGInputsOptions]):
 
     def add(self, work: Work, options: EAPIGInputsOptions) -> tuple[float | None, float | None]:
         """See ``GradientAlgorithm.add``."""
-        other, on_corrupt = work.other()
+        other, on_corrupt = work.corrupt()
         clean, logits = work.record(work.batch.clean)
-        change = other.minus(clean)
+        change = work.change(other, clean)
         for corruption in options.corruptions:
             point = moved(("embed", 0), corruption * change.embed, work.start)
             gradients, _ = work.gradients(work.batch.clean, point, weight=1 / options.steps)

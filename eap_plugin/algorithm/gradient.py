@@ -9,7 +9,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal, TypeVar
+from typing import Any, ClassVar, Literal, TypeVar
 
 import torch
 from jaxtyping import Float, Int
@@ -85,29 +85,41 @@ class Work:
         """Run the model on the piece's prompts, clean or corrupt."""
         return self.model.forward(tokens, visit, attention_mask=self.batch.attention_mask, last=self.batch.last)
 
-    @torch.no_grad()
     def record(self, tokens: Int[Tensor, "batch pos"]) -> tuple[Writers, Float[Tensor, "batch vocab"]]:
-        """What every writer adds on the piece's prompts, clean or corrupt, and their logits."""
+        """What every writer adds on the piece's prompts, clean or corrupt, and their logits; without gradients."""
         tape = WriterTape(self.model, self.start)
-        logits = self.forward(tokens, tape.visitors())
+        with torch.no_grad():
+            logits = self.forward(tokens, tape.visitors())
         return tape.writers(), logits
 
     def value(self, logits: Float[Tensor, "batch vocab"]) -> float:
         """The piece's share of the metric."""
-        return self.share * float(self.metric(logits, self.batch))
+        with torch.no_grad():
+            return self.share * float(self.metric(logits, self.batch))
 
-    def other(self) -> tuple[Writers, float | None]:
-        """What writers are changed to, and the share of the metric on the corrupt prompts if they were run for it."""
+    def corrupt(self) -> tuple[Writers | None, float | None]:
+        """The run that writers are changed to, and the share of the metric on it; ``None`` if it is no run."""
         if not self.counterfactual.corrupt:
-            return self.counterfactual.constant(self.batch), None
+            return None, None
         writers, logits = self.record(self.batch.corrupt)
         return writers, self.value(logits)
+
+    def target(self, corrupt: Writers | None) -> Writers:
+        """What writers are changed to: the run on the corrupt prompts, if it is that, or a constant."""
+        if corrupt is not None and self.counterfactual.corrupt:
+            return corrupt
+        return self.counterfactual.constant(self.batch)
+
+    def change(self, corrupt: Writers | None, clean: Writers) -> Writers:
+        """How much every writer changes."""
+        return self.target(corrupt).minus(clean)
 
     def gradients(
         self,
         tokens: Int[Tensor, "batch pos"],
         *visitors: Mapping[Site, Visitor],
         weight: float = 1.0,
+        frozen_norms: bool = False,
         cut: frozenset[Place] = frozenset(),
     ) -> tuple[ReaderGradients, float]:
         """Run the model on prompts, changed by visitors, and take the gradient of minus the metric at every reader.
@@ -116,15 +128,32 @@ class Work:
             tokens: the prompts, clean or corrupt.
             *visitors: what to do at sites; their values are what the readers see.
             weight: times the gradient, for means over several runs.
+            frozen_norms: whether the visitors hold the norms' scales constant, so that the readers' own are, too.
             cut: readers whose gradient is taken to be zero.
 
         Returns:
             The gradients, weighted; and the piece's share of the metric on this run, not weighted.
         """
-        tape = GradientTape(self.model, self.start, cut)
+        tape = GradientTape(self.model, self.start, frozen_norms, cut)
         logits = self.forward(tokens, merge(*visitors, tape.visitors()))
         value = self.share * self.metric(logits, self.batch)
         return tape.gradients(-weight * value), float(value.detach())
+
+    def add_clean_run(self, rules: Mapping[Site, Visitor], *, frozen_norms: bool = False) -> tuple[float, float | None]:
+        """Add the scores by the gradient on the clean run, of which some backward rules may be changed.
+
+        Args:
+            rules: the visitors that change them.
+            frozen_norms: whether these hold the norms' scales constant.
+
+        Returns:
+            What ``GradientAlgorithm.add`` returns.
+        """
+        other, on_corrupt = self.corrupt()
+        clean = WriterTape(self.model, self.start)
+        gradients, on_clean = self.gradients(self.batch.clean, rules, clean.visitors(), frozen_norms=frozen_norms)
+        self.add(self.change(other, clean.writers()), gradients)
+        return on_clean, on_corrupt
 
     @torch.no_grad()
     def add(self, change: Writers, gradients: ReaderGradients) -> None:
@@ -134,6 +163,8 @@ class Work:
 
 class GradientAlgorithm(Algorithm[O]):
     """A method that multiplies changes of writers by gradients at readers."""
+
+    levels: ClassVar[tuple[Level, ...]] = ("edge", "node", "neuron")
 
     @abstractmethod
     def add(self, work: Work, options: O) -> tuple[float | None, float | None]:

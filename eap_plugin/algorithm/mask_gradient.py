@@ -62,8 +62,8 @@ class MaskGradient(GradientAlgorithm[MaskGradientOptions]):
 
     def add(self, work: Work, options: MaskGradientOptions) -> tuple[float | None, float | None]:
         """See ``GradientAlgorithm.add``."""
-        other, on_corrupt = work.other()
-        judged = work
+        corrupt, on_corrupt = work.corrupt()
+        other, judged = work.target(corrupt), work
         if options.grad_function != "metric":
             judged = replace(work, metric=answer_metric(options.grad_function, options.answer_function))
         on_clean = None
