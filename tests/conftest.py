@@ -14,6 +14,8 @@ collect_ignore_glob = (
         "test_cli*.py",
         "test_patching.py",
         "test_remote_*.py",
+        "test_gradient_*.py",
+        "test_algorithm_*.py",
         "test_shipped*.py",
         "oracle/*",
     ]
