@@ -66,7 +66,7 @@ class Arena:
         self.eap_seconds = median(self.score("eap")[1] for _ in range(5))
 
     def score(self, algorithm: str, **options: Any) -> tuple[PruneScores, float]:
-        """An algorithm's scores and the seconds of processor time that they took: wall time measures neighbours, too."""
+        """An algorithm's scores and the seconds of processor time they took: wall time measures neighbours."""
         started = time.process_time()
         scores = eap_plugin.prune_scores(self.model, self.task, algorithm=algorithm, **options)
         return scores, time.process_time() - started
