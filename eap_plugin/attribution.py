@@ -104,7 +104,10 @@ class Scorer(ABC):
     def _attention_readers(
         self, index: int, gradients: ReaderGradients, piece: slice
     ) -> Float[Tensor, "readers tokens d_model"]:
-        """The gradient at the residual stream as each q, k and v head reads it: ``Norm.vjp``, without copies."""
+        """The gradient at the residual stream as each q, k and v head reads it.
+
+        ``Norm.vjp``, or ``Norm.linear_vjp`` with frozen norms, without copies.
+        """
         layer = self._model.layers[index]
         g = [self._tokens(x[index], piece).transpose(0, 1) for x in (gradients.q, gradients.k, gradients.v)]
         x = self._tokens(gradients.attn_in[index], piece)
@@ -120,13 +123,18 @@ class Scorer(ABC):
             G *= layer.attn_norm.weight
         if layer.attn_norm.centred:
             G -= G.mean(-1, keepdim=True)
+        if gradients.frozen_norms:
+            return G
         product = torch.mul(G, stats.x_hat, out=self._buffer("product", *G.shape))
         return G.addcmul_(stats.x_hat, product.mean(-1, keepdim=True), value=-1)
 
     def _mlp_reader(self, index: int, gradients: ReaderGradients, piece: slice) -> Float[Tensor, "tokens d_model"]:
         """The gradient at the residual stream as a layer's MLP reads it."""
         g, norm = self._tokens(gradients.mlp[index], piece), self._model.layers[index].mlp_norm
-        return g if norm is None else norm.vjp(norm.stats(self._tokens(gradients.mlp_in[index], piece)), g)
+        if norm is None:
+            return g
+        stats = norm.stats(self._tokens(gradients.mlp_in[index], piece))
+        return norm.linear_vjp(stats.scale, g) if gradients.frozen_norms else norm.vjp(stats, g)
 
     def _buffer(self, name: str, *shape: int) -> Tensor:
         """A tensor to write in, the same memory every time unless a larger one is needed."""

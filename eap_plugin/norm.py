@@ -3,7 +3,9 @@
 A norm is y = weight · x̂ + bias with x̂ = (x − mean(x)) · s for a layer norm and x̂ = x · s for an RMS norm, where
 s = 1/sqrt(mean of the squares + eps). Its vector-Jacobian product at x is (Ba et al. 2016, differentiated)
 
-    vjp(g) = s · (h − x̂ · mean(h · x̂)),    h = weight · g, less its mean for a layer norm.
+    vjp(g) = h − x̂ · mean(h · x̂),    h = s · (weight · g, less its mean for a layer norm),
+
+and h alone with s held fixed.
 """
 
 from __future__ import annotations
@@ -64,7 +66,13 @@ class Norm:
         """``x`` times the weight."""
         return x if self.weight is None else x * self.weight
 
+    def linear_vjp(
+        self, scale: Float[Tensor, "*shape 1"], g: Float[Tensor, "*shape d_model"]
+    ) -> Float[Tensor, "*shape d_model"]:
+        """The gradient on the input of ``linear``, given the gradient ``g`` on its output."""
+        return self.centre(self.gain(g)) * scale
+
     def vjp(self, stats: Stats, g: Float[Tensor, "*shape d_model"]) -> Float[Tensor, "*shape d_model"]:
         """The gradient on the norm's input, given the gradient ``g`` on its output."""
-        h = self.centre(self.gain(g))
-        return stats.scale * (h - stats.x_hat * (h * stats.x_hat).mean(-1, keepdim=True))
+        h = self.linear_vjp(stats.scale, g)
+        return h - stats.x_hat * (h * stats.x_hat).mean(-1, keepdim=True)

@@ -51,6 +51,7 @@ class ReaderGradients:
         mlp_in: per layer, the residual stream before the MLP's norm.
         mlp: per layer, the gradient on what the MLP reads after its norm.
         final: the gradient on the residual stream before the final norm.
+        frozen_norms: whether the readers' own norms are to be gone through with their scales held constant.
     """
 
     attn_in: list[Float[Tensor, "batch pos d_model"]]
@@ -60,6 +61,7 @@ class ReaderGradients:
     mlp_in: list[Float[Tensor, "batch pos d_model"]]
     mlp: list[Float[Tensor, "batch pos d_model"]]
     final: Float[Tensor, "batch pos d_model"]
+    frozen_norms: bool = False
 
 
 class WriterTape:
@@ -105,9 +107,15 @@ class GradientTape:
     The run is made differentiable from the embedding on: frozen weights ask for no gradient themselves.
     """
 
-    def __init__(self, model: ResidualModel, start: int = 0) -> None:
-        """Record runs of ``model`` from position ``start`` on."""
-        self._graph, self._start = model.graph, start
+    def __init__(self, model: ResidualModel, start: int = 0, frozen_norms: bool = False) -> None:
+        """Record runs of ``model``.
+
+        Args:
+            model: whose runs.
+            start: the first position to keep.
+            frozen_norms: whether other visitors hold the norms' scales constant in the backward pass.
+        """
+        self._graph, self._start, self._frozen_norms = model.graph, start, frozen_norms
         self._at: dict[tuple[Site, int], Tensor] = {}
 
     def visitors(self) -> dict[Site, Visitor]:
@@ -118,8 +126,12 @@ class GradientTape:
             visit |= {"mlp_in": self._keep("mlp_in"), "mlp": self._keep("mlp")}
         return visit | {"embed": _make_differentiable}
 
-    def gradients(self, loss: Float[Tensor, ""]) -> ReaderGradients:
-        """The gradient of ``loss`` at every reader; frees the run's autograd graph.
+    def gradients(self, loss: Float[Tensor, ""], *, keep_graph: bool = False) -> ReaderGradients:
+        """The gradient of ``loss`` at every reader.
+
+        Args:
+            loss: of this run.
+            keep_graph: keep the run's autograd graph, for further passes; if not, it is freed.
 
         Raises:
             UsageError: if the loss has no gradient at all.
@@ -130,7 +142,7 @@ class GradientTape:
                 "the metric has no gradient; compute it from the logits with torch operations, no detach() or item()"
             )
         keys = [key for key in self._at if key[0] not in ("attn_in", "mlp_in")]
-        grads = torch.autograd.grad(loss, [self._at[key] for key in keys], allow_unused=True)
+        grads = torch.autograd.grad(loss, [self._at[key] for key in keys], retain_graph=keep_graph, allow_unused=True)
         for (site, layer), grad in zip(keys, grads, strict=True):
             if grad is None:
                 raise EapPluginError(
@@ -148,6 +160,7 @@ class GradientTape:
             mlp_in=[self._residual("mlp_in", i) for i in mlps],
             mlp=[found["mlp", i] for i in mlps],
             final=found["final", layers[-1]],
+            frozen_norms=self._frozen_norms,
         )
 
     def _residual(self, site: Site, layer: int) -> Tensor:

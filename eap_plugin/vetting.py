@@ -10,12 +10,11 @@ from torch import Tensor
 
 from eap_plugin.algorithm.base import Attribution
 from eap_plugin.batch import Piece
-from eap_plugin.errors import EapPluginError, UsageError, blaming
+from eap_plugin.errors import EapPluginError, blaming
 from eap_plugin.layout import edge_mask
 from eap_plugin.metric.metric import Metric
 from eap_plugin.module_state import ModuleState
 from eap_plugin.residual import ResidualModel
-from eap_plugin.storage import scores_of
 
 
 @dataclass(frozen=True)
@@ -65,28 +64,38 @@ class Vetted:
         for value in (found.clean_metric, found.corrupt_metric):
             if not isinstance(value, (float, int, type(None))):
                 raise self._fault(f"gave the metric as {_described(value)}, not as a number")
-        if wrong := _wrong_scores(found, f"{model.name} ({model.dtype})"):
+        if wrong := _wrong_scores(found, model):
             raise self._fault(f"gave {wrong}")
 
     def _fault(self, what: str) -> EapPluginError:
         return EapPluginError(f"{self.origin} {what}; {self.advice}")
 
 
-def _wrong_scores(found: Attribution, model: str) -> str | None:
+def _wrong_scores(found: Attribution, model: ResidualModel) -> str | None:
     """What is wrong with the scores, if anything."""
-    matrix = found.matrix
-    try:
-        scores_of(found.level, found.graph, matrix, {})
-    except UsageError as error:
-        return f"scores that do not fit ({error})"
+    matrix, graph = found.matrix, found.graph
+    sources = {"sources": len(graph.sources)}
+    levels: dict[str, dict[str, int]] = {
+        "edge": {**sources, "readers": len(graph.readers)},
+        "node": sources,
+        "neuron": {**sources, "d_model": model.layers[0].W_O.shape[-1]},
+    }
+    if found.level not in levels:
+        return f"scores of level {found.level!r}, not of {', '.join(levels)}"
+    axes = levels[found.level]
+    if matrix.ndim - len(axes) not in (0, 1) or list(matrix.shape[-len(axes) :]) != list(axes.values()):
+        expected = ", ".join(f"{axis}={size}" for axis, size in axes.items())
+        return (
+            f"{found.level} scores of shape {list(matrix.shape)}, not [{expected}] with a leading position axis or not"
+        )
     if not matrix.is_floating_point():
         return f"scores of type {matrix.dtype}, not of floating point"
     if lost := int((~matrix.isfinite()).sum()):
         return (
-            f"scores that are not finite ({lost} of {matrix.numel()}) on {model}; "
+            f"scores that are not finite ({lost} of {matrix.numel()}) on {model.name} ({model.dtype}); "
             f"try another metric, or float32 if that is half precision"
         )
-    if found.level == "edge" and bool(matrix.masked_fill(edge_mask(found.graph).to(matrix.device), 0).any()):
+    if found.level == "edge" and bool(matrix.masked_fill(edge_mask(graph).to(matrix.device), 0).any()):
         return "a score where there is no edge"
     return None
 

@@ -73,7 +73,7 @@ def zeros(model: Any) -> Attribution:
         (lambda found: replace(found, matrix=found.matrix.tolist()), r"gave a eap_plugin\..*Attribution, not"),
         (
             lambda found: replace(found, matrix=found.matrix[:, :-1]),
-            r"gave scores that do not fit \(.* matrix \[sources=11, readers=19\].*; got \[11, 18\]\)",
+            r"gave edge scores of shape \[11, 18\], not \[sources=11, readers=19\]",
         ),
         (
             lambda found: replace(found, matrix=found.matrix.long()),

@@ -5,7 +5,6 @@ from __future__ import annotations
 from eap_plugin.algorithm.base import Cost
 from eap_plugin.algorithm.gradient import GradientAlgorithm, GradientOptions, Work
 from eap_plugin.graph import Graph
-from eap_plugin.tapes import WriterTape
 
 
 class EAP(GradientAlgorithm[GradientOptions]):
@@ -23,8 +22,4 @@ class EAP(GradientAlgorithm[GradientOptions]):
 
     def add(self, work: Work, options: GradientOptions) -> tuple[float, float | None]:
         """See ``GradientAlgorithm.add``."""
-        other, on_corrupt = work.corrupt()
-        clean = WriterTape(work.model, work.start)
-        gradients, on_clean = work.gradients(work.batch.clean, clean.visitors())
-        work.add(work.change(other, clean.writers()), gradients)
-        return on_clean, on_corrupt
+        return work.add_clean_run({})

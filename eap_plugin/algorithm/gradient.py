@@ -9,7 +9,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal, TypeVar
+from typing import Any, ClassVar, Literal, TypeVar
 
 import torch
 from jaxtyping import Float, Int
@@ -98,6 +98,7 @@ class Work:
         tokens: Int[Tensor, "batch pos"],
         *visitors: Mapping[Site, Visitor],
         weight: float = 1.0,
+        frozen_norms: bool = False,
     ) -> tuple[ReaderGradients, float]:
         """Run the model on prompts, changed by visitors, and take the gradient of minus the metric at every reader.
 
@@ -105,14 +106,31 @@ class Work:
             tokens: the prompts, clean or corrupt.
             *visitors: what to do at sites; their values are what the readers see.
             weight: times the gradient, for means over several runs.
+            frozen_norms: whether the visitors hold the norms' scales constant, so that the readers' own are, too.
 
         Returns:
             The gradients, weighted; and the piece's share of the metric on this run, not weighted.
         """
-        tape = GradientTape(self.model, self.start)
+        tape = GradientTape(self.model, self.start, frozen_norms)
         logits = self.forward(tokens, merge(*visitors, tape.visitors()))
         value = self.share * self.metric(logits, self.batch)
         return tape.gradients(-weight * value), float(value.detach())
+
+    def add_clean_run(self, rules: Mapping[Site, Visitor], *, frozen_norms: bool = False) -> tuple[float, float | None]:
+        """Add the scores by the gradient on the clean run, of which some backward rules may be changed.
+
+        Args:
+            rules: the visitors that change them.
+            frozen_norms: whether these hold the norms' scales constant.
+
+        Returns:
+            What ``GradientAlgorithm.add`` returns.
+        """
+        other, on_corrupt = self.corrupt()
+        clean = WriterTape(self.model, self.start)
+        gradients, on_clean = self.gradients(self.batch.clean, rules, clean.visitors(), frozen_norms=frozen_norms)
+        self.add(self.change(other, clean.writers()), gradients)
+        return on_clean, on_corrupt
 
     @torch.no_grad()
     def add(self, change: Writers, gradients: ReaderGradients) -> None:
@@ -123,7 +141,7 @@ class Work:
 class GradientAlgorithm(Algorithm[O]):
     """A method that multiplies changes of writers by gradients at readers."""
 
-    levels = ("edge", "node", "neuron")
+    levels: ClassVar[tuple[Level, ...]] = ("edge", "node", "neuron")
 
     @abstractmethod
     def add(self, work: Work, options: O) -> tuple[float, float | None]:

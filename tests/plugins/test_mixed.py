@@ -85,7 +85,7 @@ def scored(mixed: Environment) -> Any:
 @pytest.mark.parametrize(
     ("name", "said"),
     [
-        ("wrong-shape", "gave scores that do not fit (scores for this graph are a matrix [sources=16, readers=28]"),
+        ("wrong-shape", "gave edge scores of shape [15, 28], not [sources=16, readers=28]"),
         ("gives-nan", "gave scores that are not finite (1 of 448) on ioi-llama"),
         ("leaves-hooks", "left the model changed (1 hook on "),
     ],

@@ -1,0 +1,51 @@
+"""Gradient Interaction Modifications (Edin et al. 2025, arXiv 2505.17630): EAP with three changed backward rules."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from eap_plugin.algorithm.base import Cost
+from eap_plugin.algorithm.gradient import GradientAlgorithm, GradientOptions, Work
+from eap_plugin.backward_rules import FrozenNorms, halved_products, softened_softmax
+from eap_plugin.graph import Graph
+from eap_plugin.host.options import option
+from eap_plugin.tapes import merge
+
+
+@dataclass(frozen=True)
+class GIMOptions(GradientOptions):
+    """What can be chosen."""
+
+    temperature: float = option(
+        2.0, help="temperature of attention's softmax in the backward pass; 1 leaves it as it is", minimum=1
+    )
+    freeze_norms: bool = option(True, help="hold the scales of layer and RMS norms constant in the backward pass")
+    halve_products: bool = option(
+        True,
+        help="halve the gradient of each factor of query · key, pattern · value and a gated MLP's gate · linear",
+    )
+
+
+class GIM(GradientAlgorithm[GIMOptions]):
+    """EAP whose gradient sees through the self-repair of softmax, norms and products."""
+
+    name = "gim"
+    summary = "EAP with softened softmax, frozen norms and halved products in the backward pass"
+    reference = "Edin et al. 2025, arXiv 2505.17630"
+    gradient_run = "clean"
+    options = GIMOptions
+
+    def cost(self, options: GIMOptions, graph: Graph) -> Cost:
+        """One forward pass on the corrupt prompts, one on the clean ones and back."""
+        return Cost(forwards=1 + options.ablation_passes, backwards=1)
+
+    def add(self, work: Work, options: GIMOptions) -> tuple[float, float | None]:
+        """See ``GradientAlgorithm.add``."""
+        rules = []
+        if options.halve_products:
+            rules.append(halved_products(work.model))
+        if options.temperature != 1:
+            rules.append(softened_softmax(options.temperature))
+        if options.freeze_norms:
+            rules.append(FrozenNorms(work.model, work.batch.last).visitors())
+        return work.add_clean_run(merge(*rules), frozen_norms=options.freeze_norms)
