@@ -20,6 +20,11 @@ from eap_plugin.tapes import Writers, WriterTape
 Ablation = Literal["corrupt", "zero", "mean", "mean-per-position"]
 
 
+def ablation_passes(ablation: Ablation) -> int:
+    """Forward passes on each piece's corrupt prompts; none if a mean is taken over another task."""
+    return 0 if ablation == "zero" else 1
+
+
 class Counterfactual:
     """The other run of each batch, by the kind of ablation.
 

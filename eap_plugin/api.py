@@ -9,7 +9,7 @@ from typing import Any, Literal, cast, overload
 
 import torch
 
-from eap_plugin.algorithm.base import Algorithm, Attribution
+from eap_plugin.algorithm.base import Algorithm, Attribution, Progress
 from eap_plugin.batch import NO_ANSWER, Batch, Piece, as_batches, pieces
 from eap_plugin.errors import EapPluginError, UsageError, blaming
 from eap_plugin.estimate import Estimate, estimate
@@ -328,16 +328,17 @@ def _check_ids(model: ResidualModel, batches: list[Batch]) -> None:
                 )
 
 
-def _ticker(parts: list[Piece], progress: Callable[[int, int], None] | None) -> Callable[[], None]:
-    """What an algorithm calls after each piece, in order."""
-    total, done = sum(len(part.batch) for part in parts), 0
-    sizes = iter(parts)
+def _ticker(parts: list[Piece], progress: Callable[[int, int], None] | None) -> Progress:
+    """What an algorithm calls as it gets pieces done, in order."""
+    sizes = [len(part.batch) for part in parts]
+    done = 0.0
 
-    def tick() -> None:
+    def tick(pieces: float = 1.0) -> None:
         nonlocal done
-        part = next(sizes, None)  # an algorithm may call too often
-        done += 0 if part is None else len(part.batch)
+        done = min(done + pieces, len(sizes))  # an algorithm may call too often
+        whole = int(done + 1e-6)
         if progress is not None:
-            progress(done, total)
+            partial = (done - whole) * sizes[whole] if whole < len(sizes) else 0
+            progress(sum(sizes[:whole]) + int(partial), sum(sizes))
 
     return tick

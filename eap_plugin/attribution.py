@@ -30,6 +30,11 @@ Small on a CPU, where fresh memory is dear and caches are small; ``BIG_WORKSPACE
 BIG_WORKSPACE = 2**27
 
 
+def workspace(device: torch.device) -> int:
+    """Entries of the largest temporary tensor there."""
+    return WORKSPACE.get(device.type, BIG_WORKSPACE)
+
+
 def output_weight(layer: Layer) -> Float[Tensor, "heads d_head d_model"]:
     """W_O with the norm after attention, if any, folded in (its scale is in ``Writers.z``)."""
     norm = layer.attn_post_norm
@@ -78,8 +83,7 @@ class Scorer(ABC):
     def add(self, change: Writers, gradients: ReaderGradients, start: int = 0) -> None:
         """Add the scores of one batch, whose first position here is position ``start`` of its prompts."""
         batch, n_pos, d_model = change.embed.shape
-        room = WORKSPACE.get(change.embed.device.type, BIG_WORKSPACE)
-        step = max(1, room // (len(self._graph.sources) * batch * d_model))
+        step = max(1, workspace(change.embed.device) // (len(self._graph.sources) * batch * d_model))
         for first in range(0, n_pos, step):
             piece = slice(first, min(first + step, n_pos))
             where = slice(start + piece.start, start + piece.stop) if self._per_position else slice(0, 1)

@@ -11,13 +11,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from math import ceil
+from typing import Literal
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from eap_plugin.attribution import output_weight
 from eap_plugin.batch import Batch, pieces
+from eap_plugin.contributions import heads_add, heads_read, normed
 from eap_plugin.errors import UsageError
 from eap_plugin.metric.metric import Metric
 from eap_plugin.residual import ResidualModel, Site, Visitor
@@ -34,7 +35,7 @@ class EdgePatch:
         Args:
             model: the model that will run.
             other: the writers of the other run.
-            patch: for each edge how far to go from this run (0) to the other (1).
+            patch: for each edge how far to go from this run (0) to the other (1); may ask for a gradient.
 
         Raises:
             UsageError: if the patch has another shape than the model's edges.
@@ -47,7 +48,7 @@ class EdgePatch:
                 f"apart, got {list(patch.shape)}"
             )
         self._patch = patch.to(other.embed)
-        self._change = other.embed.new_zeros(len(self._graph.sources), *other.embed.shape)
+        self._change: dict[int, Tensor] = {}  # by the row of the first of some writers, [sources, batch, pos, d_model]
         self._columns = {(r.slot, r.layer): c for c, r in reversed(list(enumerate(self._graph.readers)))}
         self._residual: dict[Site, Tensor] = {}
 
@@ -67,16 +68,15 @@ class EdgePatch:
         return visit
 
     def _on_embed(self, layer: int, value: Tensor) -> None:
-        self._change[0] = self._other.embed - value
+        self._change[0] = (self._other.embed - value)[None]
 
     def _on_z(self, index: int, value: Tensor) -> None:
-        head, layer = self._graph.head_row(index), self._model.layers[index]
-        change = (self._other.z[index] - scaled_z(layer, value)).to(self._change.dtype)
-        heads = torch.einsum("bphe,hed->hbpd", change, output_weight(layer).to(change.dtype))
-        self._change[head : head + self._graph.n_heads] = heads
+        layer = self._model.layers[index]
+        change = self._other.z[index] - scaled_z(layer, value)
+        self._change[self._graph.head_row(index)] = heads_add(layer, change.to(self._patch.dtype))
 
     def _on_mlp_out(self, layer: int, value: Tensor) -> None:
-        self._change[self._graph.mlp_row(layer)] = self._other.mlp[layer] - value
+        self._change[self._graph.mlp_row(layer)] = (self._other.mlp[layer] - value)[None]
 
     def _keep(self, site: Site) -> Visitor:
         def visitor(layer: int, value: Tensor) -> None:
@@ -87,20 +87,21 @@ class EdgePatch:
     def _shift(self, column: int, count: int) -> Float[Tensor, "readers batch pos d_model"] | None:
         """What patching adds to the residual stream as ``count`` readers see it; ``None`` for nothing."""
         cut = self._graph.readers[column].cut
-        patch = self._patch[:cut, column : column + count]
-        return torch.einsum("sr,sbpd->rbpd", patch, self._change[:cut]) if bool(patch.any()) else None
+        shift: Tensor | None = None
+        for row, change in self._change.items():
+            patch = self._patch[row : row + len(change), column : column + count]
+            if row < cut and (patch.requires_grad or bool(patch.any())):
+                part = torch.einsum("sr,sbpd->rbpd", patch, change)
+                shift = part if shift is None else shift + part
+        return shift
 
-    def _read_heads(self, slot: str) -> Visitor:
+    def _read_heads(self, slot: Literal["q", "k", "v"]) -> Visitor:
         def visitor(index: int, value: Tensor) -> Tensor | None:
-            shift = self._shift(self._columns[slot, index], value.shape[2])  # type: ignore[index]
+            shift = self._shift(self._columns[slot, index], value.shape[2])
             if shift is None:
                 return None
-            layer = self._model.layers[index]
-            W, b = layer.project(slot)  # type: ignore[arg-type]
-            x = self._residual["attn_in"] + shift
-            x = x if layer.attn_norm is None else layer.attn_norm.apply(x)
-            read = torch.einsum("hbpd,hde->bphe", x.to(W.dtype), W)
-            return (read if b is None else read + b).to(value.dtype)
+            read = heads_read(self._model.layers[index], slot, self._residual["attn_in"] + shift, slice(None))
+            return read.movedim(0, 2).to(value.dtype)
 
         return visitor
 
@@ -108,9 +109,7 @@ class EdgePatch:
         shift = self._shift(self._columns["mlp", index], 1)
         if shift is None:
             return None
-        norm = self._model.layers[index].mlp_norm
-        x = self._residual["mlp_in"] + shift[0]
-        return (x if norm is None else norm.apply(x)).to(value.dtype)
+        return normed(self._model.layers[index].mlp_norm, self._residual["mlp_in"] + shift[0]).to(value.dtype)
 
     def _read_final(self, layer: int, value: Tensor) -> Tensor | None:
         shift = self._shift(len(self._graph.readers) - 1, 1)

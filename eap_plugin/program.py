@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from eap_plugin.algorithm.base import Attribution
+from eap_plugin.algorithm.base import Attribution, Progress
 from eap_plugin.batch import Batch, pieces
 from eap_plugin.metric.metric import Metric
 from eap_plugin.performance import performance, with_clean_logits
@@ -37,7 +37,7 @@ def score(
     attribute: Callable[..., Attribution],
     metric: Metric,
     options: Any,
-    progress: Callable[[], None],
+    progress: Progress,
 ) -> Outcome:
     """Check the model on the first prompt (or batch, if that must stay whole), and if it passes run an algorithm.
 
@@ -49,7 +49,7 @@ def score(
         attribute: the algorithm's ``attribute``.
         metric: what to attribute.
         options: the algorithm's options.
-        progress: called after each piece.
+        progress: called as pieces get done.
     """
     first = batches[0].select(slice(0, None if model.terms.whole_batches else 1))
     report = self_check(model, first.clean, first.attention_mask)

@@ -17,8 +17,6 @@ from eap_plugin.metric.metric import Metric
 from eap_plugin.residual import ResidualModel
 from eap_plugin.task.task import Task
 
-SIGN = "positive: feeding the corrupt value through this edge alone lowers the metric"
-
 
 def provenance(
     model: ResidualModel,
@@ -34,7 +32,7 @@ def provenance(
         "options": asdict(options),
         "reference": algorithm.reference,
         "gradient_run": algorithm.gradient_run,
-        "sign": SIGN,
+        "sign": algorithm.sign,
         "metric": metric.name,
         "metric_unit": metric.unit,
         "model": model.name,

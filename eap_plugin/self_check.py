@@ -14,8 +14,8 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from eap_plugin.contributions import normed
 from eap_plugin.errors import EapPluginError
-from eap_plugin.norm import Norm
 from eap_plugin.residual import ResidualModel, Site, Visitor
 from eap_plugin.tapes import attention_output
 
@@ -107,20 +107,20 @@ def _residues(
     tiny = torch.finfo(stream.dtype).tiny
     for index, layer in enumerate(model.layers):
         before = compare(index, "writers reaching attention", stream, "attn_in")
-        x = _normed(layer.attn_norm, seen["attn_in", index])
+        x = normed(layer.attn_norm, seen["attn_in", index])
         for slot in ("q", "k", "v"):
             W, b = layer.project(slot)
             read = torch.einsum("bpd,hde->bphe", x, W.to(x.dtype))
             compare(index, f"reader {slot}", read if b is None else read + b, slot)
         written = attention_output(layer, seen["z", index].to(layer.W_O.dtype)).to(stream.dtype)
-        stream = before + _normed(layer.attn_post_norm, written)
+        stream = before + normed(layer.attn_post_norm, written)
         if model.graph.has_mlp:
             reaching = "writers reaching the MLP"
             if model.graph.parallel:
                 compare(index, reaching, before, "mlp_in")
             else:
                 stream = compare(index, reaching, stream, "mlp_in")
-            compare(index, "reader mlp", _normed(layer.mlp_norm, seen["mlp_in", index]), "mlp")
+            compare(index, "reader mlp", normed(layer.mlp_norm, seen["mlp_in", index]), "mlp")
             stream = stream + seen["mlp_out", index]
     compare(model.graph.n_layers - 1, "writers reaching the logits", stream, "final")
     return rows
@@ -144,7 +144,3 @@ def _watch(
         sites += ["mlp_in", "mlp", "mlp_out"]
     model.forward(tokens, {site: keep(site) for site in sites}, attention_mask=attention_mask)
     return seen
-
-
-def _normed(norm: Norm | None, x: Tensor) -> Tensor:
-    return x if norm is None else norm.apply(x)

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +11,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from eap_plugin.errors import EapPluginError, UsageError
+from eap_plugin.files import write_whole
 from eap_plugin.graph import Graph
 from eap_plugin.node_scores import NodeScores
 from eap_plugin.scores import PruneScores
@@ -30,25 +29,9 @@ def save_scores(scores: PruneScores | NodeScores, path: str | Path) -> None:
         UsageError: if the folder does not exist.
         EapPluginError: if it cannot be written.
     """
-    path = Path(path)
     header = {"schema": SCHEMA, "graph": scores.graph.to_dict(), "metadata": scores.metadata, "level": scores.level}
     data = save({"matrix": scores.matrix.detach().cpu().contiguous()}, {_KEY: json.dumps(header)})
-    if not path.parent.is_dir():
-        raise UsageError(f"cannot write {path}: the folder {path.parent} does not exist; make it first")
-    temporary = None
-    try:
-        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
-            temporary = Path(file.name)
-            file.write(data)
-        umask = os.umask(0)
-        os.umask(umask)
-        temporary.chmod(0o666 & ~umask)
-        temporary.replace(path)
-    except OSError as error:
-        raise EapPluginError(f"cannot write {path}: {error.strerror or error}") from error
-    finally:
-        if temporary is not None:
-            temporary.unlink(missing_ok=True)
+    write_whole(Path(path), data)
 
 
 def load_scores(path: str | Path, graph: Graph | None = None) -> PruneScores | NodeScores:

@@ -15,6 +15,8 @@ from torch import Tensor
 
 import eap_plugin
 from eap_plugin.batch import Batch
+from eap_plugin.graph import Graph
+from eap_plugin.scores import PruneScores
 
 FOLDER = Path(__file__).parent / "golden"
 MODELS = ("tiny_ln", "tiny_gpt2", "tiny_llama", "tiny_llama_hf", "tiny_parallel", "tiny_attn_only")
@@ -127,7 +129,7 @@ def runs(models: Iterable[str]) -> list[tuple[str, str, str]]:
     return [(model, case, dtype) for model in models for case in CASES for dtype in dtypes(model, case)]
 
 
-def scores(wrapped: Any, case: Case, data: list[Batch], reference: list[Batch]) -> eap_plugin.PruneScores:
+def scores(wrapped: Any, case: Case, data: list[Batch], reference: list[Batch]) -> PruneScores:
     """Our scores of a case, of the prompts and with means over those that ``prompts`` gives."""
     if not case.apart:
         return _scores(wrapped, case, data, reference)
@@ -140,7 +142,7 @@ def prompts(model: str, case: Case) -> tuple[list[Batch], list[Batch]]:
     return batches(model, case), batches(model, replace(case, sizes=case.mean_sizes or case.sizes))
 
 
-def _scores(wrapped: Any, case: Case, data: list[Batch], reference: list[Batch]) -> eap_plugin.PruneScores:
+def _scores(wrapped: Any, case: Case, data: list[Batch], reference: list[Batch]) -> PruneScores:
     clean = [replace(batch, corrupt=batch.clean) for batch in reference]
     means = {"corrupt": reference, "clean": clean, "both": [*reference, *clean]}[case.means]
     return eap_plugin.prune_scores(
@@ -197,3 +199,35 @@ def worst_error(found: Any, want: dict[str, Tensor], groups: int, n_heads: int) 
         assert mine.dtype == expected.dtype
         error = max(error, float((mine - expected).abs().max()))
     return error / largest
+
+
+def eapig(model: str, case: str, graph: Graph) -> dict[str, list[float]]:
+    """EAP-IG's scores by edge; with grouped-query attention, several of a k or v edge: one for each query head."""
+    scores = load_file(FOLDER / model / "eapig" / f"{case}_float64.safetensors")["scores"]
+    group = graph.n_heads // graph.n_kv_heads
+    readers = [r for r in graph.readers for _ in range(group if r.slot in ("k", "v") else 1)]
+    assert list(scores.shape) == [len(graph.sources), len(readers)]
+    out: dict[str, list[float]] = {}
+    for column, reader in enumerate(readers):
+        for row in range(reader.cut):
+            edge = f"{graph.sources[row]}->{graph.reader_name(reader)}"
+            out.setdefault(edge, []).append(float(scores[row, column]))
+    return out
+
+
+RAGGED = (16, 9, 12, 16, 10, 14, 11, 13)
+"""The lengths of the prompts of EAP-IG's ragged cases."""
+
+
+def ragged(model: str) -> Batch:
+    """The prompts of EAP-IG's ragged cases: cut, and padded on the right."""
+    (batch,) = batches(model, Case(lengths=RAGGED))
+    return batch
+
+
+def worst_eapig(found: PruneScores, want: dict[str, list[float]]) -> float:
+    """Largest difference over the largest score, of every edge with one score in both."""
+    single = {edge: values[0] for edge, values in want.items() if len(values) == 1}
+    assert single
+    largest = max(abs(value) for value in single.values())
+    return max(abs(float(found.edge(edge)) - value) for edge, value in single.items()) / largest

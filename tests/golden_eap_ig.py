@@ -26,20 +26,19 @@ from tests.golden_cases import FOLDER, TOLERANCE, Case
 
 MODELS = tuple(model for model in golden.MODELS if model != "tiny_attn_only")
 
-_RAGGED = (16, 9, 12, 16, 10, 14, 11, 13)
 _ALL = (("scored", "all"),)
 
 CASES = {
     "eap_1x8": Case(),
     "eap_3x8": Case(sizes=(8, 8, 8)),
     "eap_uneven_16_8": Case(sizes=(16, 8)),
-    "eap_ragged": Case(lengths=_RAGGED),
+    "eap_ragged": Case(lengths=golden.RAGGED),
     "eap_zero": Case(options=(("ablation", "zero"),)),
     "eap_mean-positional": Case(options=(("ablation", "mean-per-position"),), means="clean", mean_sizes=(8, 8, 8)),
     "eapig_inputs_5": Case(algorithm="eap-ig-inputs"),
     "eapig_inputs_5_3x8": Case(sizes=(8, 8, 8), algorithm="eap-ig-inputs"),
     "eapig_inputs_kl": Case(algorithm="eap-ig-inputs", metric="kl"),
-    "eapig_inputs_ragged": Case(algorithm="eap-ig-inputs", lengths=_RAGGED),
+    "eapig_inputs_ragged": Case(algorithm="eap-ig-inputs", lengths=golden.RAGGED),
     "clean_corrupted": Case(algorithm="clean-corrupted"),
     "clean_corrupted_3x8": Case(sizes=(8, 8, 8), algorithm="clean-corrupted"),
     "eapig_activations_5": Case(algorithm="eap-ig-activations", options=_ALL),
@@ -93,4 +92,4 @@ def _rotary(model: str) -> bool:
 
 
 def _file(model: str, case: str, dtype: str) -> Path:
-    return FOLDER / model / "eap_ig" / f"{case}_{dtype}.safetensors"
+    return FOLDER / model / "eapig" / f"{case}_{dtype}.safetensors"

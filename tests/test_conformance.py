@@ -16,11 +16,14 @@ from tests.bridges import bridge
 from tests.oracle.precision import InFloat64
 from tests.zoo import build
 
+QUICK = {"acdc": {"thresholds": 1}, "edge-pruning": {"steps": 3}}
+"""Options with which those take less long that go over the data many times."""
+
 
 class TestBuiltInAlgorithms(AlgorithmTests):
     @pytest.fixture(params=list(eap_plugin.algorithms()))
     def chosen(self, request: pytest.FixtureRequest) -> Chosen:
-        return Chosen(request.param, {})
+        return Chosen(request.param, QUICK.get(request.param, {}))
 
 
 class BuiltInBackendTests(AgreementTests):

@@ -45,7 +45,7 @@ def faulty(before: Callable[..., Any] | None = None, after: Callable[..., Any] |
 
 
 def silent(self: Any, model: Any, data: Any, metric: Any, options: Any, progress: Any) -> Attribution:
-    return plain(self, model, data, metric, options, lambda: None)
+    return plain(self, model, data, metric, options, lambda pieces=1.0: None)
 
 
 def swallowing(self: Any, model: Any, data: Any, metric: Any, options: Any, progress: Any) -> Attribution | None:

@@ -10,6 +10,7 @@ from eap_plugin.host import hookimpl
 @hookimpl
 def register_algorithms(register: Callable[[object], None]) -> None:
     """Register each algorithm of this folder."""
+    from eap_plugin.algorithm.acdc import ACDC
     from eap_plugin.algorithm.activation_magnitude import ActivationMagnitude
     from eap_plugin.algorithm.atp_star import AtPStar
     from eap_plugin.algorithm.clean_corrupted import CleanCorrupted
@@ -17,7 +18,10 @@ def register_algorithms(register: Callable[[object], None]) -> None:
     from eap_plugin.algorithm.eap_gp import EAPGP
     from eap_plugin.algorithm.eap_ig_activations import EAPIGActivations
     from eap_plugin.algorithm.eap_ig_inputs import EAPIGInputs
+    from eap_plugin.algorithm.edge_pruning import EdgePruning
+    from eap_plugin.algorithm.exact import Exact
     from eap_plugin.algorithm.gim import GIM
+    from eap_plugin.algorithm.information_flow_routes import InformationFlowRoutes
     from eap_plugin.algorithm.mask_gradient import MaskGradient
     from eap_plugin.algorithm.random import Random
     from eap_plugin.algorithm.relp import RelP
@@ -32,4 +36,8 @@ def register_algorithms(register: Callable[[object], None]) -> None:
     register(ActivationMagnitude())
     register(GIM())
     register(RelP())
+    register(Exact())
+    register(ACDC())
+    register(InformationFlowRoutes())
+    register(EdgePruning())
     register(Random())

@@ -45,6 +45,7 @@ class AtPStar(GradientAlgorithm[AtPStarOptions]):
     summary = "AtP*: EAP with attention's softmax recomputed for q and k, and gradient drop; no signs"
     reference = "Kramár et al. 2024, arXiv 2403.00745"
     gradient_run = "clean"
+    sign = "none with gradient drop, which gives sizes; without, positive: corrupting this edge alone lowers the metric"
     levels = ("edge", "node")
     options = AtPStarOptions
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Generic, Literal, NamedTuple, TypeVar
+from typing import ClassVar, Generic, Literal, NamedTuple, Protocol, TypeVar
 
 from jaxtyping import Float
 from torch import Tensor
@@ -22,10 +22,20 @@ Level = Literal["edge", "node", "neuron"]
 
 
 class Cost(NamedTuple):
-    """Passes through the model for each piece of the data; each runs as many prompts as the piece has pairs."""
+    """Passes through the model for each piece of the data; each runs as many prompts as the piece has pairs.
+
+    A run on several copies of a piece counts as that many passes.
+    """
 
     forwards: int
     backwards: int
+
+
+class Progress(Protocol):
+    """Hears how far an algorithm is."""
+
+    def __call__(self, pieces: float = 1.0) -> None:
+        """So many more pieces of the data are done: one, or what part of the work on them."""
 
 
 @dataclass(frozen=True)
@@ -56,6 +66,7 @@ class Algorithm(ABC, Generic[O]):
         summary: one line on what it does.
         reference: the paper it is from.
         gradient_run: which run gradients are taken on: ``clean``, ``corrupt``, ``between`` or ``none``.
+        sign: what the sign of a score says.
         additive: whether scores of batches, and of pieces by their shares, add up; false where a method looks at all
             of them together.
         options: the frozen dataclass of its options, fields declared with ``eap_plugin.host.options.option``.
@@ -66,6 +77,7 @@ class Algorithm(ABC, Generic[O]):
     reference: ClassVar[str]
     gradient_run: ClassVar[str] = "none"
     additive: ClassVar[bool] = True
+    sign: ClassVar[str] = "positive: feeding the corrupt value through this edge alone lowers the metric"
     options: type[O]
 
     @abstractmethod
@@ -79,7 +91,7 @@ class Algorithm(ABC, Generic[O]):
         data: Sequence[Piece],
         metric: Metric,
         options: O,
-        progress: Callable[[], None],
+        progress: Progress,
     ) -> Attribution:
         """Score every edge.
 
@@ -90,5 +102,5 @@ class Algorithm(ABC, Generic[O]):
             data: the prompt pairs; scores of pieces add up.
             metric: what to attribute; a positive score means that corrupting this edge alone lowers it.
             options: this algorithm's options.
-            progress: to be called once after each piece.
+            progress: to be called once after each piece, or more often with parts of pieces that add up to all.
         """

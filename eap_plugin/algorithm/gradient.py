@@ -15,7 +15,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from eap_plugin.ablation import Ablation, Counterfactual
+from eap_plugin.ablation import Ablation, Counterfactual, ablation_passes
 from eap_plugin.algorithm.base import Algorithm, Attribution, Level
 from eap_plugin.attribution import EdgeScorer, NeuronScorer, Scorer
 from eap_plugin.batch import NO_ANSWER, Batch, Piece
@@ -52,8 +52,8 @@ class GradientOptions:
 
     @property
     def ablation_passes(self) -> int:
-        """Forward passes on each piece's corrupt prompts to tell what writers are changed to."""
-        return self.mean_passes + (self.ablation == "corrupt")
+        """See ``eap_plugin.ablation``."""
+        return ablation_passes(self.ablation)
 
 
 O = TypeVar("O", bound=GradientOptions)  # noqa: E741 - a method's options

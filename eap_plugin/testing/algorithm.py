@@ -112,15 +112,15 @@ class AlgorithmTests:
             self.assert_close(in_pieces.matrix, self.score(model, chosen, batch).matrix)
 
     def test_passes_are_as_declared(self, chosen: Chosen, provider: Algorithm[Any], model: ResidualModel) -> None:
-        """Forward and backward passes are those that ``cost`` says, for each piece; ``progress`` is called for each."""
+        """Prompts run forward and back are as many as ``cost`` says; ``progress`` adds up to all pieces."""
         options = build_options(provider.options, chosen.options, chosen.name)
-        parts, ticks = pieces([prompts(model)], 3), []
+        parts, done = pieces([prompts(model)], 3), list[float]()
         watched = Watched(model)
-        watched.run(provider.attribute, parts, metrics()[self.metric], options, lambda: ticks.append(1))
-        cost = provider.cost(options, model.graph)
-        counted = (watched.forwards / len(parts), watched.backwards / len(parts))
-        assert counted == (cost.forwards, cost.backwards)
-        assert len(ticks) == len(parts)
+        watched.run(provider.attribute, parts, metrics()[self.metric], options, lambda n=1.0: done.append(n))
+        n_prompts = sum(len(part.batch) for part in parts)
+        counted = (watched.prompts / n_prompts, watched.prompts_back / n_prompts)
+        assert counted == provider.cost(options, model.graph)
+        assert sum(done) == pytest.approx(len(parts))
 
     def test_the_model_is_left_as_it_was(self, chosen: Chosen, model: ResidualModel) -> None:
         """Hooks, modes, flags, weights and gradients."""
@@ -133,14 +133,21 @@ class AlgorithmTests:
     ) -> None:
         """Also when a pass fails half-way; what fails is handed on."""
         options = build_options(provider.options, chosen.options, chosen.name)
-        last = provider.cost(options, model.graph).forwards
 
-        def fail() -> None:
-            raise InTheMiddleError
+        def score(watched: Watched, fail: bool) -> None:
+            def progress(pieces: float = 1.0) -> None:
+                if fail:
+                    raise InTheMiddleError
 
-        watched = Watched(model, fail_at={"first pass": 1, "last pass": last}.get(where))
+            watched.run(provider.attribute, pieces([prompts(model)], None), metrics()[self.metric], options, progress)
+
+        fail_at = 1 if where == "first pass" else None
+        if where == "last pass":
+            whole = Watched(model)
+            score(whole, fail=False)
+            fail_at = whole.forwards
         with left_as_found(model), pytest.raises(InTheMiddleError):
-            watched.run(provider.attribute, pieces([prompts(model)], None), metrics()[self.metric], options, fail)
+            score(Watched(model, fail_at), fail=True)
 
     def test_backends_agree(self, chosen: Chosen, model: ResidualModel) -> None:
         """The same scores wherever the model runs."""

@@ -25,13 +25,15 @@ class Watched(ResidualModel):
     Attributes:
         forwards: how often the model ran.
         backwards: how often a gradient came back through its logits.
+        prompts: on how many prompts it ran, over all runs.
+        prompts_back: for how many a gradient came back.
         fail_at: the forward pass, counted from 1, that fails half-way; ``None`` for none.
     """
 
     def __init__(self, model: ResidualModel, fail_at: int | None = None) -> None:
         """Watch ``model``."""
         self._model, self.fail_at = model, fail_at
-        self.forwards = self.backwards = 0
+        self.forwards = self.backwards = self.prompts = self.prompts_back = 0
         super().__init__(**{f.name: getattr(model, f.name) for f in fields(ResidualModel)})
 
     def parameter(self) -> Tensor:
@@ -71,6 +73,7 @@ class Watched(ResidualModel):
     ) -> Float[Tensor, "batch vocab"]:
         """See ``ResidualModel.forward``."""
         self.forwards += 1
+        self.prompts += len(tokens)
         if self.forwards == self.fail_at:
             visit = {**visit, "z": _fail}
         logits = self._model.forward(tokens, visit, attention_mask=attention_mask, last=last)
@@ -89,6 +92,7 @@ class _Backward(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *grad: Any) -> tuple[Tensor, None]:
         ctx.watched.backwards += 1
+        ctx.watched.prompts_back += len(grad[0])
         return grad[0], None
 
 

@@ -53,3 +53,20 @@ def test_flags_are_put_aside_and_put_back(name: str) -> None:
     assert model.W_U.requires_grad
     assert all(not point.fwd_hooks for point in model.hook_dict.values())
     assert all(p.grad is None for p in model.parameters())
+
+
+@pytest.mark.parametrize("name", ["tiny_ln", "tiny_llama", "tiny_parallel"])
+def test_exact_patching_equals_eapig(name: str) -> None:
+    (batch,) = golden.batches(name, golden.Case())
+    scores = eap_plugin.prune_scores(hooked_model(name, "float64"), [batch], algorithm="exact")
+    assert golden.worst_eapig(scores, golden.eapig(name, "exact_fresh", scores.graph)) <= 1e-9
+
+
+@pytest.mark.parametrize("case", ["ifr", "ifr_ragged"])
+def test_information_flow_routes_equal_eapig(case: str) -> None:
+    (batch,) = golden.batches("tiny_llama", golden.Case())
+    batch = golden.ragged("tiny_llama") if case == "ifr_ragged" else batch
+    model = hooked_model("tiny_llama", "float64")
+    scores = eap_plugin.prune_scores(model, [batch], algorithm="information-flow-routes")
+    want = {edge: values[:1] for edge, values in golden.eapig("tiny_llama", case, scores.graph).items()}
+    assert golden.worst_eapig(scores, want) <= 1e-9

@@ -140,6 +140,37 @@ def finite_difference(
     return ((up - down) / (2 * step)).item()
 
 
+@torch.no_grad()
+def patched_effects(
+    model: Any,
+    name: str,
+    clean: Tensor,
+    corrupt: Tensor,
+    answers: Tensor,
+    wrong: Tensor,
+    *,
+    metric: Metric | None = None,
+    zero: bool = False,
+) -> dict[Edge, float]:
+    """What each edge does, not to first order: L with this edge alone patched, less L on the clean run.
+
+    Args:
+        model, name, clean, corrupt, answers, wrong, metric: as for ``oracle_scores``.
+        zero: patch with zero in place of what the writer adds on the corrupt prompts.
+    """
+    layout = LAYOUTS[name]
+    before, after = observe(model, layout, clean), observe(model, layout, corrupt)
+    judge = metric or difference(answers, wrong)
+    plain = -judge(model(clean, use_cache=False).logits[:, -1]).mean()
+    effects = {}
+    for reader in readers(layout, len(model.get_submodule(layout.layers))):
+        for writer in before.feeding[reader.stream]:
+            change = -before.written[writer] if zero else _change(before, after, writer)
+            residual = before.read[reader.stream] + change
+            effects[writer, reader.name] = float(_loss(model, layout, reader, residual, clean, judge) - plain)
+    return effects
+
+
 def difference(answers: Tensor, wrong: Tensor) -> Metric:
     """The mean right logit less the mean wrong one."""
     return lambda logits: logits.gather(1, answers).mean(dim=1) - logits.gather(1, wrong).mean(dim=1)

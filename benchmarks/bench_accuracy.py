@@ -1,0 +1,159 @@
+"""How near every registered algorithm comes to activation patching, and how good its circuits are.
+
+    python benchmarks/bench_accuracy.py [--prompts 32] [--threads 1] [--json] [MODEL ...]
+
+Scores are taken on some prompts, circuits judged on others. See docs/accuracy.md for what the columns are.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from dataclasses import asdict, dataclass
+from statistics import fmean
+from typing import Any
+
+import torch
+from torch import Tensor
+
+import eap_plugin
+from eap_plugin.errors import EapPluginError
+from eap_plugin.host.options import build_options
+from eap_plugin.patching import faithfulness, strongest
+from eap_plugin.residual import ResidualModel
+from eap_plugin.scores import PruneScores
+from eap_plugin.shipped import SHIPPED
+
+FRACTIONS = (0.0, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
+"""Of the edges, of which circuits are made."""
+
+RANDOM_SEEDS = 10
+"""Over which the row of random scores is averaged."""
+
+REFERENCE, BASELINE = "exact", "random"
+ORDER = ("eap-ig-inputs", "eap", BASELINE)
+"""Best first, as the literature has it."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One algorithm on one model."""
+
+    model: str
+    algorithm: str
+    signed: float
+    absolute: float
+    cpr: float
+    cmd: float
+    passes: int
+    seconds: float
+    over_eap: float
+
+
+class Arena:
+    """One model, the prompts that edges are scored on, and those that circuits are judged on."""
+
+    def __init__(self, name: str, n_prompts: int) -> None:
+        self.model: ResidualModel = eap_plugin.load_model(name)
+        self.name = name
+        self.task, self.others = (
+            eap_plugin.load_task("ioi", self.model, n_prompts=n_prompts, seed=seed) for seed in (0, 1)
+        )
+        eap_plugin.prune_scores(self.model, self.task)  # so that no algorithm pays for the warm-up
+        self.exact, _ = self.score(REFERENCE)
+        self.eap_seconds = min(self.score("eap")[1] for _ in range(3))
+
+    def score(self, algorithm: str, **options: Any) -> tuple[PruneScores, float]:
+        """An algorithm's scores and the seconds that they took."""
+        started = time.perf_counter()
+        scores = eap_plugin.prune_scores(self.model, self.task, algorithm=algorithm, **options)
+        return scores, time.perf_counter() - started
+
+    def row(self, algorithm: str) -> Row:
+        """An algorithm with its default options."""
+        provider = eap_plugin.algorithms()[algorithm]
+        passes = sum(provider.cost(build_options(provider.options, {}, algorithm), self.model.graph))
+        seeds = [{"seed": seed} for seed in range(RANDOM_SEEDS)] if algorithm == BASELINE else [{}]
+        runs = [self.score(algorithm, **options) for options in seeds]
+        measured = [self._measure(scores) for scores, _ in runs]
+        seconds = fmean(seconds for _, seconds in runs)
+        means = (fmean(values) for values in zip(*measured, strict=True))
+        return Row(self.name, algorithm, *means, passes, seconds, seconds / self.eap_seconds)
+
+    def _measure(self, scores: PruneScores) -> tuple[float, float, float, float]:
+        edges = scores.is_edge
+        mine, true = scores.matrix[edges].double(), self.exact.matrix[edges].double()
+        return spearman(mine, true), spearman(mine.abs(), true.abs()), *self._areas(scores)
+
+    def _areas(self, scores: PruneScores) -> tuple[float, float]:
+        circuits = [strongest(scores, fraction) for fraction in FRACTIONS]
+        curve = faithfulness(self.model, [self.others.batch()], eap_plugin.metrics()["logit_diff"], circuits)
+        kept, grid = torch.tensor(curve), torch.tensor(FRACTIONS)
+        return float(torch.trapezoid(kept, grid)), float(torch.trapezoid((1 - kept).abs(), grid))
+
+
+def spearman(a: Tensor, b: Tensor) -> float:
+    """Rank correlation; ties have their mean rank."""
+    return float(torch.corrcoef(torch.stack([_ranks(a), _ranks(b)]))[0, 1])
+
+
+def _ranks(values: Tensor) -> Tensor:
+    _, inverse, counts = values.unique(return_inverse=True, return_counts=True)
+    return (counts.cumsum(0) - (counts - 1) / 2)[inverse].double()
+
+
+def table(rows: list[Row]) -> str:
+    """The rows in Markdown."""
+    lines = [
+        "| model | algorithm | ρ signed | ρ absolute | CPR | CMD | passes | seconds | × EAP |",
+        "| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
+    ]
+    lines += [
+        f"| {r.model} | {r.algorithm} | {r.signed:.2f} | {r.absolute:.2f} | {r.cpr:.3f} | {r.cmd:.3f} | "
+        f"{r.passes:,} | {r.seconds:.2f} | {r.over_eap:.1f} |"
+        for r in rows
+    ]
+    return "\n".join(lines)
+
+
+def verdict(rows: list[Row]) -> list[str]:
+    """For each model, whether the literature's order comes out, in each column that judges."""
+    lines = []
+    for model in dict.fromkeys(row.model for row in rows):
+        found = {row.algorithm: row for row in rows if row.model == model}
+        there = [found[name] for name in ORDER if name in found]
+        for column, sign in (("signed", -1), ("absolute", -1), ("cmd", 1)):
+            values = [sign * getattr(row, column) for row in there]
+            holds = "holds" if values == sorted(values) else "does not hold"
+            lines.append(f"{model}, {column}: {' above '.join(row.algorithm for row in there)} {holds}")
+    return lines
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("models", nargs="*", default=sorted(SHIPPED), metavar="MODEL")
+    parser.add_argument("--prompts", type=int, default=32)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--json", action="store_true", help="print one JSON document")
+    args = parser.parse_args()
+    torch.set_num_threads(args.threads)
+    rows = []
+    for name in args.models:
+        arena = Arena(name, args.prompts)
+        for algorithm in eap_plugin.algorithms():
+            print(f"{name}: {algorithm}", file=sys.stderr)
+            try:
+                rows.append(arena.row(algorithm))
+            except EapPluginError as error:
+                print(f"{algorithm} cannot be run on {name}: {error}", file=sys.stderr)
+    rows.sort(key=lambda row: (row.model, row.cmd))
+    if args.json:
+        print(json.dumps({"rows": [asdict(row) for row in rows], "order": verdict(rows)}, indent=2))
+    else:
+        print(table(rows), "\n".join(verdict(rows)), sep="\n\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,119 @@
+"""ACDC (Conmy et al. 2023, arXiv 2304.14997): edges go one by one, for good, where the metric hardly minds.
+
+From the logits backwards, each edge in turn is patched on top of those that are gone already. If that lowers the metric
+by less than a threshold, the edge goes. One run for each of several thresholds gives every edge a number: the smallest
+threshold at which it goes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from eap_plugin.ablation import Ablation, Counterfactual, ablation_passes
+from eap_plugin.algorithm.base import Algorithm, Attribution, Cost, Progress
+from eap_plugin.algorithm.patched import Contrast, contrast, mean_over
+from eap_plugin.batch import Piece
+from eap_plugin.errors import UsageError
+from eap_plugin.graph import Graph
+from eap_plugin.host.options import option
+from eap_plugin.layout import edge_mask
+from eap_plugin.metric.metric import Metric
+from eap_plugin.patching import EdgePatch
+from eap_plugin.residual import ResidualModel
+
+
+@dataclass(frozen=True)
+class ACDCOptions:
+    """What can be chosen."""
+
+    ablation: Ablation = option(
+        "corrupt", help="what a writer is changed to: its value on the corrupt prompt, zero, or a mean"
+    )
+    lowest: float = option(0.001, help="the smallest threshold", unit="of the metric", minimum=1e-12)
+    highest: float = option(1.0, help="the largest threshold", unit="of the metric", minimum=1e-12)
+    thresholds: int = option(
+        4, help="how many thresholds, at equal ratios; with one, it is the largest", unit="thresholds", minimum=1
+    )
+
+
+class ACDC(Algorithm[ACDCOptions]):
+    """Scores are thresholds, never negative; an edge that stays at all of them has twice the largest."""
+
+    name = "acdc"
+    summary = "greedy removal of edges from the logits backwards: the threshold at which each goes"
+    reference = "Conmy et al. 2023, arXiv 2304.14997"
+    sign = "never negative: the threshold at which the edge goes"
+    additive = False
+    options = ACDCOptions
+
+    def cost(self, options: ACDCOptions, graph: Graph) -> Cost:
+        """One pass for each edge at each threshold, and those on clean and corrupt prompts."""
+        passes = options.thresholds * graph.n_edges
+        return Cost(forwards=1 + ablation_passes(options.ablation) + passes, backwards=0)
+
+    def attribute(
+        self,
+        model: ResidualModel,
+        data: Sequence[Piece],
+        metric: Metric,
+        options: ACDCOptions,
+        progress: Progress,
+    ) -> Attribution:
+        """See ``Algorithm.attribute``.
+
+        Raises:
+            UsageError: if the thresholds are the wrong way round.
+        """
+        if options.lowest > options.highest:
+            raise UsageError(f"acdc's lowest threshold, {options.lowest}, is above its highest, {options.highest}")
+        counterfactual = Counterfactual(model, data, options.ablation)
+        runs = [contrast(model, piece, metric, counterfactual) for piece in data]
+        step = len(data) / (options.thresholds * model.graph.n_edges)
+        scores = 2 * options.highest * edge_mask(model.graph)
+        for threshold in _thresholds(options):
+            scores[_gone(model, runs, metric, threshold, lambda: progress(step))] = threshold
+        return Attribution(model.graph, scores, *mean_over([run.metrics for run in runs]))
+
+
+def _thresholds(options: ACDCOptions) -> list[float]:
+    """The largest first."""
+    last = max(1, options.thresholds - 1)
+    return [options.highest * (options.lowest / options.highest) ** (i / last) for i in range(options.thresholds)]
+
+
+def _gone(
+    model: ResidualModel, runs: Sequence[Contrast], metric: Metric, threshold: float, progress: Callable[[], None]
+) -> Bool[Tensor, "sources readers"]:
+    """True at the edges that go."""
+    graph = model.graph
+    patch = torch.zeros(len(graph.sources), len(graph.readers), device=model.device)
+    before, _ = mean_over([run.metrics for run in runs])
+    for column in reversed(range(len(graph.readers))):
+        for row in reversed(range(graph.readers[column].cut)):
+            patch[row, column] = 1
+            after = _patched(model, runs, metric, patch)
+            if before - after < threshold:
+                before = after
+            else:
+                patch[row, column] = 0
+            progress()
+    return patch.cpu().bool()
+
+
+def _patched(
+    model: ResidualModel, runs: Sequence[Contrast], metric: Metric, patch: Float[Tensor, "sources readers"]
+) -> float:
+    """The metric with some edges patched, averaged over batches."""
+    total = 0.0
+    for run in runs:
+        visit = EdgePatch(model, run.other, patch).visitors()
+        read = {"attention_mask": run.batch.attention_mask, "last": run.batch.last}
+        with torch.no_grad():
+            logits = model.forward(run.batch.clean, visit, **read)
+            total += run.metrics.share * float(metric(logits, run.batch))
+    return total / sum(run.metrics.share for run in runs)

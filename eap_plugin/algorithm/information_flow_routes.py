@@ -1,0 +1,122 @@
+"""Information flow routes (Ferrando & Voita 2024, arXiv 2403.00824): how near a writer's part comes to the whole.
+
+    near(u, v) = max(0, ‖r_v‖₁ − ‖r_v − c_u‖₁)        importance(u → v) = near(u, v) / Σ_w near(w, v)
+
+c_u is what writer u adds, r_v the residual stream at reader v, at one position of one clean prompt. No metric, no
+corrupt prompt and no gradient come into it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from eap_plugin.algorithm.base import Algorithm, Attribution, Cost, Progress
+from eap_plugin.attribution import workspace
+from eap_plugin.batch import Batch, Piece
+from eap_plugin.contributions import all_add
+from eap_plugin.graph import Graph
+from eap_plugin.host.options import option
+from eap_plugin.metric.metric import Metric
+from eap_plugin.residual import ResidualModel, Site, Visitor
+from eap_plugin.tapes import Writers, WriterTape, merge
+
+
+@dataclass(frozen=True)
+class RoutesOptions:
+    """What can be chosen."""
+
+    positions: bool = option(False, help="keep token positions apart: scores get a leading position axis")
+
+
+class InformationFlowRoutes(Algorithm[RoutesOptions]):
+    """A reader's scores are shares that add up to 1, averaged over positions and prompts."""
+
+    name = "information-flow-routes"
+    summary = "how near what a writer adds comes to what a reader reads; clean prompts only, whatever the metric"
+    reference = "Ferrando & Voita 2024, arXiv 2403.00824; edges as in EAP-IG"
+    sign = "never negative: the writer's share of what the reader reads"
+    options = RoutesOptions
+
+    def cost(self, options: RoutesOptions, graph: Graph) -> Cost:
+        """One pass on the clean prompts."""
+        return Cost(forwards=1, backwards=0)
+
+    def attribute(
+        self,
+        model: ResidualModel,
+        data: Sequence[Piece],
+        metric: Metric,
+        options: RoutesOptions,
+        progress: Progress,
+    ) -> Attribution:
+        """See ``Algorithm.attribute``."""
+        graph = model.graph
+        n_positions = max(piece.batch.clean.shape[1] for piece in data)
+        dtype = torch.promote_types(model.dtype, torch.float32)
+        matrix = torch.zeros(n_positions, len(graph.sources), len(graph.readers), dtype=dtype, device=model.device)
+        for piece in data:
+            batch = piece.batch.to(model.device)
+            writers, streams = _watch(model, batch)
+            weight = piece.share * _weights(batch).to(dtype)
+            step = max(1, workspace(model.device) // (len(graph.sources) * writers.embed[:, 0].numel()))
+            for start in range(0, batch.clean.shape[1], step):
+                part = slice(start, start + step)
+                _add_positions(model, writers, streams, weight, part, matrix[part])
+            progress()
+        return Attribution(graph, matrix if options.positions else matrix.sum(0))
+
+
+def _watch(model: ResidualModel, batch: Batch) -> tuple[Writers, dict[tuple[Site, int], Tensor]]:
+    """What is added and what is read on the clean prompts."""
+    tape, streams = WriterTape(model), dict[tuple[Site, int], Tensor]()
+
+    def keep(site: Site) -> Visitor:
+        def visitor(layer: int, value: Tensor) -> None:
+            streams[site, layer] = value
+
+        return visitor
+
+    sites: tuple[Site, ...] = ("attn_in", "mlp_in", "final") if model.graph.has_mlp else ("attn_in", "final")
+    visit = merge({site: keep(site) for site in sites}, tape.visitors())
+    with torch.no_grad():
+        model.forward(batch.clean, visit, attention_mask=batch.attention_mask, last=batch.last)
+    return tape.writers(), streams
+
+
+def _weights(batch: Batch) -> Float[Tensor, "batch pos"]:
+    """Each real token's share of its prompt's tokens, and its prompt's of the batch."""
+    mask = torch.ones_like(batch.clean) if batch.attention_mask is None else batch.attention_mask
+    real = mask.to(torch.float64)
+    return real / (real.sum(1, keepdim=True) * len(batch))
+
+
+def _add_positions(
+    model: ResidualModel,
+    writers: Writers,
+    streams: dict[tuple[Site, int], Tensor],
+    weight: Float[Tensor, "batch pos"],
+    part: slice,
+    out: Float[Tensor, "part sources readers"],
+) -> None:
+    """Add the scores of some positions, with what every writer adds there expanded."""
+    added = all_add(model, writers, part).to(out.dtype)
+    for place, columns in _places(model.graph).items():
+        cut = model.graph.readers[columns[0]].cut
+        read = streams[place][:, part].to(out.dtype)
+        near = (read.abs().sum(-1) - (read - added[:cut]).abs().sum(-1)).clamp_min(0)
+        share = near / near.sum(0).clamp_min(torch.finfo(out.dtype).tiny)
+        out[:, :cut, columns] += (share * weight[:, part]).sum(1).T[..., None]
+
+
+def _places(graph: Graph) -> dict[tuple[Site, int], list[int]]:
+    """Where readers read, and the columns of all that read there: a layer's q, k and v read the same."""
+    sites: dict[str, Site] = {"mlp": "mlp_in", "logits": "final"}
+    places: dict[tuple[Site, int], list[int]] = {}
+    for column, reader in enumerate(graph.readers):
+        places.setdefault((sites.get(reader.slot, "attn_in"), reader.layer), []).append(column)
+    return places

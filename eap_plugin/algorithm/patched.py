@@ -1,0 +1,66 @@
+"""What methods share that run the model with patched edges: the two runs of each piece of the data."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+
+from eap_plugin.ablation import Counterfactual
+from eap_plugin.batch import Batch, Piece
+from eap_plugin.metric.metric import Metric
+from eap_plugin.residual import ResidualModel
+from eap_plugin.tapes import Writers, WriterTape
+
+
+class Metrics(NamedTuple):
+    """A piece's share, and the metric on its clean and corrupt prompts; ``None`` where these were not run."""
+
+    share: float
+    clean: float
+    corrupt: float | None
+
+
+@dataclass(frozen=True)
+class Contrast:
+    """One piece of the data, and what writers add in its two runs.
+
+    Attributes:
+        batch: the prompt pairs, on the model's device.
+        clean: the writers on the clean prompts.
+        other: what they are changed to.
+        metrics: how the unchanged model does on them.
+    """
+
+    batch: Batch
+    clean: Writers
+    other: Writers
+    metrics: Metrics
+
+
+def contrast(model: ResidualModel, piece: Piece, metric: Metric, counterfactual: Counterfactual) -> Contrast:
+    """Run a piece's clean prompts and, if writers are changed to what they add there, its corrupt ones."""
+    batch = piece.batch.to(model.device)
+    clean, on_clean = _run(model, batch, corrupt=False, metric=metric)
+    if counterfactual.corrupt:
+        other, on_corrupt = _run(model, batch, corrupt=True, metric=metric)
+        return Contrast(batch, clean, other, Metrics(piece.share, on_clean, on_corrupt))
+    other = counterfactual.constant(batch)
+    return Contrast(batch, clean, other, Metrics(piece.share, on_clean, None))
+
+
+def _run(model: ResidualModel, batch: Batch, corrupt: bool, metric: Metric) -> tuple[Writers, float]:
+    tape, tokens = WriterTape(model), batch.corrupt if corrupt else batch.clean
+    with torch.no_grad():
+        logits = model.forward(tokens, tape.visitors(), attention_mask=batch.attention_mask, last=batch.last)
+        return tape.writers(), float(metric(logits, batch))
+
+
+def mean_over(pieces: Sequence[Metrics]) -> tuple[float, float | None]:
+    """The metric on clean and corrupt prompts, averaged over batches."""
+    total = sum(piece.share for piece in pieces)
+    clean = sum(piece.share * piece.clean for piece in pieces) / total
+    on_corrupt = [piece.share * piece.corrupt for piece in pieces if piece.corrupt is not None]
+    return clean, sum(on_corrupt) / total if len(on_corrupt) == len(pieces) else None

@@ -1,0 +1,26 @@
+"""Holding an algorithm's passes against what it declares, with options of one's choice."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+import eap_plugin
+from eap_plugin.algorithm.base import Cost
+from eap_plugin.batch import Batch, pieces
+from eap_plugin.host.options import build_options
+from eap_plugin.testing.watched import Watched
+from tests.bridges import bridge
+from tests.zoo import build, prompts
+
+
+def assert_declared(algorithm: str, **options: Any) -> None:
+    """On two pieces of data: the passes are those declared, each of one piece's prompts, and progress adds up."""
+    provider = eap_plugin.algorithms()[algorithm]
+    chosen = build_options(provider.options, options, algorithm)
+    model, done = Watched(eap_plugin.wrap_model(bridge(build("llama")))), list[float]()
+    data = pieces([Batch(*prompts(4, 5))], 2)
+    model.run(provider.attribute, data, eap_plugin.metrics()["logit_diff"], chosen, lambda n=1.0: done.append(n))
+    assert Cost(model.prompts / 4, model.prompts_back / 4) == provider.cost(chosen, model.graph)
+    assert sum(done) == pytest.approx(2)
