@@ -59,8 +59,8 @@ def check(
         console = stdout()
         console.print(_residues(report))
         console.print(
-            "\nLargest difference between what edges say and what the model computes, relative to\n"
-            f"the size of both. Allowed is {report.tolerance:.2g}, which rounding explains."
+            "\nLargest difference between what edges say and what the model computes, relative\n"
+            f"to the size of both. Allowed is {report.tolerance:.2g}, which rounding explains."
         )
         if failing:
             console.print(
@@ -82,4 +82,5 @@ def _residues(report: CheckReport) -> Table:
     }
     layers = sorted({row.layer for row in report.rows})
     rows = [[str(layer), *(cells.get((layer, column), "") for column in columns)] for layer in layers]
-    return table(("layer", *columns), rows, right=("layer", *columns))
+    headers = ["layer", *(column.replace("writers reaching ", "to ") for column in columns)]
+    return table(headers, rows, right=headers)
