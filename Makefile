@@ -15,10 +15,10 @@ PYTEST := -m pytest -n $(WORKERS)
 REAL_MODEL := .cache/smollm2-135m
 SETUP := scripts/venv.sh pyproject.toml
 
-.PHONY: help demo test test-legacy test-tl3 test-plugins test-ndif test-real test-pythons bench bench-accuracy docs lint types wheel clean
+.PHONY: help demo test test-legacy test-tl3 test-plugins test-ndif test-real test-pythons bench bench-accuracy bench-algorithms docs lint types wheel clean
 
 help: ## List the targets
-	@sed -n 's/^\([a-z0-9-]*\):[^#]*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
+	@sed -n 's/^\([a-z0-9-]*\):[^#]*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 18
 
 demo: .venv/.installed ## Find a circuit in a shipped model, offline
 	$(VENV)/eap demo
@@ -50,6 +50,9 @@ bench: .venv/.installed ## Measure start-up, and time and memory on GPT-2-small'
 
 bench-accuracy: .venv/.installed ## Compare every algorithm with activation patching on the shipped models
 	$(VENV)/python benchmarks/bench_accuracy.py
+
+bench-algorithms: .venv/.installed ## Measure every algorithm next to EAP
+	$(VENV)/python benchmarks/bench_algorithms.py
 
 docs: .venv/.installed ## Build the documentation site in build/site
 	NO_MKDOCS_2_WARNING=1 $(VENV)/mkdocs build --quiet

@@ -43,21 +43,30 @@ class Counterfactual:
         Raises:
             UsageError: if positions are to be kept apart and prompts differ in length.
         """
-        self._model = model
         self.corrupt = ablation == "corrupt"
-        self._mean = None if ablation in ("corrupt", "zero") else _mean(model, data, ablation == "mean-per-position")
+        self._constant: Writers | None = None
+        if ablation == "zero":
+            self._constant = _zero(model)
+        elif not self.corrupt:
+            self._constant = _mean(model, data, ablation == "mean-per-position")
 
-    def writers(self, batch: Batch, start: int, like: Writers) -> Writers:
-        """What every writer adds from position ``start`` on; for a batch on the model's device.
+    def constant(self, batch: Batch) -> Writers:
+        """What every writer adds if it does not depend on the corrupt prompts: zero, or a mean."""
+        assert self._constant is not None
+        shape = batch.clean.shape
+        return _paired(self._constant, self._constant, lambda x, _: x.expand(*shape, *x.shape[2:]))
 
-        Args:
-            batch: the prompt pairs.
-            start: the first position that is wanted.
-            like: the batch's own run, recorded from there.
-        """
-        if self._mean is not None:
-            return _paired(like, self._mean, lambda x, mean: mean[:, start:].expand_as(x))
-        return _paired(like, like, lambda x, _: torch.zeros_like(x))
+
+def _zero(model: ResidualModel) -> Writers:
+    """Nothing, as what one position of one prompt is given: [1, 1, ...] each."""
+    n_heads, d_head, d_model = model.layers[0].W_O.shape
+    like = model.layers[0].W_O
+    layers = range(model.graph.n_layers)
+    return Writers(
+        like.new_zeros(1, 1, d_model),
+        [like.new_zeros(1, 1, n_heads, d_head) for _ in layers],
+        [like.new_zeros(1, 1, d_model) for _ in layers if model.graph.has_mlp],
+    )
 
 
 def _mean(model: ResidualModel, data: Sequence[Piece], per_position: bool) -> Writers:

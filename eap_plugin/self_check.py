@@ -85,11 +85,11 @@ def self_check(
 ) -> CheckReport:
     """Compare writers and readers with the model's own activations on one forward pass; for ``model.run``."""
     mask = None if attention_mask is None else attention_mask.to(model.device)
-    rows = _residues(model, tokens.to(model.device), mask)
+    with torch.no_grad():
+        rows = _residues(model, tokens.to(model.device), mask)
     return CheckReport(model.name, tuple(rows), TOLERANCE.get(model.dtype, FULL_TOLERANCE))
 
 
-@torch.no_grad()
 def _residues(
     model: ResidualModel, tokens: Int[Tensor, "batch pos"], attention_mask: Bool[Tensor, "batch pos"] | None
 ) -> list[CheckRow]:

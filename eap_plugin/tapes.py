@@ -15,6 +15,9 @@ from torch import Tensor
 from eap_plugin.errors import EapPluginError, UsageError
 from eap_plugin.residual import Layer, ResidualModel, Site, Visitor
 
+Place = tuple[Site, int]
+"""A site and the layer that it is in."""
+
 
 @dataclass
 class Writers:
@@ -107,16 +110,23 @@ class GradientTape:
     The run is made differentiable from the embedding on: frozen weights ask for no gradient themselves.
     """
 
-    def __init__(self, model: ResidualModel, start: int = 0, frozen_norms: bool = False) -> None:
+    def __init__(
+        self,
+        model: ResidualModel,
+        start: int = 0,
+        frozen_norms: bool = False,
+        cut: frozenset[Place] = frozenset(),
+    ) -> None:
         """Record runs of ``model``.
 
         Args:
             model: whose runs.
             start: the first position to keep.
             frozen_norms: whether other visitors hold the norms' scales constant in the backward pass.
+            cut: readers whose gradient is taken to be zero.
         """
-        self._graph, self._start, self._frozen_norms = model.graph, start, frozen_norms
-        self._at: dict[tuple[Site, int], Tensor] = {}
+        self._graph, self._start, self._frozen_norms, self._cut = model.graph, start, frozen_norms, cut
+        self._at: dict[Place, Tensor] = {}
 
     def visitors(self) -> dict[Site, Visitor]:
         """What to call at which site."""
@@ -141,7 +151,7 @@ class GradientTape:
             raise UsageError(
                 "the metric has no gradient; compute it from the logits with torch operations, no detach() or item()"
             )
-        keys = [key for key in self._at if key[0] not in ("attn_in", "mlp_in")]
+        keys = [key for key in self._at if key[0] not in ("attn_in", "mlp_in") and key not in self._cut]
         grads = torch.autograd.grad(loss, [self._at[key] for key in keys], retain_graph=keep_graph, allow_unused=True)
         for (site, layer), grad in zip(keys, grads, strict=True):
             if grad is None:
@@ -150,6 +160,7 @@ class GradientTape:
                     f"or the backend's hook is beside the model's computation"
                 )
         found = {key: grad[:, self._start :] for key, grad in zip(keys, grads, strict=True)}
+        found |= {key: torch.zeros_like(self._residual(*key)) for key in self._cut}
         layers = range(self._graph.n_layers)
         mlps = layers if self._graph.has_mlp else range(0)
         return ReaderGradients(

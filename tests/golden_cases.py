@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -12,6 +13,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
+import eap_plugin
 from eap_plugin.batch import Batch
 from eap_plugin.graph import Graph
 from eap_plugin.scores import PruneScores
@@ -23,26 +25,129 @@ TOLERANCE = {"float32": 1e-5, "float64": 1e-9}
 
 @dataclass(frozen=True)
 class Case:
-    """How a recorded case was run, and how to ask for the same."""
+    """How a recorded case was run, and how to ask for the same.
+
+    Attributes:
+        sizes: prompts in each batch.
+        data: which of the recorded prompts.
+        metric: the metric.
+        algorithm: the algorithm.
+        options: its options.
+        scale: our scores are the recorded ones times this.
+        means: which prompts a mean is over: "clean", "both", or the corrupt ones.
+        mean_sizes: how many of them, if other than those that are scored.
+        apart: the mean is over each batch's prompts alone.
+        lengths: how many tokens of each prompt of a batch there are, if not all.
+    """
 
     sizes: tuple[int, ...] = (8,)
     data: str = ""
     metric: str = "logit_diff"
+    algorithm: str = "eap"
     options: tuple[tuple[str, Any], ...] = ()
+    scale: float = 1.0
+    means: str = "corrupt"
+    mean_sizes: tuple[int, ...] = ()
+    apart: bool = False
+    lengths: tuple[int, ...] = ()
 
 
-CASES = {
+def _masks(*sizes: int, scale: float = 1.0, data: str = "", **options: Any) -> Case:
+    return Case(sizes or (8,), data, algorithm="mask-gradient", options=tuple(options.items()), scale=scale)
+
+
+def _ablated(ablation: str, **how: Any) -> Case:
+    return Case((8, 8, 8), options=(("ablation", ablation),), **how)
+
+
+_EAP = {
     "eap_seed": Case(),
     "eap_seed_val": Case(options=(("answer_diff", False),)),
     "eap_seed_3x8": Case(sizes=(8, 8, 8)),
     "eap_seed_1x16": Case(sizes=(16,)),
     "eap_seed_multi": Case(data="multi_"),
     "mg_seqpos": Case(options=(("positions", True),)),
+    "mg_seqpos_zero": Case(options=(("positions", True), ("ablation", "zero"))),
     "mg_attn_in": Case(options=(("qkv", "summed"),)),
     "mg_logprob_avg_diff": Case(metric="logprob_diff"),
     "mg_prob_avg_diff": Case(metric="prob_diff"),
     "mg_logit_avg_val_multi": Case(data="multi_", metric="answer_logit"),
+    "mg_abl_zero": _ablated("zero"),
+    "mg_abl_tokenwise_mean_corrupt": _ablated("mean-per-position"),
+    "mg_abl_tokenwise_mean_clean": _ablated("mean-per-position", means="clean"),
+    "mg_abl_tokenwise_mean_clean_and_corrupt": _ablated("mean-per-position", means="both"),
+    "mg_abl_batch_tokenwise_mean_corrupt": _ablated("mean-per-position", apart=True),
+    "mg_abl_batch_all_tok_mean_corrupt": _ablated("mean", apart=True),
+    "mg_abl_batch_all_tok_mean_clean": _ablated("mean", means="clean", apart=True),
 }
+
+# AutoCircuit adds up the 6 gradients of integrated_grad_samples=5; we average them.
+_SIXTH = 1 / 6
+_MASKS = {
+    "mg_mask05": _masks(mask=0.5),
+    "mg_mask1": _masks(mask=1.0),
+    "mg_ig5_logit": _masks(samples=5, scale=_SIXTH),
+    "mg_ig5_prob": _masks(samples=5, scale=_SIXTH, grad_function="prob"),
+    "mg_ig5_logprob": _masks(samples=5, scale=_SIXTH, grad_function="logprob"),
+    "mg_ig5_3x8": _masks(8, 8, 8, samples=5, scale=_SIXTH),
+    "mg_seqpos_3x8_ig5": _masks(8, 8, 8, samples=5, scale=_SIXTH, positions=True),
+    "mg_logit_avg_val": _masks(grad_function="logit", answer_function="avg_val"),
+    "mg_prob_avg_val": _masks(grad_function="prob", answer_function="avg_val"),
+    "mg_logprob_avg_val": _masks(grad_function="logprob", answer_function="avg_val"),
+    "mg_logit_exp_avg_diff": _masks(grad_function="logit_exp"),
+    "mg_logit_exp_avg_val": _masks(grad_function="logit_exp", answer_function="avg_val"),
+}
+
+# By our name of the case, the recorded one: these are run by a second algorithm or in another way.
+_AGAIN = {
+    "mg_logit_avg_diff again": ("eap_seed", _masks()),
+    "mg_logit_avg_val_multi again": (
+        "mg_logit_avg_val_multi",
+        _masks(data="multi_", grad_function="logit", answer_function="avg_val"),
+    ),
+    "mg_seqpos_zero again": ("mg_seqpos_zero", _masks(positions=True, ablation="zero")),
+    "mg_attn_in again": ("mg_attn_in", _masks(qkv="summed")),
+    "mg_abl_zero again": ("mg_abl_zero", _masks(8, 8, 8, ablation="zero")),
+}
+
+CASES = _EAP | _MASKS | {name: case for name, (_, case) in _AGAIN.items()}
+
+
+def recorded_name(case: str) -> str:
+    """The file's name for a case."""
+    return _AGAIN[case][0] if case in _AGAIN else case
+
+
+def dtypes(model: str, case: str) -> list[str]:
+    """The dtypes in which a case was recorded."""
+    folder = FOLDER / model / "scores"
+    return [dtype for dtype in TOLERANCE if (folder / f"{recorded_name(case)}_{dtype}.safetensors").exists()]
+
+
+def runs(models: Iterable[str]) -> list[tuple[str, str, str]]:
+    """Every model, case and dtype that is recorded."""
+    return [(model, case, dtype) for model in models for case in CASES for dtype in dtypes(model, case)]
+
+
+def scores(wrapped: Any, case: Case, data: list[Batch], reference: list[Batch]) -> PruneScores:
+    """Our scores of a case, of the prompts and with means over those that ``prompts`` gives."""
+    if not case.apart:
+        return _scores(wrapped, case, data, reference)
+    found = [_scores(wrapped, case, [batch], [batch]) for batch in data]
+    return replace(found[0], matrix=sum(one.matrix for one in found))
+
+
+def prompts(model: str, case: Case) -> tuple[list[Batch], list[Batch]]:
+    """What a case scores, and what its means are over."""
+    return batches(model, case), batches(model, replace(case, sizes=case.mean_sizes or case.sizes))
+
+
+def _scores(wrapped: Any, case: Case, data: list[Batch], reference: list[Batch]) -> PruneScores:
+    clean = [replace(batch, corrupt=batch.clean) for batch in reference]
+    means = {"corrupt": reference, "clean": clean, "both": [*reference, *clean]}[case.means]
+    return eap_plugin.prune_scores(
+        wrapped, data, algorithm=case.algorithm, metric=case.metric, ablation_data=means, **dict(case.options)
+    )
 
 
 @cache
@@ -63,17 +168,19 @@ def batches(model: str, case: Case) -> list[Batch]:
     data = load_file(FOLDER / model / "data.safetensors")
     names = ("clean", "corrupt", "answers", "wrong")
     clean, corrupt, answers, wrong = (data[case.data + name] for name in names)
+    mask = torch.arange(clean.shape[1]) < torch.tensor(case.lengths)[:, None] if case.lengths else None
     out, start = [], 0
     for size in case.sizes:
         rows = slice(start, start + size)
-        out.append(Batch(clean[rows], corrupt[rows], answers[rows], wrong[rows]))
+        out.append(Batch(clean[rows], corrupt[rows], answers[rows], wrong[rows], attention_mask=mask))
         start += size
     return out
 
 
 def recorded(model: str, case: str, dtype: str) -> dict[str, Tensor]:
-    """AutoCircuit's scores."""
-    return load_file(FOLDER / model / "scores" / f"{case}_{dtype}.safetensors")
+    """AutoCircuit's scores, to our scale."""
+    file = FOLDER / model / "scores" / f"{recorded_name(case)}_{dtype}.safetensors"
+    return {module: CASES[case].scale * x for module, x in load_file(file).items()}
 
 
 def worst_error(found: Any, want: dict[str, Tensor], groups: int, n_heads: int) -> float:
@@ -114,9 +221,7 @@ RAGGED = (16, 9, 12, 16, 10, 14, 11, 13)
 
 def ragged(model: str) -> Batch:
     """The prompts of EAP-IG's ragged cases: cut, and padded on the right."""
-    (batch,) = batches(model, Case())
-    mask = torch.arange(batch.clean.shape[1]) < torch.tensor(RAGGED)[:, None]
-    return replace(batch, attention_mask=mask)
+    return batches(model, Case(lengths=RAGGED))[0]
 
 
 def worst_eapig(found: PruneScores, want: dict[str, list[float]]) -> float:

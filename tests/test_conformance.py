@@ -20,6 +20,13 @@ QUICK = {"acdc": {"thresholds": 1}, "edge-pruning": {"steps": 3}}
 """Options with which those take less long that go over the data many times."""
 
 
+QUICK: dict[str, dict[str, object]] = {
+    "acdc": {"thresholds": 1, "highest": 0.1},
+    "edge-pruning": {"steps": 20, "warmup": 5},
+}
+"""Options with which slow algorithms do less of the same."""
+
+
 class TestBuiltInAlgorithms(AlgorithmTests):
     @pytest.fixture(params=list(eap_plugin.algorithms()))
     def chosen(self, request: pytest.FixtureRequest) -> Chosen:

@@ -1,4 +1,4 @@
-"""EAP on a ``TransformerBridge`` equals AutoCircuit's recorded outputs."""
+"""Gradient methods on a ``TransformerBridge`` give AutoCircuit's and EAP-IG's recorded outputs."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM, PreTrainedModel
 
-import eap_plugin
 from tests import golden_cases as golden
+from tests import golden_eap_ig as eap_ig
 from tests.bridges import bridge
 from tests.oracle.precision import InFloat64
 
@@ -87,17 +87,25 @@ def _loaded(model: PreTrainedModel, state: dict[str, Tensor]) -> PreTrainedModel
 MAKERS = {"tiny_gpt2": _gpt2, "tiny_llama_hf": _llama}
 
 
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize("case", golden.CASES)
-@pytest.mark.parametrize("model", MAKERS)
+@pytest.mark.parametrize(("model", "case", "dtype"), golden.runs(MAKERS))
 def test_equals_autocircuit(model: str, case: str, dtype: str) -> None:
-    hf = MAKERS[model](model).to(getattr(torch, dtype))
-    spec, config = golden.CASES[case], golden.config(model)["config"]
-    data, model_ = golden.batches(model, spec), bridge(hf)
+    wrapped = bridge(MAKERS[model](model).to(getattr(torch, dtype)))
+    config, data = golden.config(model)["config"], golden.prompts(model, golden.CASES[case])
     with InFloat64() if dtype == "float64" else nullcontext():
-        scores = eap_plugin.prune_scores(model_, data, metric=spec.metric, **dict(spec.options))
+        scores = golden.scores(wrapped, golden.CASES[case], *data)
     groups = config["n_key_value_heads"] or config["n_heads"]
     error = golden.worst_error(scores, golden.recorded(model, case, dtype), groups, config["n_heads"])
-    # Hugging Face computes rotary angles in float32 whatever the model's dtype.
-    limit = 1e-7 if (model, dtype) == ("tiny_llama_hf", "float64") else golden.TOLERANCE[dtype]
-    assert error <= limit
+    assert error <= limit(model, dtype)
+
+
+@pytest.mark.parametrize(("model", "case", "dtype"), eap_ig.runs(MAKERS))
+def test_equals_eap_ig(model: str, case: str, dtype: str) -> None:
+    wrapped, data = bridge(MAKERS[model](model).to(getattr(torch, dtype))), golden.prompts(model, eap_ig.CASES[case])
+    with InFloat64() if dtype == "float64" else nullcontext():
+        scores = golden.scores(wrapped, eap_ig.CASES[case], *data)
+    assert eap_ig.worst_error(scores, model, case, dtype) <= limit(model, dtype)
+
+
+def limit(model: str, dtype: str) -> float:
+    """The largest error allowed: Hugging Face computes rotary angles in float32 whatever the model's dtype."""
+    return 1e-7 if (model, dtype) == ("tiny_llama_hf", "float64") else golden.TOLERANCE[dtype]

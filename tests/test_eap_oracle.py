@@ -17,11 +17,12 @@ from tests.zoo import ARCHITECTURES, build, prompts
 MODELS = (*ARCHITECTURES, "gpt_neox_sequential", "llama_biased")
 
 
-def worst(scores: eap_plugin.PruneScores, want: dict[tuple[str, str], torch.Tensor]) -> float:
+def worst(scores: eap_plugin.PruneScores, want: dict[tuple[str, str], torch.Tensor], least: float = 0.1) -> float:
+    """The largest difference over the largest score, which must be more than ``least``."""
     assert {f"{u}->{v}" for u, v in want} == {edge.name for edge in scores.top(scores.n_edges)} or scores.has_positions
     exact = {edge: torch.as_tensor(x, dtype=torch.float64) for edge, x in want.items()}
     largest = max(float(x.abs().max()) for x in exact.values())
-    assert largest > 0.1
+    assert largest > least
     errors = [float((scores.edge(f"{u}->{v}") - x).abs().max()) for (u, v), x in exact.items()]
     return max(errors) / largest
 

@@ -20,6 +20,6 @@ class EAP(GradientAlgorithm[GradientOptions]):
         """One forward pass on the corrupt prompts, one on the clean ones and back."""
         return Cost(forwards=1 + options.ablation_passes, backwards=1)
 
-    def add(self, work: Work, options: GradientOptions) -> tuple[float, float | None]:
+    def add(self, work: Work, options: GradientOptions) -> tuple[float | None, float | None]:
         """See ``GradientAlgorithm.add``."""
         return work.add_clean_run({})

@@ -7,7 +7,7 @@ ablations, levels, positions, pieces, and the metric on the way.
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Literal, TypeVar
 
@@ -16,7 +16,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from eap_plugin.ablation import Ablation, Counterfactual, ablation_passes
-from eap_plugin.algorithm.base import Algorithm, Attribution, Level
+from eap_plugin.algorithm.base import Algorithm, Attribution, Level, Progress
 from eap_plugin.attribution import EdgeScorer, NeuronScorer, Scorer
 from eap_plugin.batch import NO_ANSWER, Batch, Piece
 from eap_plugin.errors import UsageError
@@ -25,7 +25,7 @@ from eap_plugin.host.options import option
 from eap_plugin.layout import sum_qkv
 from eap_plugin.metric.metric import Metric
 from eap_plugin.residual import ResidualModel, Site, Visitor
-from eap_plugin.tapes import GradientTape, ReaderGradients, Writers, WriterTape, merge
+from eap_plugin.tapes import GradientTape, Place, ReaderGradients, Writers, WriterTape, merge
 
 
 @dataclass(frozen=True)
@@ -44,6 +44,11 @@ class GradientOptions:
     dtype: Literal["auto", "float32", "float64"] = option(
         "auto", help="dtype in which scores are multiplied and added; auto: the model's, but at least float32"
     )
+
+    @property
+    def mean_passes(self) -> int:
+        """Forward passes on each piece's corrupt prompts for a mean, if it is not taken over another task."""
+        return int(self.ablation not in ("corrupt", "zero"))
 
     @property
     def ablation_passes(self) -> int:
@@ -80,18 +85,34 @@ class Work:
         """Run the model on the piece's prompts, clean or corrupt."""
         return self.model.forward(tokens, visit, attention_mask=self.batch.attention_mask, last=self.batch.last)
 
-    @torch.no_grad()
+    def record(self, tokens: Int[Tensor, "batch pos"]) -> tuple[Writers, Float[Tensor, "batch vocab"]]:
+        """What every writer adds on the piece's prompts, clean or corrupt, and their logits; without gradients."""
+        tape = WriterTape(self.model, self.start)
+        with torch.no_grad():
+            logits = self.forward(tokens, tape.visitors())
+        return tape.writers(), logits
+
+    def value(self, logits: Float[Tensor, "batch vocab"]) -> float:
+        """The piece's share of the metric."""
+        with torch.no_grad():
+            return self.share * float(self.metric(logits, self.batch))
+
     def corrupt(self) -> tuple[Writers | None, float | None]:
         """The run that writers are changed to, and the share of the metric on it; ``None`` if it is no run."""
         if not self.counterfactual.corrupt:
             return None, None
-        tape = WriterTape(self.model, self.start)
-        logits = self.forward(self.batch.corrupt, tape.visitors())
-        return tape.writers(), self.share * float(self.metric(logits, self.batch))
+        writers, logits = self.record(self.batch.corrupt)
+        return writers, self.value(logits)
 
-    def change(self, other: Writers | None, clean: Writers) -> Writers:
+    def target(self, corrupt: Writers | None) -> Writers:
+        """What writers are changed to: the run on the corrupt prompts, if it is that, or a constant."""
+        if corrupt is not None and self.counterfactual.corrupt:
+            return corrupt
+        return self.counterfactual.constant(self.batch)
+
+    def change(self, corrupt: Writers | None, clean: Writers) -> Writers:
         """How much every writer changes."""
-        return (other or self.counterfactual.writers(self.batch, self.start, clean)).minus(clean)
+        return self.target(corrupt).minus(clean)
 
     def gradients(
         self,
@@ -99,6 +120,7 @@ class Work:
         *visitors: Mapping[Site, Visitor],
         weight: float = 1.0,
         frozen_norms: bool = False,
+        cut: frozenset[Place] = frozenset(),
     ) -> tuple[ReaderGradients, float]:
         """Run the model on prompts, changed by visitors, and take the gradient of minus the metric at every reader.
 
@@ -107,11 +129,12 @@ class Work:
             *visitors: what to do at sites; their values are what the readers see.
             weight: times the gradient, for means over several runs.
             frozen_norms: whether the visitors hold the norms' scales constant, so that the readers' own are, too.
+            cut: readers whose gradient is taken to be zero.
 
         Returns:
             The gradients, weighted; and the piece's share of the metric on this run, not weighted.
         """
-        tape = GradientTape(self.model, self.start, frozen_norms)
+        tape = GradientTape(self.model, self.start, frozen_norms, cut)
         logits = self.forward(tokens, merge(*visitors, tape.visitors()))
         value = self.share * self.metric(logits, self.batch)
         return tape.gradients(-weight * value), float(value.detach())
@@ -132,10 +155,10 @@ class Work:
         self.add(self.change(other, clean.writers()), gradients)
         return on_clean, on_corrupt
 
-    @torch.no_grad()
     def add(self, change: Writers, gradients: ReaderGradients) -> None:
         """Add the scores of one run."""
-        self.scorer.add(change, gradients, self.start)
+        with torch.no_grad():
+            self.scorer.add(change, gradients, self.start)
 
 
 class GradientAlgorithm(Algorithm[O]):
@@ -144,12 +167,16 @@ class GradientAlgorithm(Algorithm[O]):
     levels: ClassVar[tuple[Level, ...]] = ("edge", "node", "neuron")
 
     @abstractmethod
-    def add(self, work: Work, options: O) -> tuple[float, float | None]:
+    def add(self, work: Work, options: O) -> tuple[float | None, float | None]:
         """Add the scores of one piece of the data.
 
         Returns:
             The piece's share of the metric on the clean and on the corrupt prompts; ``None`` if that was not run.
         """
+
+    def on_clean(self, options: O) -> bool:
+        """Whether gradients are taken on the clean run only."""
+        return self.gradient_run == "clean"
 
     def attribute(
         self,
@@ -157,10 +184,10 @@ class GradientAlgorithm(Algorithm[O]):
         data: Sequence[Piece],
         metric: Metric,
         options: O,
-        progress: Callable[[], None],
+        progress: Progress,
     ) -> Attribution:
         """See ``Algorithm.attribute``."""
-        if metric.flat_when_clean and self.gradient_run == "clean":
+        if metric.flat_when_clean and self.on_clean(options):
             raise UsageError(
                 f"metric {metric.name!r} is at its best on the clean run, where {self.name} takes the gradient, so "
                 f"every score would be zero; choose another metric, such as logit_diff, or another algorithm, such "
@@ -170,24 +197,19 @@ class GradientAlgorithm(Algorithm[O]):
         n_positions = max(piece.batch.clean.shape[1] for piece in data) if options.positions else None
         kind = NeuronScorer if options.level == "neuron" else EdgeScorer
         scorer = kind(model, _dtype(options, model), n_positions)
-        clean: list[float] = []
-        corrupt: list[float | None] = []
+        seen: list[tuple[float | None, float | None]] = []
         for batch, share, _ in data:
             if not options.answer_diff:
                 batch = replace(batch, wrong_answers=torch.full_like(batch.wrong_answers, NO_ANSWER))
             start = first_difference(batch) if counterfactual.corrupt else 0
             work = Work(model, batch.to(model.device), metric, share, start, scorer, counterfactual)
-            on_clean, on_corrupt = self.add(work, options)
-            clean.append(on_clean)
-            corrupt.append(on_corrupt)
+            seen.append(self.add(work, options))
             progress()
         total = sum(piece.share for piece in data)
         matrix = scorer.matrix if options.positions else scorer.matrix[0]
+        clean, corrupt = (_mean(values, total) for values in zip(*seen, strict=True))
         return Attribution(
-            *_at_level(model.graph, matrix, options),
-            clean_metric=sum(clean) / total,
-            corrupt_metric=None if None in corrupt else sum(x for x in corrupt if x is not None) / total,
-            level=options.level,
+            *_at_level(model.graph, matrix, options), clean_metric=clean, corrupt_metric=corrupt, level=options.level
         )
 
 
@@ -198,6 +220,12 @@ def first_difference(batch: Batch) -> int:
     """
     differs = (batch.clean != batch.corrupt).any(dim=0).nonzero()
     return int(differs[0, 0]) if len(differs) else batch.clean.shape[1] - 1
+
+
+def _mean(shares: Sequence[float | None], total: float) -> float | None:
+    """The metric from all pieces' shares; ``None`` if one is missing."""
+    known = [share for share in shares if share is not None]
+    return sum(known) / total if len(known) == len(shares) else None
 
 
 def _at_level(graph: Graph, matrix: Tensor, options: GradientOptions) -> tuple[Graph, Tensor]:

@@ -47,7 +47,7 @@ def contrast(model: ResidualModel, piece: Piece, metric: Metric, counterfactual:
     if counterfactual.corrupt:
         other, on_corrupt = _run(model, batch, corrupt=True, metric=metric)
         return Contrast(batch, clean, other, Metrics(piece.share, on_clean, on_corrupt))
-    other = counterfactual.writers(batch, 0, clean)
+    other = counterfactual.constant(batch)
     return Contrast(batch, clean, other, Metrics(piece.share, on_clean, None))
 
 

@@ -1,4 +1,4 @@
-"""EAP on a ``HookedTransformer`` equals AutoCircuit's recorded outputs, on every recorded model."""
+"""Gradient methods on a ``HookedTransformer`` give AutoCircuit's and EAP-IG's recorded outputs, on every model."""
 
 from __future__ import annotations
 
@@ -7,20 +7,23 @@ import torch
 
 import eap_plugin
 from tests import golden_cases as golden
+from tests import golden_eap_ig as eap_ig
 from tests.legacy.hooked import hooked_model
 
 
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize("case", golden.CASES)
-@pytest.mark.parametrize("name", golden.MODELS)
+@pytest.mark.parametrize(("name", "case", "dtype"), golden.runs(golden.MODELS))
 def test_equals_autocircuit(name: str, case: str, dtype: str) -> None:
-    spec, config = golden.CASES[case], golden.config(name)["config"]
-    scores = eap_plugin.prune_scores(
-        hooked_model(name, dtype), golden.batches(name, spec), metric=spec.metric, **dict(spec.options)
-    )
+    config = golden.config(name)["config"]
+    scores = golden.scores(hooked_model(name, dtype), golden.CASES[case], *golden.prompts(name, golden.CASES[case]))
     groups = config["n_key_value_heads"] or config["n_heads"]
     error = golden.worst_error(scores, golden.recorded(name, case, dtype), groups, config["n_heads"])
     assert error <= golden.TOLERANCE[dtype]
+
+
+@pytest.mark.parametrize(("name", "case", "dtype"), eap_ig.runs(eap_ig.MODELS))
+def test_equals_eap_ig(name: str, case: str, dtype: str) -> None:
+    scores = golden.scores(hooked_model(name, dtype), eap_ig.CASES[case], *golden.prompts(name, eap_ig.CASES[case]))
+    assert eap_ig.worst_error(scores, name, case, dtype) <= golden.TOLERANCE[dtype]
 
 
 @pytest.mark.parametrize("name", ["tiny_llama", "tiny_parallel"])

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from tests.oracle.layout import LAYOUTS, Layout
-from tests.oracle.writers import Run, observe
+from tests.oracle.writers import Run, observe, watch
 
 Edge = tuple[str, str]
 """The names of a writer and of a later reader."""
@@ -79,16 +79,30 @@ def oracle_scores(
     """
     layout = LAYOUTS[name]
     before, after = observe(model, layout, clean), observe(model, layout, corrupt)
-    scores = {}
+    change = {writer: after.written[writer] - added for writer, added in before.written.items()}
+    gradients = reader_gradients(model, layout, clean, metric or difference(answers, wrong))
+    found = products(change, gradients, before.feeding)
+    return found if positions else {edge: score.sum().item() for edge, score in found.items()}
+
+
+def reader_gradients(model: Any, layout: Layout, tokens: Tensor, metric: Metric) -> dict[Reader, Tensor]:
+    """The gradient of L at what every reader alone reads, [batch, pos, d_model]."""
+    streams, gradients = watch(model, layout, tokens), {}
     for reader in readers(layout, len(model.get_submodule(layout.layers))):
-        leaf = before.read[reader.stream].clone().requires_grad_()
-        loss = _loss(model, layout, reader, leaf, clean, metric or _difference(answers, wrong))
-        (gradient,) = torch.autograd.grad(loss, leaf)
-        for writer in before.feeding[reader.stream]:
-            change = _change(before, after, writer)
-            by_position = (change.double() * gradient.double()).sum(dim=(0, 2))
-            scores[writer, reader.name] = by_position if positions else by_position.sum().item()
-    return scores
+        leaf = streams[reader.stream].detach().clone().requires_grad_()
+        (gradients[reader],) = torch.autograd.grad(_loss(model, layout, reader, leaf, tokens, metric), leaf)
+    return gradients
+
+
+def products(
+    change: dict[str, Tensor], gradients: dict[Reader, Tensor], feeding: dict[str, tuple[str, ...]]
+) -> dict[Edge, Tensor]:
+    """For every edge, what its writer changes times the gradient at its reader, float64 [pos]."""
+    return {
+        (writer, reader.name): (change[writer].double() * gradient.double()).sum(dim=(0, 2))
+        for reader, gradient in gradients.items()
+        for writer in feeding[reader.stream]
+    }
 
 
 @torch.no_grad()
@@ -119,7 +133,7 @@ def finite_difference(
             reader,
             residual + sign * step * change,
             clean,
-            metric or _difference(answers, wrong),
+            metric or difference(answers, wrong),
         )
         for sign in (1, -1)
     )
@@ -146,7 +160,7 @@ def patched_effects(
     """
     layout = LAYOUTS[name]
     before, after = observe(model, layout, clean), observe(model, layout, corrupt)
-    judge = metric or _difference(answers, wrong)
+    judge = metric or difference(answers, wrong)
     plain = -judge(model(clean, use_cache=False).logits[:, -1]).mean()
     effects = {}
     for reader in readers(layout, len(model.get_submodule(layout.layers))):
@@ -157,7 +171,8 @@ def patched_effects(
     return effects
 
 
-def _difference(answers: Tensor, wrong: Tensor) -> Metric:
+def difference(answers: Tensor, wrong: Tensor) -> Metric:
+    """The mean right logit less the mean wrong one."""
     return lambda logits: logits.gather(1, answers).mean(dim=1) - logits.gather(1, wrong).mean(dim=1)
 
 

@@ -35,7 +35,7 @@ def observe(model: Any, layout: Layout, tokens: Tensor) -> Run:
         AssertionError: if the writers before some reader, with the biases, do not add up to what it reads.
     """
     n_layers = len(model.get_submodule(layout.layers))
-    seen = _watch(model, layout, n_layers, tokens)
+    seen = watch(model, layout, tokens)
     run = Run(read={name: seen[name] for name in seen if not name.endswith((".z", ".out"))})
     run.written["input"] = seen["a0"]
     biases = torch.zeros_like(seen["a0"])
@@ -53,7 +53,7 @@ def observe(model: Any, layout: Layout, tokens: Tensor) -> Run:
     return run
 
 
-def _watch(model: Any, layout: Layout, n_layers: int, tokens: Tensor) -> dict[str, Tensor]:
+def watch(model: Any, layout: Layout, tokens: Tensor) -> dict[str, Tensor]:
     """What the layers, the output projections, the MLPs' norms and the final norm get, and the MLPs give."""
     seen: dict[str, Tensor] = {}
 
@@ -64,7 +64,7 @@ def _watch(model: Any, layout: Layout, n_layers: int, tokens: Tensor) -> dict[st
         return lambda module, args, output: seen.__setitem__(name, output.clone())
 
     handles = [model.get_submodule(layout.final_norm).register_forward_pre_hook(keep_input("logits"))]
-    for layer in range(n_layers):
+    for layer in range(len(model.get_submodule(layout.layers))):
 
         def at(path: str, layer: int = layer) -> nn.Module:
             return layout.part(model, layer, path)

@@ -1,0 +1,80 @@
+"""Activation magnitude: how large what a writer adds is, whatever it does; a baseline that AutoCircuit has."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from eap_plugin.algorithm.base import Algorithm, Attribution, Cost
+from eap_plugin.batch import Batch, Piece
+from eap_plugin.contributions import writer_adds
+from eap_plugin.graph import Graph
+from eap_plugin.host.options import option
+from eap_plugin.layout import edge_mask
+from eap_plugin.metric.metric import Metric
+from eap_plugin.residual import ResidualModel
+from eap_plugin.tapes import WriterTape
+
+
+@dataclass(frozen=True)
+class ActivationMagnitudeOptions:
+    """What can be chosen."""
+
+    level: Literal["edge", "node"] = option("edge", help="score edges, or writers (node)")
+    average: Literal["signed", "absolute"] = option(
+        "signed", help="absolute value of the mean, as in AutoCircuit (signed), or mean of the absolute values"
+    )
+
+
+class ActivationMagnitude(Algorithm[ActivationMagnitudeOptions]):
+    """The mean of what a writer adds, over clean prompts, positions and d_model, is the score of all its edges."""
+
+    name = "activation-magnitude"
+    summary = "how large what a writer adds is on clean prompts: a baseline"
+    reference = "Miller et al. 2024, arXiv 2407.08734 (AutoCircuit)"
+    sign = "never negative: how large what the writer adds is"
+    additive = False
+    options = ActivationMagnitudeOptions
+
+    def cost(self, options: ActivationMagnitudeOptions, graph: Graph) -> Cost:
+        """One forward pass on the clean prompts."""
+        return Cost(forwards=1, backwards=0)
+
+    def attribute(
+        self,
+        model: ResidualModel,
+        data: Sequence[Piece],
+        metric: Metric,
+        options: ActivationMagnitudeOptions,
+        progress: Callable[[], None],
+    ) -> Attribution:
+        """See ``Algorithm.attribute``."""
+        graph, clean = model.graph, 0.0
+        dtype = torch.promote_types(model.dtype, torch.float32)
+        total, count = torch.zeros(len(graph.sources), dtype=dtype, device=model.device), 0
+        for batch, share, _ in data:
+            batch = batch.to(model.device)
+            tape = WriterTape(model)
+            with torch.no_grad():
+                logits = model.forward(
+                    batch.clean, tape.visitors(), attention_mask=batch.attention_mask, last=batch.last
+                )
+            writers = tape.writers()
+            clean += share * float(metric(logits, batch))
+            for row in range(len(graph.sources)):
+                real = _at_real_tokens(writer_adds(model, writers, row), batch).to(dtype)
+                total[row] += (real.abs() if options.average == "absolute" else real).sum()
+                count += real.numel() if row == 0 else 0
+            progress()
+        magnitude = total.abs() / count
+        scored = magnitude if options.level == "node" else magnitude[:, None] * edge_mask(graph).to(total)
+        return Attribution(graph, scored, clean_metric=clean / sum(piece.share for piece in data), level=options.level)
+
+
+def _at_real_tokens(added: Float[Tensor, "batch pos d_model"], batch: Batch) -> Float[Tensor, "tokens d_model"]:
+    return added.flatten(0, 1) if batch.attention_mask is None else added[batch.attention_mask]

@@ -1,0 +1,54 @@
+"""EAP-IG (Hanna, Pezzelle & Belinkov 2024, arXiv 2403.17806): gradients along a line of input embeddings."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from eap_plugin.algorithm.base import Cost
+from eap_plugin.algorithm.gradient import GradientAlgorithm, GradientOptions, Work
+from eap_plugin.graph import Graph
+from eap_plugin.host.options import option
+from eap_plugin.interpolation import Rule, moved
+
+
+@dataclass(frozen=True)
+class EAPIGInputsOptions(GradientOptions):
+    """What can be chosen."""
+
+    steps: int = option(5, help="points of the line at which gradients are taken", unit="steps", minimum=1)
+    rule: Rule = option(
+        "eap-ig",
+        help="which points: from the corrupt end on and without the clean end (eap-ig), or the middle of each step, "
+        "nearer to the integral (midpoint)",
+    )
+
+    @property
+    def corruptions(self) -> list[float]:
+        """How much of each point is corrupt, from the corrupt end on."""
+        offset = 0.0 if self.rule == "eap-ig" else 0.5
+        return [1 - (step + offset) / self.steps for step in range(self.steps)]
+
+
+class EAPIGInputs(GradientAlgorithm[EAPIGInputsOptions]):
+    """The mean gradient along the straight line from corrupt to clean embeddings, times what writers change."""
+
+    name = "eap-ig-inputs"
+    summary = "EAP with integrated gradients: input embeddings interpolated from corrupt to clean"
+    reference = "Hanna et al. 2024, arXiv 2403.17806"
+    gradient_run = "between"
+    options = EAPIGInputsOptions
+
+    def cost(self, options: EAPIGInputsOptions, graph: Graph) -> Cost:
+        """One forward pass on either prompt, and one forward and back for each step."""
+        return Cost(forwards=1 + options.ablation_passes + options.steps, backwards=options.steps)
+
+    def add(self, work: Work, options: EAPIGInputsOptions) -> tuple[float | None, float | None]:
+        """See ``GradientAlgorithm.add``."""
+        other, on_corrupt = work.corrupt()
+        clean, logits = work.record(work.batch.clean)
+        change = work.change(other, clean)
+        for corruption in options.corruptions:
+            point = moved(("embed", 0), corruption * change.embed, work.start)
+            gradients, _ = work.gradients(work.batch.clean, point, weight=1 / options.steps)
+            work.add(change, gradients)
+        return work.value(logits), on_corrupt

@@ -1,0 +1,146 @@
+"""Gradient methods from their definitions: what each writer changes, times gradients of runs that are moved.
+
+A *place* is where writers add to the residual stream: ``input``, ``a0`` (a layer's heads together), ``m0``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from tests.oracle.brute_force import Edge, Reader, difference, products, reader_gradients
+from tests.oracle.layout import LAYOUTS, Layout
+from tests.oracle.writers import observe
+
+Gradients = dict[Reader, Tensor]
+
+
+class Oracle:
+    """One model of the zoo and prompts: what every writer changes, and gradients at readers and at places."""
+
+    def __init__(self, model: Any, name: str, prompts: Sequence[Tensor], ablation: str = "corrupt") -> None:
+        """Take the clean run apart, and what it is to be changed to.
+
+        Args:
+            model: a plain Hugging Face causal language model in eval mode.
+            name: its name in ``tests.zoo``.
+            prompts: clean and corrupt token ids [batch, pos], right and wrong answers [batch, n].
+            ablation: as the library calls it.
+        """
+        self.model, self.layout = model, LAYOUTS[name]
+        self.clean, self.corrupt, answers, wrong = prompts
+        self.metric = difference(answers, wrong)
+        self.run = observe(model, self.layout, self.clean)
+        other = observe(model, self.layout, self.corrupt).written
+        target: Callable[[Tensor], Tensor] = {
+            "corrupt": lambda x: x,
+            "zero": torch.zeros_like,
+            "mean": lambda x: x.mean(dim=(0, 1), keepdim=True),
+            "mean-per-position": lambda x: x.mean(dim=0, keepdim=True),
+        }[ablation]
+        self.change = {writer: target(other[writer]) - added for writer, added in self.run.written.items()}
+
+    @property
+    def places(self) -> list[str]:
+        """All places, in order."""
+        n_layers = len(self.model.get_submodule(self.layout.layers))
+        return ["input", *(f"{kind}{layer}" for layer in range(n_layers) for kind in "am")]
+
+    def way(self, place: str) -> Tensor:
+        """What the writers at a place change together."""
+        return torch.stack([x for writer, x in self.change.items() if place_of(writer) == place]).sum(dim=0)
+
+    def gradients(self, tokens: Tensor | None = None) -> Gradients:
+        """The gradient at every reader, on the clean prompts or others."""
+        return reader_gradients(self.model, self.layout, self.clean if tokens is None else tokens, self.metric)
+
+    def moved(self, place: str, corruption: float) -> Gradients:
+        """The same when a place has gone part of its way."""
+        with adding(self.model, self.layout, place, corruption * self.way(place)):
+            return self.gradients()
+
+    def scores(self, *gradients: Gradients) -> dict[Edge, Tensor]:
+        """The mean over runs of every edge's product, [pos]."""
+        found = [products(self.change, run, self.run.feeding) for run in gradients]
+        return {edge: torch.stack([one[edge] for one in found]).mean(dim=0) for edge in found[0]}
+
+    def neurons(self, writer: str, corruption: float = 0.0) -> Tensor:
+        """What a writer changes in each dimension, times the gradient there, [d_model].
+
+        Plain autograd on what the writer's place adds, with the input gone part of its way.
+        """
+        more = torch.zeros_like(self.run.written["input"]).requires_grad_()
+        with (
+            adding(self.model, self.layout, "input", corruption * self.way("input")),
+            adding(self.model, self.layout, place_of(writer), more),
+        ):
+            loss = -self.metric(self.model(self.clean, use_cache=False).logits[:, -1]).mean()
+        (gradient,) = torch.autograd.grad(loss, more)
+        return (self.change[writer] * gradient).sum(dim=(0, 1))
+
+
+def eap_ig_inputs(oracle: Oracle, corruptions: Sequence[float]) -> dict[Edge, Tensor]:
+    """The mean over points of the line of input embeddings."""
+    return oracle.scores(*(oracle.moved("input", corruption) for corruption in corruptions))
+
+
+def clean_corrupted(oracle: Oracle) -> dict[Edge, Tensor]:
+    """The mean over both prompts."""
+    return oracle.scores(oracle.gradients(), oracle.gradients(oracle.corrupt))
+
+
+def eap_ig_activations(oracle: Oracle, corruptions: Sequence[float]) -> dict[Edge, Tensor]:
+    """For the edges that leave each place, the mean over points of its own line."""
+    found = {}
+    for place in oracle.places:
+        scores = oracle.scores(*(oracle.moved(place, corruption) for corruption in corruptions))
+        found |= {edge: score for edge, score in scores.items() if place_of(edge[0]) == place}
+    return found
+
+
+def eap_gp(oracle: Oracle, steps: int, length: float) -> dict[Edge, Tensor]:
+    """The mean over the points of a path of embeddings that goes down the distance to the corrupt run's logits."""
+    model, layout = oracle.model, oracle.layout
+    with torch.no_grad():
+        target = model(oracle.corrupt, use_cache=False).logits[:, -1]
+    gone, runs = torch.zeros_like(oracle.run.written["input"]), []
+    for _ in range(steps):
+        leaf = gone.clone().requires_grad_()
+        with adding(model, layout, "input", leaf):
+            distances = (model(oracle.clean, use_cache=False).logits[:, -1] - target).square().sum(dim=1)
+        slopes = [torch.autograd.grad(distance, leaf, retain_graph=True)[0][i] for i, distance in enumerate(distances)]
+        gone = gone - length * torch.stack([slope / slope.square().sum().sqrt() for slope in slopes])
+        with adding(model, layout, "input", gone):
+            runs.append(oracle.gradients())
+    return oracle.scores(*runs)
+
+
+def place_of(writer: str) -> str:
+    """The place of a writer: ``a0`` for ``a0.h3``."""
+    return writer.partition(".")[0]
+
+
+@contextmanager
+def adding(model: Any, layout: Layout, place: str, more: Tensor) -> Iterator[None]:
+    """Within it, the writers at a place add ``more`` [batch, pos, d_model] than they compute."""
+
+    def on_input(module: nn.Module, args: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        return (args[0] + more, *args[1:])
+
+    def on_output(module: nn.Module, args: tuple[Tensor, ...], output: Tensor) -> Tensor:
+        return output + more.reshape(output.shape)
+
+    if place == "input":
+        handle = model.get_submodule(f"{layout.layers}.0").register_forward_pre_hook(on_input)
+    else:
+        of_heads = place.startswith("a")
+        path = (layout.attn_post_norm or layout.o) if of_heads else (layout.mlp_post_norm or layout.mlp_out)
+        handle = layout.part(model, int(place[1:]), path).register_forward_hook(on_output)
+    try:
+        yield
+    finally:
+        handle.remove()

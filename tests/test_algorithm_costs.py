@@ -1,0 +1,87 @@
+"""Every registered algorithm runs the model as often as it says, whatever its options."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import fields
+from typing import Any, Literal, get_args, get_origin, get_type_hints
+
+import pytest
+import torch
+
+import eap_plugin
+from eap_plugin.algorithm.base import Cost
+from eap_plugin.batch import Batch, pieces
+from eap_plugin.host.options import build_options
+from tests.bridges import bridge
+from tests.zoo import build, prompts
+
+PIECES = pieces([Batch(*prompts(6, 5))], 2)
+MODELS = {name: eap_plugin.wrap_model(bridge(build(name))) for name in ("gpt2", "gptj")}
+
+
+def variants(algorithm: Any) -> Iterator[dict[str, Any]]:
+    """Its options as they are, and each one changed: every choice, the other truth, another count."""
+    yield {}
+    types = get_type_hints(algorithm.options)
+    for field in fields(algorithm.options):
+        kind = types[field.name]
+        if get_origin(kind) is Literal:
+            yield from ({field.name: choice} for choice in get_args(kind) if choice != field.default)
+        elif kind is bool:
+            yield {field.name: not field.default}
+        elif kind is int and field.default <= 10:
+            yield {field.name: field.default + 1}
+
+
+CASES = [
+    pytest.param(name, options, id=" ".join([name, *(f"{k}={v}" for k, v in options.items())]))
+    for name in eap_plugin.algorithms()
+    for options in variants(eap_plugin.algorithms()[name])
+]
+
+
+class Counter:
+    """Counts prompts that go through a model, and those whose gradients come back through its logits."""
+
+    def __init__(self) -> None:
+        self.forwards = self.backwards = 0
+
+    @contextmanager
+    def watching(self, model: Any) -> Iterator[None]:
+        """Within it, they are counted."""
+        forward = model.forward
+
+        def counted(tokens: torch.Tensor, *args: Any, **kwargs: Any) -> torch.Tensor:
+            def back(gradient: torch.Tensor) -> None:
+                self.backwards += len(tokens)
+
+            self.forwards += len(tokens)
+            logits: torch.Tensor = forward(tokens, *args, **kwargs)
+            if logits.requires_grad:
+                logits.register_hook(back)
+            return logits
+
+        model.forward = counted
+        try:
+            yield
+        finally:
+            del model.forward
+
+
+@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize(("name", "given"), CASES)
+def test_declared_passes_are_real_ones(name: str, given: dict[str, Any], model: str) -> None:
+    algorithm, wrapped, counter = eap_plugin.algorithms()[name], MODELS[model], Counter()
+    options = build_options(algorithm.options, given, owner=name)
+    metric = eap_plugin.metrics()["logit_diff"]
+
+    def program(wrapped: Any) -> None:
+        with counter.watching(wrapped):
+            algorithm.attribute(wrapped, PIECES, metric, options, lambda: None)
+
+    wrapped.run(program)
+    n_prompts = sum(len(piece.batch) for piece in PIECES)
+    cost = algorithm.cost(options, wrapped.graph)
+    assert Cost(counter.forwards / n_prompts, counter.backwards / n_prompts) == cost  # type: ignore[arg-type]
