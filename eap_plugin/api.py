@@ -352,7 +352,13 @@ def _batches(data: object, model: ResidualModel) -> list[Batch]:
 
 def _options(provider: Algorithm[Any], given: dict[str, Any], model: ResidualModel) -> Any:
     options = model.terms.with_options(given, provider.options, provider.name)
-    return build_options(provider.options, options, owner=provider.name)
+    chosen = build_options(provider.options, options, owner=provider.name)
+    for name in provider.local_options:
+        if model.remote and getattr(chosen, name) is not None:
+            raise UsageError(
+                f"{provider.name}'s {name} is a file of this machine, but the model runs on a server; leave it out"
+            )
+    return chosen
 
 
 def _provider(algorithm: str | Algorithm[Any]) -> Algorithm[Any]:

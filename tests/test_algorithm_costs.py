@@ -15,6 +15,7 @@ from eap_plugin.algorithm.base import Cost
 from eap_plugin.batch import Batch, pieces
 from eap_plugin.host.options import build_options
 from tests.bridges import bridge
+from tests.quick import QUICK
 from tests.zoo import build, prompts
 
 PIECES = pieces([Batch(*prompts(6, 5))], 2)
@@ -32,7 +33,7 @@ def variants(algorithm: Any) -> Iterator[dict[str, Any]]:
         elif kind is bool:
             yield {field.name: not field.default}
         elif kind is int and field.default <= 10:
-            yield {field.name: field.default + 1}
+            yield {field.name: QUICK.get(algorithm.name, {}).get(field.name, field.default) + 1}
 
 
 CASES = [
@@ -74,12 +75,12 @@ class Counter:
 @pytest.mark.parametrize(("name", "given"), CASES)
 def test_declared_passes_are_real_ones(name: str, given: dict[str, Any], model: str) -> None:
     algorithm, wrapped, counter = eap_plugin.algorithms()[name], MODELS[model], Counter()
-    options = build_options(algorithm.options, given, owner=name)
+    options = build_options(algorithm.options, QUICK.get(name, {}) | given, owner=name)
     metric = eap_plugin.metrics()["logit_diff"]
 
     def program(wrapped: Any) -> None:
         with counter.watching(wrapped):
-            algorithm.attribute(wrapped, PIECES, metric, options, lambda: None)
+            algorithm.attribute(wrapped, PIECES, metric, options, lambda pieces=1.0: None)
 
     wrapped.run(program)
     n_prompts = sum(len(piece.batch) for piece in PIECES)

@@ -14,17 +14,8 @@ from eap_plugin.testing import AgreementTests, AlgorithmTests
 from eap_plugin.testing.algorithm import Chosen
 from tests.bridges import bridge
 from tests.oracle.precision import InFloat64
+from tests.quick import QUICK
 from tests.zoo import build
-
-QUICK = {"acdc": {"thresholds": 1}, "edge-pruning": {"steps": 3}}
-"""Options with which those take less long that go over the data many times."""
-
-
-QUICK: dict[str, dict[str, object]] = {
-    "acdc": {"thresholds": 1, "highest": 0.1},
-    "edge-pruning": {"steps": 20, "warmup": 5},
-}
-"""Options with which slow algorithms do less of the same."""
 
 
 class TestBuiltInAlgorithms(AlgorithmTests):

@@ -17,6 +17,7 @@ from eap_plugin.patching import faithfulness, strongest
 from tests import client_only
 from tests.bridges import bridge
 from tests.ndif import models
+from tests.quick import QUICK
 from tests.test_backend_nnsight import MASKS, difference
 from tests.test_backend_nnsight_objects import snapshot
 from tests.zoo import ARCHITECTURES, build, prompts
@@ -46,8 +47,9 @@ def test_eap_is_that_of_the_other_backends(name: str, tmp_path: Path, record_pro
 @pytest.mark.parametrize("algorithm", list(eap_plugin.algorithms()))
 def test_every_algorithm(algorithm: str, name: str, tmp_path: Path) -> None:
     model = models.with_weights(models.save(name, tmp_path))
-    here = eap_plugin.prune_scores(model, DATA, algorithm=algorithm)
-    there = eap_plugin.prune_scores(model, DATA, algorithm=algorithm, remote="local")
+    options = QUICK.get(algorithm, {})
+    here = eap_plugin.prune_scores(model, DATA, algorithm=algorithm, **options)
+    there = eap_plugin.prune_scores(model, DATA, algorithm=algorithm, remote="local", **options)
     assert here.matrix.abs().max() > 0
     assert difference(there.matrix, here.matrix) <= 1e-6
     for metric in ("clean_metric", "corrupt_metric"):
@@ -197,3 +199,10 @@ def test_an_address_keeps_its_secrets(model: Any) -> None:
     remote = Remote("https://user:secret@ndif.example:8443/api?key=secret")
     assert remote.host == "https://ndif.example:8443"
     assert "secret" not in str(remote.record())
+
+
+def test_files_of_this_machine_are_refused(model: Any, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="checkpoint is a file of this machine, but the model runs on a server"):
+        eap_plugin.prune_scores(
+            model, DATA, algorithm="edge-pruning", checkpoint=str(tmp_path / "training"), remote="local"
+        )

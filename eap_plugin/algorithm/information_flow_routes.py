@@ -65,7 +65,7 @@ class InformationFlowRoutes(Algorithm[RoutesOptions]):
             weight = piece.share * _weights(batch).to(dtype)
             step = max(1, workspace(model.device) // (len(graph.sources) * writers.embed[:, 0].numel()))
             for start in range(0, batch.clean.shape[1], step):
-                part = slice(start, start + step)
+                part = slice(start, min(start + step, batch.clean.shape[1]))
                 _add_positions(model, writers, streams, weight, part, matrix[part])
             progress()
         return Attribution(graph, matrix if options.positions else matrix.sum(0))

@@ -18,6 +18,7 @@ from tests.bridges import bridge
 from tests.ndif import models
 from tests.ndif.runs import DATA, idle, running, slow_run
 from tests.ndif.server import NdifServer
+from tests.quick import QUICK
 from tests.test_backend_nnsight import difference
 from tests.zoo import build, prompts
 
@@ -43,9 +44,9 @@ def gpt2(server: NdifServer, model_folders: dict[str, Path]) -> ResidualModel:
 def test_every_algorithm(
     algorithm: str, name: str, server: NdifServer, there: TransformersModel, model_folders: dict[str, Path]
 ) -> None:
-    here = models.with_weights(model_folders[name])
-    ours = eap_plugin.prune_scores(here, DATA, algorithm=algorithm)
-    theirs = eap_plugin.prune_scores(there, DATA, algorithm=algorithm, remote=server.url)
+    here, options = models.with_weights(model_folders[name]), QUICK.get(algorithm, {})
+    ours = eap_plugin.prune_scores(here, DATA, algorithm=algorithm, **options)
+    theirs = eap_plugin.prune_scores(there, DATA, algorithm=algorithm, remote=server.url, **options)
     assert not there.dispatched
     assert ours.matrix.abs().max() > 0
     assert difference(theirs.matrix, ours.matrix) <= 1e-6
