@@ -15,7 +15,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from eap_plugin.attribution import output_weight
-from eap_plugin.norm import Norm
+from eap_plugin.contributions import normed
 from eap_plugin.residual import ResidualModel, Site, Visitor
 from eap_plugin.tapes import ReaderGradients, Writers, scaled_z
 
@@ -80,14 +80,10 @@ class EdgeMixture:
         return torch.cat([value[:, : self._start], value[:, self._start :] + self._mask * change], 1)
 
     def _read_attention(self, layer: int, value: Tensor) -> Tensor:
-        return _normed(self._model.layers[layer].attn_norm, self._read["attn_in"][layer]).to(value.dtype)
+        return normed(self._model.layers[layer].attn_norm, self._read["attn_in"][layer]).to(value.dtype)
 
     def _read_mlp(self, layer: int, value: Tensor) -> Tensor:
-        return _normed(self._model.layers[layer].mlp_norm, self._read["mlp_in"][layer]).to(value.dtype)
+        return normed(self._model.layers[layer].mlp_norm, self._read["mlp_in"][layer]).to(value.dtype)
 
     def _read_final(self, layer: int, value: Tensor) -> Tensor:
         return self._mixed(value, self._change).to(value.dtype)
-
-
-def _normed(norm: Norm | None, x: Tensor) -> Tensor:
-    return x if norm is None else norm.apply(x)

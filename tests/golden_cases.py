@@ -129,7 +129,7 @@ def runs(models: Iterable[str]) -> list[tuple[str, str, str]]:
     return [(model, case, dtype) for model in models for case in CASES for dtype in dtypes(model, case)]
 
 
-def scores(wrapped: Any, case: Case, data: list[Batch], reference: list[Batch]) -> eap_plugin.PruneScores:
+def scores(wrapped: Any, case: Case, data: list[Batch], reference: list[Batch]) -> PruneScores:
     """Our scores of a case, of the prompts and with means over those that ``prompts`` gives."""
     if not case.apart:
         return _scores(wrapped, case, data, reference)
@@ -142,7 +142,7 @@ def prompts(model: str, case: Case) -> tuple[list[Batch], list[Batch]]:
     return batches(model, case), batches(model, replace(case, sizes=case.mean_sizes or case.sizes))
 
 
-def _scores(wrapped: Any, case: Case, data: list[Batch], reference: list[Batch]) -> eap_plugin.PruneScores:
+def _scores(wrapped: Any, case: Case, data: list[Batch], reference: list[Batch]) -> PruneScores:
     clean = [replace(batch, corrupt=batch.clean) for batch in reference]
     means = {"corrupt": reference, "clean": clean, "both": [*reference, *clean]}[case.means]
     return eap_plugin.prune_scores(
@@ -203,7 +203,7 @@ def worst_error(found: Any, want: dict[str, Tensor], groups: int, n_heads: int) 
 
 def eapig(model: str, case: str, graph: Graph) -> dict[str, list[float]]:
     """EAP-IG's scores by edge; with grouped-query attention, several of a k or v edge: one for each query head."""
-    scores = load_file(FOLDER / model / "eap_ig" / f"{case}_float64.safetensors")["scores"]
+    scores = load_file(FOLDER / model / "eapig" / f"{case}_float64.safetensors")["scores"]
     group = graph.n_heads // graph.n_kv_heads
     readers = [r for r in graph.readers for _ in range(group if r.slot in ("k", "v") else 1)]
     assert list(scores.shape) == [len(graph.sources), len(readers)]

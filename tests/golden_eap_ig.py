@@ -92,4 +92,4 @@ def _rotary(model: str) -> bool:
 
 
 def _file(model: str, case: str, dtype: str) -> Path:
-    return FOLDER / model / "eap_ig" / f"{case}_{dtype}.safetensors"
+    return FOLDER / model / "eapig" / f"{case}_{dtype}.safetensors"

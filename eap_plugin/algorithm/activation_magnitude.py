@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -11,14 +11,14 @@ from jaxtyping import Float
 from torch import Tensor
 
 from eap_plugin.algorithm.base import Algorithm, Attribution, Cost
-from eap_plugin.attribution import output_weight
 from eap_plugin.batch import Batch, Piece
+from eap_plugin.contributions import writer_adds
 from eap_plugin.graph import Graph
 from eap_plugin.host.options import option
 from eap_plugin.layout import edge_mask
 from eap_plugin.metric.metric import Metric
 from eap_plugin.residual import ResidualModel
-from eap_plugin.tapes import Writers, WriterTape
+from eap_plugin.tapes import WriterTape
 
 
 @dataclass(frozen=True)
@@ -37,6 +37,7 @@ class ActivationMagnitude(Algorithm[ActivationMagnitudeOptions]):
     name = "activation-magnitude"
     summary = "how large what a writer adds is on clean prompts: a baseline"
     reference = "Miller et al. 2024, arXiv 2407.08734 (AutoCircuit)"
+    sign = "never negative: how large what the writer adds is"
     additive = False
     options = ActivationMagnitudeOptions
 
@@ -63,26 +64,16 @@ class ActivationMagnitude(Algorithm[ActivationMagnitudeOptions]):
                 logits = model.forward(
                     batch.clean, tape.visitors(), attention_mask=batch.attention_mask, last=batch.last
                 )
+            writers = tape.writers()
             clean += share * float(metric(logits, batch))
-            for row, added in enumerate(_each(model, tape.writers())):
-                real = _at_real_tokens(added, batch).to(dtype)
+            for row in range(len(graph.sources)):
+                real = _at_real_tokens(writer_adds(model, writers, row), batch).to(dtype)
                 total[row] += (real.abs() if options.average == "absolute" else real).sum()
                 count += real.numel() if row == 0 else 0
             progress()
         magnitude = total.abs() / count
         scored = magnitude if options.level == "node" else magnitude[:, None] * edge_mask(graph).to(total)
         return Attribution(graph, scored, clean_metric=clean / sum(piece.share for piece in data), level=options.level)
-
-
-def _each(model: ResidualModel, writers: Writers) -> Iterator[Float[Tensor, "batch pos d_model"]]:
-    """What each writer adds, in the graph's order."""
-    yield writers.embed
-    for index, layer in enumerate(model.layers):
-        weight = output_weight(layer).to(writers.z[index].dtype)
-        for head in range(model.graph.n_heads):
-            yield writers.z[index][:, :, head] @ weight[head]
-        if model.graph.has_mlp:
-            yield writers.mlp[index]
 
 
 def _at_real_tokens(added: Float[Tensor, "batch pos d_model"], batch: Batch) -> Float[Tensor, "tokens d_model"]:
