@@ -80,6 +80,8 @@ def _prompt(part: T, row: int) -> T:
     """One prompt's share of what a run gave."""
 
     def take(value: Any) -> Any:
-        return value[row : row + 1] if isinstance(value, Tensor) else [take(item) for item in value]
+        if isinstance(value, list):
+            return [take(item) for item in value]
+        return value[row : row + 1] if isinstance(value, Tensor) else value
 
     return type(part)(*(take(getattr(part, field.name)) for field in fields(part)))
