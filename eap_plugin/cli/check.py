@@ -82,5 +82,5 @@ def _residues(report: CheckReport) -> Table:
     }
     layers = sorted({row.layer for row in report.rows})
     rows = [[str(layer), *(cells.get((layer, column), "") for column in columns)] for layer in layers]
-    headers = ["layer", *(column.replace("writers reaching ", "") for column in columns)]
+    headers = ["layer", *(column.replace("writers reaching ", "").replace("attention", "attn") for column in columns)]
     return table(headers, rows, right=headers)
