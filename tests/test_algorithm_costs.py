@@ -36,10 +36,11 @@ def variants(algorithm: Any) -> Iterator[dict[str, Any]]:
             yield {field.name: QUICK.get(algorithm.name, {}).get(field.name, field.default) + 1}
 
 
-CASES = [
-    pytest.param(name, options, id=" ".join([name, *(f"{k}={v}" for k, v in options.items())]))
+RUNS = [
+    pytest.param(name, options, model, id=" ".join([name, *(f"{k}={v}" for k, v in options.items()), model]))
     for name in eap_plugin.algorithms()
     for options in variants(eap_plugin.algorithms()[name])
+    for model in (["gpt2"] if options else MODELS)
 ]
 
 
@@ -71,8 +72,7 @@ class Counter:
             del model.forward
 
 
-@pytest.mark.parametrize("model", MODELS)
-@pytest.mark.parametrize(("name", "given"), CASES)
+@pytest.mark.parametrize(("name", "given", "model"), RUNS)
 def test_declared_passes_are_real_ones(name: str, given: dict[str, Any], model: str) -> None:
     algorithm, wrapped, counter = eap_plugin.algorithms()[name], MODELS[model], Counter()
     options = build_options(algorithm.options, QUICK.get(name, {}) | given, owner=name)
