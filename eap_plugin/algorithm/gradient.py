@@ -155,10 +155,10 @@ class Work:
         self.add(self.change(other, clean.writers()), gradients)
         return on_clean, on_corrupt
 
-    @torch.no_grad()
     def add(self, change: Writers, gradients: ReaderGradients) -> None:
         """Add the scores of one run."""
-        self.scorer.add(change, gradients, self.start)
+        with torch.no_grad():
+            self.scorer.add(change, gradients, self.start)
 
 
 class GradientAlgorithm(Algorithm[O]):
