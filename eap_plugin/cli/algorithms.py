@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -12,8 +12,13 @@ from eap_plugin.cli.output import facts, json_option, print_json, stdout, table
 from eap_plugin.graph import Graph
 from eap_plugin.host.options import describe_options
 
+if TYPE_CHECKING:
+    from rich.table import Table
+
 MODEL, SHAPE = "for 12 layers of 12 heads", (12, 12, 12)
 """The model that costs are shown for, GPT-2 small's shape."""
+
+BUILT_IN = "eap-plugin"
 
 
 @click.command(short_help="List the algorithms, or document one.")
@@ -25,9 +30,8 @@ def algorithms(name: str | None, as_json: bool) -> None:
     if as_json:
         print_json(found if name is None else found[0])
     elif name is None:
-        rows = [(a["name"], _passes(a), a["summary"], a["plugin"]) for a in found]
-        stdout().print(table(("Algorithm", "Passes", "What it computes", "Plugin"), rows))
-        stdout().print(f"\nPasses: on each batch, with default options, {MODEL}. To see options: eap algorithms NAME")
+        stdout().print(_table(found))
+        stdout().print(f"\nPasses: on each batch, with default options, {MODEL}.\nTo see options: eap algorithms NAME")
     else:
         _document(found[0])
 
@@ -40,6 +44,17 @@ def _describe(algorithm: Any) -> dict[str, Any]:
         "cost": {"forwards": cost.forwards, "backwards": cost.backwards},
         "options": [asdict(option) for option in describe_options(algorithm.options)],
     }
+
+
+def _table(found: list[dict[str, Any]]) -> Table:
+    """A row for each; their plugins only if some are not built in."""
+    others = {a["plugin"] for a in found} != {BUILT_IN}
+    columns = ["Algorithm", "Forward", "Back", "What it computes", *["Plugin"] * others]
+    rows = [
+        [a["name"], f"{a['cost']['forwards']:,}", f"{a['cost']['backwards']:,}", a["summary"], *[a["plugin"]] * others]
+        for a in found
+    ]
+    return table(columns, rows, right=("Forward", "Back"))
 
 
 def _passes(algorithm: dict[str, Any]) -> str:
