@@ -48,11 +48,11 @@ bench: .venv/.installed ## Measure start-up, and time and memory on GPT-2-small'
 	$(VENV)/python benchmarks/bench_startup.py
 	$(VENV)/python benchmarks/bench_eap.py
 
-bench-algorithms: .venv/.installed ## Measure every algorithm next to EAP
-	$(VENV)/python benchmarks/bench_algorithms.py
-
 bench-accuracy: .venv/.installed ## Compare every algorithm with activation patching on the shipped models
 	$(VENV)/python benchmarks/bench_accuracy.py
+
+bench-algorithms: .venv/.installed ## Measure every algorithm next to EAP
+	$(VENV)/python benchmarks/bench_algorithms.py
 
 docs: .venv/.installed ## Build the documentation site in build/site
 	NO_MKDOCS_2_WARNING=1 $(VENV)/mkdocs build --quiet

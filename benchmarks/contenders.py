@@ -9,6 +9,7 @@ from collections.abc import Callable
 from functools import cache
 from typing import Any
 
+import nnsight
 import torch
 from torch import Tensor
 from transformer_lens.model_bridge.sources import build_bridge_from_module
@@ -33,6 +34,12 @@ def bridge() -> Any:
     """The same model as a ``TransformerBridge``."""
     model = plain_model.__wrapped__()  # a model of its own: the bridge changes it
     return build_bridge_from_module(model, "GPT2LMHeadModel", hf_config=model.config, model_name="gpt2-shape")
+
+
+@cache
+def traced() -> Any:
+    """The same model as nnsight has it."""
+    return nnsight.NNsight(plain_model.__wrapped__())
 
 
 def make_batch(n_prompts: int, n_tokens: int) -> Batch:
@@ -83,6 +90,11 @@ def eap(batch: Batch) -> None:
     eap_plugin.prune_scores(bridge(), [batch])
 
 
+def eap_nnsight(batch: Batch) -> None:
+    """The same on nnsight, in process."""
+    eap_plugin.prune_scores(traced(), [batch])
+
+
 def transformer_lens(batch: Batch) -> None:
     """TransformerLens' own edge attribution: one prompt pair at a time, scores kept by position."""
 
@@ -100,6 +112,7 @@ CONTENDERS: dict[str, Contender] = {
     "floor, last logits only": floor_last_logits,
     "bridge's passes": bridge_passes,
     "eap-plugin, eap": eap,
+    "eap-plugin, eap on nnsight": eap_nnsight,
     "TransformerLens, attribution_patch": transformer_lens,
 }
 FLOOR, BRIDGE, EAP, TRANSFORMER_LENS = (

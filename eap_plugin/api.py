@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from math import isfinite
 from pathlib import Path
-from typing import Any, Literal, cast, overload
+from typing import Any, Literal, overload
 
 import torch
 
-from eap_plugin.algorithm.base import Algorithm, Attribution, Progress
-from eap_plugin.batch import NO_ANSWER, Batch, Piece, as_batches, pieces
+from eap_plugin.algorithm.base import Algorithm
+from eap_plugin.batch import NO_ANSWER, Batch, as_batches, pieces
 from eap_plugin.errors import EapPluginError, UsageError, blaming
 from eap_plugin.estimate import Estimate, estimate
 from eap_plugin.host import get_host
@@ -19,10 +19,11 @@ from eap_plugin.host.plugin import one_line
 from eap_plugin.host.registry import Registry
 from eap_plugin.metric.metric import Judge, Metric, as_metric
 from eap_plugin.node_scores import NodeScores
-from eap_plugin.program import score
-from eap_plugin.provenance import provenance
+from eap_plugin.provenance import provenance, run_digest
+from eap_plugin.remote import as_remote
 from eap_plugin.residual import ResidualModel
 from eap_plugin.scores import PruneScores
+from eap_plugin.scoring import Kept, run_parts, split
 from eap_plugin.self_check import CheckReport, self_check
 from eap_plugin.storage import scores_of
 from eap_plugin.task.base import TaskGenerator
@@ -58,6 +59,7 @@ def load_model(
     device: str = "cpu",
     dtype: str = "float32",
     revision: str | None = None,
+    remote: bool | str = False,
 ) -> ResidualModel:
     """Load a model by name or path.
 
@@ -67,9 +69,11 @@ def load_model(
         device: such as ``cpu`` or ``cuda:0``.
         dtype: ``float32``, ``float64``, ``bfloat16`` or ``float16``.
         revision: the hub's branch, tag or commit.
+        remote: load no weights, and have runs execute on a server, whose device and dtype they have; as for
+            ``prune_scores``.
 
     Raises:
-        UsageError: if there is no such model or backend.
+        UsageError: if there is no such model or backend, or the backend runs in this process only.
         EapPluginError: if the backend's library is not installed.
     """
     provider = backends()[backend]
@@ -77,6 +81,11 @@ def load_model(
     if missing:
         raise EapPluginError(f"the backend {backend!r} cannot be used here: {missing}")
     with blaming(backends().origin(backend)):
+        if remote:
+            if (device, dtype) != ("cpu", "float32"):
+                raise UsageError("device and dtype are the server's when a model runs there; leave them out")
+            elsewhere: ResidualModel = provider.load_at(name, as_remote(remote), revision=revision)
+            return elsewhere
         model: ResidualModel = provider.load(name, device=device, dtype=dtype, revision=revision)
     return model
 
@@ -169,6 +178,12 @@ def prune_scores(
     batch_size: int | None = None,
     ablation_data: object = None,
     progress: Callable[[int, int], None] | None = None,
+    remote: bool | str = False,
+    timeout: float | None = None,
+    status: Callable[[str], None] | None = None,
+    prompts_per_request: int | None = None,
+    parts: str | Path | None = None,
+    resume: bool = False,
     **options: Any,
 ) -> PruneScores: ...
 
@@ -184,6 +199,12 @@ def prune_scores(
     batch_size: int | None = None,
     ablation_data: object = None,
     progress: Callable[[int, int], None] | None = None,
+    remote: bool | str = False,
+    timeout: float | None = None,
+    status: Callable[[str], None] | None = None,
+    prompts_per_request: int | None = None,
+    parts: str | Path | None = None,
+    resume: bool = False,
     **options: Any,
 ) -> NodeScores: ...
 
@@ -197,6 +218,12 @@ def prune_scores(
     batch_size: int | None = None,
     ablation_data: object = None,
     progress: Callable[[int, int], None] | None = None,
+    remote: bool | str = False,
+    timeout: float | None = None,
+    status: Callable[[str], None] | None = None,
+    prompts_per_request: int | None = None,
+    parts: str | Path | None = None,
+    resume: bool = False,
     **options: Any,
 ) -> PruneScores | NodeScores:
     """Score every edge of a model on a task, or with ``level="node"`` or ``level="neuron"`` every writer.
@@ -212,6 +239,13 @@ def prune_scores(
         ablation_data: another task, or batches of any kind as for ``data``, over whose corrupt prompts the ablations
             ``mean`` and ``mean-per-position`` take means; by default those of ``data``.
         progress: called with the number of prompt pairs done and their total.
+        remote: run where the weights are, as one request that brings back scores: true for NDIF or the host that
+            nnsight is configured for, ``"http://host:port"``, or ``"local"`` for a simulation in this process.
+        timeout: how many seconds to wait for a request's result; by default as long as it takes.
+        status: told in a few words how a request is getting on; by default nnsight shows it.
+        prompts_per_request: run at most so many prompt pairs in a request, and add up.
+        parts: a folder in which finished requests' scores are kept until all are done.
+        resume: take from ``parts`` what an interrupted run with the same arguments finished.
         **options: the algorithm's own; ``eap algorithms NAME`` lists them.
 
     Raises:
@@ -219,26 +253,32 @@ def prune_scores(
         EapPluginError: if the self-check fails on this model, naming the layer and the number; if the algorithm gives
             what are no scores of this model, or leaves it changed, naming its plugin.
     """
-    wrapped = wrap_model(model)
+    wrapped = _placed(model, remote, timeout, status)
     batches = _batches(data, wrapped)
     provider = _provider(algorithm)
     judge = _metric(metric)
     chosen = _options(provider, options, wrapped)
     reference = () if ablation_data is None else tuple(_batches(ablation_data, wrapped))
-    wrapped.terms.check_batch_size(batch_size)
+    wrapped.terms.check_batch_size(batch_size if prompts_per_request is None else prompts_per_request)
     _check_ids(wrapped, [*batches, *reference])
-    ticker = _ticker(pieces(batches, batch_size), progress)
-    vetted = _vetted(algorithm, provider)
-    outcome = wrapped.run(score, batches, reference, batch_size, vetted, judge, chosen, ticker)
-    outcome.report.raise_if_failed()
-    found = cast(Attribution, outcome.found)
+    about = provenance(wrapped, provider, chosen, judge, data, batches)
+    split_up = split(batches, prompts_per_request, reference, provider)
+    kept = None
+    if parts is not None:
+        kept = Kept(Path(parts), run_digest(about, judge, batch_size, prompts_per_request, reference), len(split_up))
+        if not resume:
+            kept.remove()
+    found = run_parts(wrapped, split_up, batch_size, _vetted(algorithm, provider), judge, chosen, progress, kept)
     if not (isfinite(found.clean_metric or 0) and isfinite(found.corrupt_metric or 0)):
         raise EapPluginError(
             f"metric {judge.name!r} is {found.clean_metric} on clean and {found.corrupt_metric} on corrupt prompts; "
             f"it must be a number"
         )
-    about = provenance(wrapped, provider, chosen, judge, data, batches)
     about |= {"clean_metric": found.clean_metric, "corrupt_metric": found.corrupt_metric}
+    if wrapped.remote:
+        about["remote"] = wrapped.remote.record()
+    if kept:
+        kept.remove()
     return scores_of(found.level, found.graph, found.matrix, about)
 
 
@@ -260,14 +300,24 @@ def estimate_cost(
     return wrapped.run(estimate, pieces(batches, batch_size), _metric(metric), cost)
 
 
-def check(model: object, data: object = None) -> CheckReport:
+def check(
+    model: object,
+    data: object = None,
+    *,
+    remote: bool | str = False,
+    timeout: float | None = None,
+    status: Callable[[str], None] | None = None,
+) -> CheckReport:
     """Whether edge scores mean anything on this model: that writers add up to what each reader reads.
 
     Args:
         model: as for ``prune_scores``.
         data: prompts to check on, as for ``prune_scores``; random tokens if not given.
+        remote: as for ``prune_scores``.
+        timeout: likewise.
+        status: likewise.
     """
-    wrapped = wrap_model(model)
+    wrapped = _placed(model, remote, timeout, status)
     if data is not None:
         batch = _batches(data, wrapped)[0].select(slice(0, None if wrapped.terms.whole_batches else 4))
         _check_ids(wrapped, [batch])
@@ -278,6 +328,22 @@ def check(model: object, data: object = None) -> CheckReport:
     )
 
 
+def _placed(
+    model: object, remote: bool | str, timeout: float | None, status: Callable[[str], None] | None
+) -> ResidualModel:
+    """A model where it is to run: on the server that is named, or where it runs by itself."""
+    wrapped = wrap_model(model)
+    if wrapped.remote is not None:
+        remote = remote or wrapped.remote.url or True
+    if not remote:
+        if timeout is not None:
+            raise UsageError("a time-out is for runs on a server; give remote=, too")
+        return wrapped
+    backend = wrapped.provenance.get("backend", "")
+    placed: ResidualModel = backends()[backend].at(wrapped, as_remote(remote, timeout, status))
+    return placed
+
+
 def _batches(data: object, model: ResidualModel) -> list[Batch]:
     batches = as_batches(data)
     model.terms.check_data(data, batches)
@@ -286,7 +352,13 @@ def _batches(data: object, model: ResidualModel) -> list[Batch]:
 
 def _options(provider: Algorithm[Any], given: dict[str, Any], model: ResidualModel) -> Any:
     options = model.terms.with_options(given, provider.options, provider.name)
-    return build_options(provider.options, options, owner=provider.name)
+    chosen = build_options(provider.options, options, owner=provider.name)
+    for name in provider.local_options:
+        if model.remote and getattr(chosen, name) is not None:
+            raise UsageError(
+                f"{provider.name}'s {name} is a file of this machine, but the model runs on a server; leave it out"
+            )
+    return chosen
 
 
 def _provider(algorithm: str | Algorithm[Any]) -> Algorithm[Any]:
@@ -326,19 +398,3 @@ def _check_ids(model: ResidualModel, batches: list[Batch]) -> None:
                     f"{name} has token ids from {int(ids.min())} to {int(ids.max())}, but {model.name} has "
                     f"{model.n_vocab} tokens; use the model's own tokenizer"
                 )
-
-
-def _ticker(parts: list[Piece], progress: Callable[[int, int], None] | None) -> Progress:
-    """What an algorithm calls as it gets pieces done, in order."""
-    sizes = [len(part.batch) for part in parts]
-    done = 0.0
-
-    def tick(pieces: float = 1.0) -> None:
-        nonlocal done
-        done = min(done + pieces, len(sizes))  # an algorithm may call too often
-        whole = int(done + 1e-6)
-        if progress is not None:
-            partial = (done - whole) * sizes[whole] if whole < len(sizes) else 0
-            progress(sum(sizes[:whole]) + int(partial), sum(sizes))
-
-    return tick

@@ -159,7 +159,8 @@ class EdgeScorer(Scorer):
     ) -> None:
         graph = self._graph
 
-        def add(cut: int, column: int, G: Float[Tensor, "readers tokens d_model"]) -> None:
+        def add(cut: int, column: int, G: Tensor) -> None:
+            """Add the scores of some readers, whose gradients are [readers, tokens, d_model]."""
             target = out[:, :cut, column : column + len(G)]
             if self._per_position:
                 d, g = (x.reshape(len(x), len(out), -1).transpose(0, 1) for x in (D[:cut], G))
@@ -203,7 +204,8 @@ class NeuronScorer(Scorer):
         graph = self._graph
         g = self._tokens(gradients.final, piece).clone()
 
-        def add(row: int, D: Float[Tensor, "writers tokens d_model"]) -> None:
+        def add(row: int, D: Tensor) -> None:
+            """Add the scores of some writers, whose changes are [writers, tokens, d_model]."""
             product = torch.unflatten(D * g, 1, (len(out), -1)).sum(2)
             out[:, row : row + len(D)] += product.transpose(0, 1)
 

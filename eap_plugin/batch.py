@@ -94,6 +94,10 @@ class Batch:
         """The same batch with every tensor on ``device``."""
         return replace(self, **{name: part.to(device) for name, part in self._parts().items()})
 
+    def copy(self) -> Batch:
+        """The same batch in memory of its own: part of a batch alone keeps, and is pickled with, all of it."""
+        return replace(self, **{name: part.clone() for name, part in self._parts().items()})
+
     def _parts(self) -> dict[str, Tensor]:
         """The tensors that are there."""
         parts = {f.name: getattr(self, f.name) for f in fields(self)}
@@ -174,8 +178,13 @@ class Piece(NamedTuple):
 
 def pieces(batches: Iterable[Batch], size: int | None, reference: tuple[Batch, ...] = ()) -> list[Piece]:
     """Batches cut into pieces of at most ``size`` prompt pairs; uncut when ``size`` is ``None``."""
+    return cut([Piece(batch, 1.0, reference) for batch in batches], size)
+
+
+def cut(data: Iterable[Piece], size: int | None) -> list[Piece]:
+    """Pieces cut into smaller ones of at most ``size`` prompt pairs; as they are when ``size`` is ``None``."""
     return [
-        Piece(part, len(part) / len(batch), reference)
-        for batch in batches
-        for part in batch.split(len(batch) if size is None else size)
+        Piece(part, piece.share * len(part) / len(piece.batch), piece.reference)
+        for piece in data
+        for part in piece.batch.split(len(piece.batch) if size is None else size)
     ]

@@ -1,29 +1,47 @@
-"""The state of a long computation in a safetensors file, so that it can go on after an interruption. Never pickle."""
+"""The state of a long computation in a safetensors file, so that it can go on after an interruption. Never pickle.
+
+The format is written out here, not left to its library: algorithms travel with this module, and a server may lack that.
+"""
 
 from __future__ import annotations
 
 import json
+import struct
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
+import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from eap_plugin.errors import EapPluginError, UsageError
 from eap_plugin.files import write_whole
 
 _KEY = "eap_plugin_checkpoint"
+_LENGTH = "<Q"
+"""The number in front of the header that says how long it is, in 8 bytes."""
 
 
-def save_checkpoint(path: str, state: Mapping[str, Tensor], run: Mapping[str, Any]) -> None:
-    """Write the state, whole or not at all, with plain values that say which run it is of."""
-    tensors = {name: value.contiguous() for name, value in state.items()}
-    write_whole(Path(path), save(tensors, {_KEY: json.dumps(run)}))
+def save_checkpoint(path: str, state: Mapping[str, Float[Tensor, "n"]], run: Mapping[str, Any]) -> None:
+    """Write the state, whole or not at all.
+
+    Args:
+        path: the file.
+        state: float64 vectors by name.
+        run: plain values that say which run it is of.
+    """
+    header: dict[str, Any] = {"__metadata__": {_KEY: json.dumps(run)}}
+    data = b""
+    for name, value in state.items():
+        start, data = len(data), data + value.numpy().tobytes()
+        header[name] = {"dtype": "F64", "shape": list(value.shape), "data_offsets": [start, len(data)]}
+    head = json.dumps(header).encode()
+    head += b" " * (-len(head) % 8)
+    write_whole(Path(path), struct.pack(_LENGTH, len(head)) + head + data)
 
 
-def load_checkpoint(path: str, run: Mapping[str, Any]) -> dict[str, Tensor] | None:
+def load_checkpoint(path: str, run: Mapping[str, Any]) -> dict[str, Float[Tensor, "n"]] | None:
     """The state that was saved; ``None`` if there is no such file.
 
     Raises:
@@ -31,18 +49,26 @@ def load_checkpoint(path: str, run: Mapping[str, Any]) -> dict[str, Tensor] | No
         EapPluginError: if it cannot be read.
     """
     try:
-        with safe_open(path, framework="pt") as file:
-            header = (file.metadata() or {}).get(_KEY)
-            if header is None:
-                raise UsageError(f"{path} is not a checkpoint; give another file")
-            _require_same(path, json.loads(header), json.loads(json.dumps(run)))
-            return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - it is no dict
+        content = Path(path).read_bytes()
     except FileNotFoundError:
         return None
-    except (SafetensorError, ValueError) as error:
-        raise UsageError(f"{path} is not a whole checkpoint ({error}); delete it to start anew") from error
     except OSError as error:
         raise EapPluginError(f"cannot read {path}: {error.strerror or error}") from error
+    try:
+        start = 8 + struct.unpack_from(_LENGTH, content)[0]
+        header = json.loads(content[8:start])
+        saved = json.loads(header.pop("__metadata__")[_KEY])
+        state = {name: _vector(content[start:], *about["data_offsets"]) for name, about in header.items()}
+    except (struct.error, ValueError, KeyError, TypeError) as error:
+        raise UsageError(f"{path} is not a whole checkpoint; give another file, or delete it to start anew") from error
+    _require_same(path, saved, json.loads(json.dumps(run)))
+    return state
+
+
+def _vector(data: bytes, start: int, stop: int) -> Float[Tensor, "n"]:
+    if len(data) < stop:
+        raise ValueError("the file was cut off")
+    return torch.frombuffer(bytearray(data[start:stop]), dtype=torch.float64)
 
 
 def _require_same(path: str, saved: Mapping[str, Any], run: Mapping[str, Any]) -> None:

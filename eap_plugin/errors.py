@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
+from contextlib import AbstractContextManager
 from difflib import get_close_matches
 
 
@@ -27,16 +27,18 @@ def unknown_name(kind: str, name: str, known: Iterable[str]) -> UsageError:
     return UsageError(f"unknown {kind} {name!r}{hint} (known: {', '.join(names) or 'none'})")
 
 
-@contextmanager
-def blaming(origin: str) -> Iterator[None]:
+def blaming(origin: str) -> AbstractContextManager[None]:
     """Note on an exception that is not one of this package's in whose code it came up."""
-    try:
-        yield
-    except EapPluginError:
-        raise
-    except Exception as error:
-        error.__notes__ = [*notes_on(error), f"in {origin}"]  # type: ignore[attr-defined]
-        raise
+    return _Blaming(origin)
+
+
+class _Blaming(AbstractContextManager[None]):
+    def __init__(self, origin: str) -> None:
+        self._origin = origin
+
+    def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
+        if isinstance(error, Exception) and not isinstance(error, EapPluginError):
+            error.__notes__ = [*notes_on(error), f"in {self._origin}"]  # type: ignore[attr-defined]
 
 
 def notes_on(error: BaseException) -> list[str]:

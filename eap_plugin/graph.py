@@ -6,8 +6,7 @@ and the order of sources are AutoCircuit's.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
-from functools import cached_property
+from dataclasses import dataclass, field, fields
 from typing import Any, Literal, NamedTuple
 
 from eap_plugin.errors import UsageError, unknown_name
@@ -49,6 +48,11 @@ class Graph:
         parallel: attention and MLP of a block read the same residual, so a layer's heads do not feed its own MLP.
         has_mlp: false for attention-only models.
         summed_qkv: the q, k and v inputs of a head (with grouped-query attention: of a key/value group) are one reader.
+        sources: names of the writers, in the order of the matrix's rows: ``input``, then per layer heads and MLP.
+        readers: in the order of the matrix's columns: per layer q, k, v heads and the MLP; the logits last.
+        modules: for each module of AutoCircuit's layout, the columns of its readers, heads in order.
+        rows: the row of each source, by name.
+        columns: the column of each reader, by name.
     """
 
     n_layers: int
@@ -57,32 +61,51 @@ class Graph:
     parallel: bool = False
     has_mlp: bool = True
     summed_qkv: bool = False
+    sources: tuple[str, ...] = field(init=False, repr=False, compare=False)
+    readers: tuple[Reader, ...] = field(init=False, repr=False, compare=False)
+    modules: dict[str, tuple[int, ...]] = field(init=False, repr=False, compare=False)
+    rows: dict[str, int] = field(init=False, repr=False, compare=False)
+    columns: dict[str, int] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        """Check that heads divide into groups."""
+        """Check that heads divide into groups, and count everything once."""
         if min(self.n_layers, self.n_heads, self.n_kv_heads) < 1 or self.n_heads % self.n_kv_heads:
             raise UsageError(
                 f"a graph needs at least one layer and head, and n_kv_heads must divide n_heads; got "
                 f"{self.n_layers} layers, {self.n_heads} heads, {self.n_kv_heads} key/value heads"
             )
+        sources = self._count_sources()
+        readers = self._count_readers(len(sources))
+        modules: dict[str, list[int]] = {}
+        for column, reader in enumerate(readers):
+            modules.setdefault(self.module_name(reader), []).append(column)
+        counted = {
+            "sources": sources,
+            "readers": readers,
+            "modules": {module: tuple(columns) for module, columns in modules.items()},
+            "rows": {name: row for row, name in enumerate(sources)},
+            "columns": {self.reader_name(reader): column for column, reader in enumerate(readers)},
+        }
+        for name, value in counted.items():
+            object.__setattr__(self, name, value)
+
+    def __reduce__(self) -> tuple[type[Graph], tuple[Any, ...]]:
+        """Pickled as the few numbers that it is made of."""
+        return Graph, tuple(self.to_dict().values())
 
     @property
     def sources_per_layer(self) -> int:
         """How many writers a layer has: its heads and, unless attention-only, its MLP."""
         return self.n_heads + self.has_mlp
 
-    @cached_property
-    def sources(self) -> tuple[str, ...]:
-        """Names of the writers, in the order of the matrix's rows: ``input``, then each layer's heads and its MLP."""
+    def _count_sources(self) -> tuple[str, ...]:
         names = ["input"]
         for layer in range(self.n_layers):
             names += [f"a{layer}.h{head}" for head in range(self.n_heads)]
             names += [f"m{layer}"] * self.has_mlp
         return tuple(names)
 
-    @cached_property
-    def readers(self) -> tuple[Reader, ...]:
-        """The readers, in the order of the matrix's columns: per layer q, k, v heads and the MLP; the logits last."""
+    def _count_readers(self, n_sources: int) -> tuple[Reader, ...]:
         slots: tuple[tuple[Slot, int], ...] = (
             (("qkv", self.n_kv_heads),)
             if self.summed_qkv
@@ -94,7 +117,7 @@ class Graph:
             out += [Reader(slot, layer, head, cut) for slot, count in slots for head in range(count)]
             if self.has_mlp:
                 out.append(Reader("mlp", layer, 0, cut if self.parallel else cut + self.n_heads))
-        out.append(Reader("logits", self.n_layers - 1, 0, len(self.sources)))
+        out.append(Reader("logits", self.n_layers - 1, 0, n_sources))
         return tuple(out)
 
     def head_row(self, layer: int) -> int:
@@ -127,24 +150,6 @@ class Graph:
             "logits": "hook_resid_post",
         }[reader.slot]
         return f"blocks.{reader.layer}.{name}"
-
-    @cached_property
-    def modules(self) -> dict[str, tuple[int, ...]]:
-        """For each module of AutoCircuit's layout, the columns of its readers, heads in order."""
-        columns: dict[str, list[int]] = {}
-        for column, reader in enumerate(self.readers):
-            columns.setdefault(self.module_name(reader), []).append(column)
-        return {module: tuple(c) for module, c in columns.items()}
-
-    @cached_property
-    def columns(self) -> dict[str, int]:
-        """The column of each reader, by name."""
-        return {self.reader_name(reader): column for column, reader in enumerate(self.readers)}
-
-    @cached_property
-    def rows(self) -> dict[str, int]:
-        """The row of each source, by name."""
-        return {name: row for row, name in enumerate(self.sources)}
 
     @property
     def n_edges(self) -> int:
@@ -199,4 +204,4 @@ class Graph:
 
     def to_dict(self) -> dict[str, Any]:
         """The graph as plain values, for files."""
-        return asdict(self)
+        return {part.name: getattr(self, part.name) for part in fields(self) if part.init}

@@ -147,7 +147,6 @@ def faithfulness(
     return [(value - corrupt) / (clean - corrupt) for value in kept]
 
 
-@torch.no_grad()
 def _circuit_metrics(
     model: ResidualModel,
     batches: Sequence[Batch],
@@ -157,18 +156,24 @@ def _circuit_metrics(
 ) -> list[float]:
     """The metric on clean prompts, on corrupt prompts, and with each circuit alone."""
     totals = [0.0] * (2 + len(circuits))
-    for batch, share, _ in pieces(batches, batch_size):
-        batch = batch.to(model.device)
-        read = {"attention_mask": batch.attention_mask, "last": batch.last}
-        tape = WriterTape(model)
-        corrupt = model.forward(batch.corrupt, tape.visitors(), **read)
-        clean = model.forward(batch.clean, {}, **read)
-        patches = [EdgePatch(model, tape.writers(), (~circuit).float()) for circuit in circuits]
-        runs = [model.forward(batch.clean, patch.visitors(), **read) for patch in patches]
-        judged = replace(batch, clean_logits=clean)
-        for i, logits in enumerate((clean, corrupt, *runs)):
-            totals[i] += share * float(metric(logits, judged))
+    with torch.no_grad():
+        for batch, share, _ in pieces(batches, batch_size):
+            metrics = _piece_metrics(model, batch.to(model.device), metric, circuits)
+            totals = [total + share * value for total, value in zip(totals, metrics, strict=True)]
     return [total / len(batches) for total in totals]
+
+
+def _piece_metrics(
+    model: ResidualModel, batch: Batch, metric: Metric, circuits: Sequence[Bool[Tensor, "sources readers"]]
+) -> list[float]:
+    read = {"attention_mask": batch.attention_mask, "last": batch.last}
+    tape = WriterTape(model)
+    corrupt = model.forward(batch.corrupt, tape.visitors(), **read)
+    clean = model.forward(batch.clean, {}, **read)
+    patches = [EdgePatch(model, tape.writers(), (~circuit).float()) for circuit in circuits]
+    runs = [model.forward(batch.clean, patch.visitors(), **read) for patch in patches]
+    judged = replace(batch, clean_logits=clean)
+    return [float(metric(logits, judged)) for logits in (clean, corrupt, *runs)]
 
 
 def strongest(scores: PruneScores, fraction: float) -> Bool[Tensor, "sources readers"]:

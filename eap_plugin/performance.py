@@ -9,30 +9,31 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from eap_plugin.batch import Batch, Piece, pieces
+from eap_plugin.batch import Batch, Piece, cut
 from eap_plugin.metric.metric import Metric
 from eap_plugin.residual import ResidualModel
 
 
-@torch.no_grad()
 def performance(model: ResidualModel, parts: Sequence[Piece], metric: Metric) -> tuple[float, float]:
     """The metric on the clean and the corrupt prompts, averaged over batches."""
     clean, corrupt = 0.0, 0.0
     for part, share, _ in parts:
         batch = part.to(model.device)
-        clean += share * float(metric(_logits(model, batch, batch.clean), batch))
-        corrupt += share * float(metric(_logits(model, batch, batch.corrupt), batch))
+        with torch.no_grad():
+            clean += share * float(metric(_logits(model, batch, batch.clean), batch))
+            corrupt += share * float(metric(_logits(model, batch, batch.corrupt), batch))
     total = sum(part.share for part in parts)
     return clean / total, corrupt / total
 
 
-@torch.no_grad()
-def with_clean_logits(model: ResidualModel, batches: Sequence[Batch], size: int | None) -> list[Batch]:
-    """The batches with the logits of the unchanged model, run at most ``size`` prompt pairs at a time."""
+def with_clean_logits(model: ResidualModel, data: Sequence[Piece], size: int | None) -> list[Piece]:
+    """The pieces with the logits of the unchanged model, run at most ``size`` prompt pairs at a time."""
     out = []
-    for batch in batches:
-        parts = [part.batch.to(model.device) for part in pieces([batch], size)]
-        out.append(replace(batch, clean_logits=torch.cat([_logits(model, part, part.clean) for part in parts])))
+    for piece in data:
+        parts = [part.batch.to(model.device) for part in cut([piece], size)]
+        with torch.no_grad():
+            logits = torch.cat([_logits(model, part, part.clean) for part in parts])
+        out.append(piece._replace(batch=replace(piece.batch, clean_logits=logits)))
     return out
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from eap_plugin.algorithm.base import Attribution, Progress
-from eap_plugin.batch import Batch, pieces
+from eap_plugin.batch import Piece, cut
 from eap_plugin.metric.metric import Metric
 from eap_plugin.performance import performance, with_clean_logits
 from eap_plugin.residual import ResidualModel
@@ -31,8 +31,7 @@ class Outcome:
 
 def score(
     model: ResidualModel,
-    batches: Sequence[Batch],
-    reference: tuple[Batch, ...],
+    data: Sequence[Piece],
     size: int | None,
     attribute: Callable[..., Attribution],
     metric: Metric,
@@ -43,21 +42,20 @@ def score(
 
     Args:
         model: the model, frozen.
-        batches: the prompt pairs.
-        reference: prompts that means are taken over, if not theirs.
+        data: the prompt pairs, whole batches or parts of them.
         size: at most so many of them at a time.
         attribute: the algorithm's ``attribute``.
         metric: what to attribute.
         options: the algorithm's options.
         progress: called as pieces get done.
     """
-    first = batches[0].select(slice(0, None if model.terms.whole_batches else 1))
+    first = data[0].batch.select(slice(0, None if model.terms.whole_batches else 1))
     report = self_check(model, first.clean, first.attention_mask)
     if not report.ok:
         return Outcome(report)
     if metric.needs_clean_logits:
-        batches = with_clean_logits(model, batches, size)
-    parts = pieces(batches, size, reference)
+        data = with_clean_logits(model, data, size)
+    parts = cut(data, size)
     with torch.enable_grad():
         found = attribute(model, parts, metric, options, progress)
     if found.clean_metric is None or found.corrupt_metric is None:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import inspect
 import json
 import platform
 from dataclasses import asdict
 from datetime import datetime, timezone
 from importlib.metadata import version
-from typing import Any
+from typing import Any, cast
 
 import eap_plugin
 from eap_plugin.algorithm.base import Algorithm
@@ -37,6 +38,7 @@ def provenance(
         "metric_unit": metric.unit,
         "model": model.name,
         "provenance": model.provenance,
+        "host": model.remote.host if model.remote else "",
         "versions": _versions(),
         "task": data.name if isinstance(data, Task) else type(data).__name__,
         "task_digest": data.digest if isinstance(data, Task) else _digest(batches),
@@ -44,6 +46,26 @@ def provenance(
         "n_batches": len(batches),
         "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
     }
+
+
+def run_digest(about: dict[str, Any], metric: Metric, *how: object) -> str:
+    """What a run is told apart by: all that its scores depend on.
+
+    Args:
+        about: its provenance; when it was made does not count.
+        metric: its metric, which may be a function under any name.
+        *how: how it was split.
+    """
+    content = [{name: value for name, value in about.items() if name != "created"}, _source(metric.judge), how]
+    return hashlib.sha256(json.dumps(content, default=str).encode()).hexdigest()
+
+
+def _source(function: object) -> str:
+    """A function's text, or its name where there is none."""
+    try:
+        return inspect.getsource(cast(Any, function))
+    except (OSError, TypeError):
+        return f"{type(function).__module__}.{type(function).__qualname__}"
 
 
 def _digest(batches: list[Batch]) -> str:

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from eap_plugin.errors import EapPluginError
 from eap_plugin.graph import Graph
 from eap_plugin.norm import Norm
+from eap_plugin.remote import Remote
 from eap_plugin.terms import Terms
 
 Site = Literal[
@@ -139,6 +140,7 @@ class ResidualModel(ABC):
         tokenizer: its Hugging Face tokenizer, if it has one.
         prepend_bos: whether text prompts begin with the tokenizer's beginning-of-sequence token.
         provenance: backend, library versions and revision, for the files that scores are saved in.
+        remote: the server that it runs on; ``None`` for this process.
         terms: what kind of run the user's object was made for, if not for any.
     """
 
@@ -149,6 +151,7 @@ class ResidualModel(ABC):
     tokenizer: Any = None
     prepend_bos: bool = False
     provenance: dict[str, str] = field(default_factory=dict)
+    remote: Remote | None = None
     terms: Terms = field(default_factory=Terms)
 
     @abstractmethod

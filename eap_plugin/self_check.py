@@ -3,7 +3,8 @@
 Two things must hold on a plain forward pass. *Writers*: at every reader, the residual stream must be what it was at the
 reader before, plus what heads and MLPs in between are said to add; so it is the sum of all writers. *Readers*: norm and
 projection, as formulas of the residual stream, must give what the model's own q, k, v and MLP inputs are. Where both
-hold, writers and readers are the model's.
+hold, writers and readers are the model's. Which head is which shows at the first token, where attention has nothing to
+choose from: a head's z must be a multiple of the v that it is said to read.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ class CheckRow:
 
     Attributes:
         layer: the layer.
-        what: ``writers`` reaching attention, MLP or logits, or the ``reader`` q, k, v or MLP.
+        what: ``writers`` reaching attention, MLP or logits, the ``reader`` q, k, v or MLP, or the ``heads`` of v.
         residue: largest difference of a number, over its own size and the root mean square of its token's.
     """
 
@@ -85,25 +86,25 @@ def self_check(
 ) -> CheckReport:
     """Compare writers and readers with the model's own activations on one forward pass; for ``model.run``."""
     mask = None if attention_mask is None else attention_mask.to(model.device)
-    rows = _residues(model, tokens.to(model.device), mask)
+    with torch.no_grad():
+        rows = _residues(model, tokens.to(model.device), mask)
     return CheckReport(model.name, tuple(rows), TOLERANCE.get(model.dtype, FULL_TOLERANCE))
 
 
-@torch.no_grad()
 def _residues(
     model: ResidualModel, tokens: Int[Tensor, "batch pos"], attention_mask: Bool[Tensor, "batch pos"] | None
 ) -> list[CheckRow]:
     seen = _watch(model, tokens, attention_mask)
     rows: list[CheckRow] = []
 
-    def compare(layer: int, what: str, said: Tensor, site: Site) -> Tensor:
+    def compare(layer: int, what: str, said: Tensor, site: Site, real: Tensor | None = None) -> Tensor:
         """Add a row; gives the model's own value, from which the next comparison starts."""
-        real = seen[site, layer]
+        real = seen[site, layer] if real is None else real
         size = real.pow(2).mean(-1, keepdim=True).sqrt() + said.abs() + real.abs()
         rows.append(CheckRow(layer, what, float(((said - real).abs() / size.clamp_min(tiny)).max())))
         return real
 
-    stream = seen["embed", 0]
+    stream, first = seen["embed", 0], _first_tokens(tokens, attention_mask)
     tiny = torch.finfo(stream.dtype).tiny
     for index, layer in enumerate(model.layers):
         before = compare(index, "writers reaching attention", stream, "attn_in")
@@ -112,6 +113,9 @@ def _residues(
             W, b = layer.project(slot)
             read = torch.einsum("bpd,hde->bphe", x, W.to(x.dtype))
             compare(index, f"reader {slot}", read if b is None else read + b, slot)
+        if not model.terms.n_prefix:
+            z = seen["z", index][:, first]
+            compare(index, "heads of v", _along(_repeated(seen["v", index][:, first], z), z), "z", z)
         written = attention_output(layer, seen["z", index].to(layer.W_O.dtype)).to(stream.dtype)
         stream = before + normed(layer.attn_post_norm, written)
         if model.graph.has_mlp:
@@ -124,6 +128,25 @@ def _residues(
             stream = stream + seen["mlp_out", index]
     compare(model.graph.n_layers - 1, "writers reaching the logits", stream, "final")
     return rows
+
+
+def _first_tokens(
+    tokens: Int[Tensor, "batch pos"], attention_mask: Bool[Tensor, "batch pos"] | None
+) -> Int[Tensor, "batch"]:
+    """Where each prompt's first token is among all real tokens: attention there can look at nothing else."""
+    mask = torch.ones_like(tokens) if attention_mask is None else attention_mask.long()
+    lengths = mask.sum(1)
+    return lengths.cumsum(0) - lengths
+
+
+def _repeated(v: Float[Tensor, "1 batch kv_heads d_head"], z: Float[Tensor, "1 batch heads d_head"]) -> Tensor:
+    """The v that each head reads."""
+    return v.repeat_interleave(z.shape[2] // v.shape[2], dim=2)
+
+
+def _along(v: Float[Tensor, "*shape d_head"], z: Float[Tensor, "*shape d_head"]) -> Float[Tensor, "*shape d_head"]:
+    """The part of ``z`` that is a multiple of ``v``: all of it, where attention looks at one token only."""
+    return v * ((z * v).sum(-1, keepdim=True) / v.pow(2).sum(-1, keepdim=True).clamp_min(torch.finfo(v.dtype).tiny))
 
 
 def _watch(

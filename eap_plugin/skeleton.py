@@ -46,9 +46,7 @@ def write_plugin(name: str, kind: str, parent: Path) -> Path:
         UsageError: if the name cannot be one of a distribution and its package, or the folder is there already.
     """
     sample, module, folder = SAMPLES[kind], name.replace("-", "_"), parent / name
-    _check_name(name, module)
-    if folder.exists():
-        raise UsageError(f"{folder} is there already; choose another name, or remove it first")
+    _check_new(name, module, folder)
     names = {
         sample.name: name,
         sample.name.replace("-", "_"): module,
@@ -63,11 +61,13 @@ def write_plugin(name: str, kind: str, parent: Path) -> Path:
     return folder
 
 
-def _check_name(name: str, module: str) -> None:
+def _check_new(name: str, module: str, folder: Path) -> None:
     if not _NAME.fullmatch(name):
         raise UsageError(
             f"a plugin's name is of lower-case letters, digits and single '-', such as my-method; got {name!r}"
         )
+    if folder.exists():  # before modules are looked up: a folder in the current one may be found as a package
+        raise UsageError(f"{folder} is there already; choose another name, or remove it first")
     if keyword.iskeyword(module) or module in sys.stdlib_module_names or find_spec(module) is not None:
         raise UsageError(f"the plugin's package would be called {module}, which is taken here; choose another name")
 

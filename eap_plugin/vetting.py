@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import Tensor
 
-from eap_plugin.algorithm.base import Attribution
+from eap_plugin.algorithm.base import Attribution, Progress
 from eap_plugin.batch import Piece
 from eap_plugin.errors import EapPluginError, blaming
 from eap_plugin.layout import edge_mask
@@ -37,7 +37,7 @@ class Vetted:
         data: Sequence[Piece],
         metric: Metric,
         options: Any,
-        progress: Callable[[], None],
+        progress: Progress,
     ) -> Attribution:
         """See ``Algorithm.attribute``.
 

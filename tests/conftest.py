@@ -10,11 +10,12 @@ LEGACY = int(version("transformer-lens").split(".")[0]) < 4
 collect_ignore_glob = (
     [
         "test_eap_*.py",
-        "test_gradient_*.py",
-        "test_algorithm_*.py",
         "test_backend_*.py",
         "test_cli*.py",
         "test_patching.py",
+        "test_remote_*.py",
+        "test_gradient_*.py",
+        "test_algorithm_*.py",
         "test_shipped*.py",
         "oracle/*",
     ]
@@ -28,6 +29,7 @@ if find_spec("auto_circuit") is None:
 def pytest_terminal_summary(terminalreporter: Any) -> None:
     """Print the largest errors that tests found, a row for each model."""
     _table(terminalreporter, "error", "largest error over largest score, against plain autograd edge by edge")
+    _table(terminalreporter, "differs", "largest difference over largest score, from the TransformerLens backend")
     for tool in ("AutoCircuit", "TransformerLens"):
         _table(terminalreporter, tool, f"largest difference over largest score, against {tool} side by side")
 

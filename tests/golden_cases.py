@@ -221,8 +221,7 @@ RAGGED = (16, 9, 12, 16, 10, 14, 11, 13)
 
 def ragged(model: str) -> Batch:
     """The prompts of EAP-IG's ragged cases: cut, and padded on the right."""
-    (batch,) = batches(model, Case(lengths=RAGGED))
-    return batch
+    return batches(model, Case(lengths=RAGGED))[0]
 
 
 def worst_eapig(found: PruneScores, want: dict[str, list[float]]) -> float:

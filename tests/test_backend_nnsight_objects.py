@@ -7,6 +7,7 @@ import pickle
 import pickletools
 import subprocess
 import sys
+from dataclasses import replace
 from typing import Any
 
 import nnsight
@@ -18,6 +19,7 @@ from transformers import BertConfig, BertForMaskedLM, GPT2Model, MambaConfig, Ma
 
 import eap_plugin
 from eap_plugin.backend.nnsight import NNsightBackend
+from eap_plugin.backend.nnsight.plan import Place
 from eap_plugin.batch import Batch
 from eap_plugin.cli import main
 from eap_plugin.shipped import SHIPPED
@@ -202,6 +204,30 @@ def test_another_order_than_a_decoders_is_refused() -> None:
     config = BertConfig(vocab_size=32, hidden_size=16, num_hidden_layers=2, num_attention_heads=2, intermediate_size=16)
     with pytest.raises(eap_plugin.EapPluginError, match="BertForMaskedLM does not compute its parts in the order"):
         eap_plugin.check(nnsight.NNsight(BertForMaskedLM(config)))
+
+
+def test_a_fused_projection_that_is_split_into_the_wrong_heads_is_refused() -> None:
+    """Everything adds up where v is read and written, but it is another head's."""
+    model = eap_plugin.wrap_model(nnsight.NNsight(build("gpt2")))
+    plan = model.plan
+    first, last = plan.layers[1].v.heads[0], plan.layers[1].v.heads[-1]
+    other_way_round = {first: last, last: first}
+
+    def wrong(heads: tuple[int, ...]) -> tuple[int, ...]:
+        return tuple(other_way_round.get(head, head) for head in heads)
+
+    def wrong_place(place: Place) -> Place:
+        visits = [replace(v, heads=wrong(v.heads)) if v.site == "v" else v for v in place.visits]
+        return replace(place, visits=tuple(visits)) if place.layer == 1 else place
+
+    v = replace(plan.layers[1].v, heads=wrong(plan.layers[1].v.heads))
+    model.plan = replace(
+        plan,
+        layers=(plan.layers[0], replace(plan.layers[1], v=v)),
+        places=tuple(wrong_place(place) for place in plan.places),
+    )
+    with pytest.raises(eap_plugin.EapPluginError, match="layer 1, heads of v"):
+        eap_plugin.prune_scores(model, [Batch(*prompts(2, 5))])
 
 
 def test_an_old_transformer_lens_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -195,7 +195,7 @@ def test_check_passes_the_shipped_models():
 @pytest.mark.parametrize("residue", [0.3, float("nan")])
 def test_check_fails_where_a_residue_is_too_large(monkeypatch, residue):
     rows = (CheckRow(0, "reader q", 1e-7), CheckRow(1, "reader q", residue))
-    monkeypatch.setattr(api, "check", lambda model, task: CheckReport("odd", rows, 1e-4))
+    monkeypatch.setattr(api, "check", lambda model, task, **how: CheckReport("odd", rows, 1e-4))
     result = eap("check", "ioi-gpt2")
     assert result.exit_code == 1
     assert "FAILED: odd differs at 1 of 2 places, first at layer 1, reader q." in " ".join(result.stdout.split())

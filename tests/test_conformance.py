@@ -14,10 +14,8 @@ from eap_plugin.testing import AgreementTests, AlgorithmTests
 from eap_plugin.testing.algorithm import Chosen
 from tests.bridges import bridge
 from tests.oracle.precision import InFloat64
+from tests.quick import QUICK
 from tests.zoo import build
-
-QUICK = {"acdc": {"thresholds": 1}, "edge-pruning": {"steps": 3}}
-"""Options with which those take less long that go over the data many times."""
 
 
 class TestBuiltInAlgorithms(AlgorithmTests):

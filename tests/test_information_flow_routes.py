@@ -59,6 +59,9 @@ def test_pieces_of_positions_and_of_data(monkeypatch: pytest.MonkeyPatch) -> Non
     whole = routes(model, batch)
     monkeypatch.setitem(eap_plugin.attribution.WORKSPACE, "cpu", 1)
     torch.testing.assert_close(routes(model, batch, batch_size=2).matrix, whole.matrix)
+    longer = Batch(*prompts(2, 8))
+    both = routes(model, batch, longer, positions=True).sum_positions().matrix
+    torch.testing.assert_close(both, whole.matrix + routes(model, longer).matrix)
 
 
 @pytest.mark.parametrize("case", ["ifr", "ifr_ragged"])

@@ -18,7 +18,7 @@ from tests.zoo import ARCHITECTURES, build, prompts
 def test_passes(name: str, dtype: torch.dtype) -> None:
     report = eap_plugin.check(bridge(build(name, dtype)))
     assert report.ok, report.worst
-    assert len(report.rows) == 2 * 6 + 1
+    assert len(report.rows) == 2 * 7 + 1
 
 
 def broken(how: str) -> Any:

@@ -62,8 +62,9 @@ def test_a_bad_name_is_refused_in_one_line(folder: Path, name: str, said: str) -
         assert done.stderr.count("\n") == 1
 
 
-def test_a_folder_that_is_there_is_left_alone(folder: Path) -> None:
+def test_a_folder_that_is_there_is_left_alone(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (folder / "mine").mkdir()
+    monkeypatch.syspath_prepend(folder)  # as with `python -m eap_plugin`, which finds the folder as a package
     done = new("mine")
     assert done.exit_code == 2
     assert done.stderr == "Error: mine is there already; choose another name, or remove it first\n"

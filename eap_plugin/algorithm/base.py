@@ -69,6 +69,7 @@ class Algorithm(ABC, Generic[O]):
         sign: what the sign of a score says.
         additive: whether scores of batches, and of pieces by their shares, add up; false where a method looks at all
             of them together.
+        local_options: options that name files of this machine, which no run on a server can have.
         options: the frozen dataclass of its options, fields declared with ``eap_plugin.host.options.option``.
     """
 
@@ -78,6 +79,7 @@ class Algorithm(ABC, Generic[O]):
     gradient_run: ClassVar[str] = "none"
     additive: ClassVar[bool] = True
     sign: ClassVar[str] = "positive: feeding the corrupt value through this edge alone lowers the metric"
+    local_options: ClassVar[tuple[str, ...]] = ()
     options: type[O]
 
     @abstractmethod

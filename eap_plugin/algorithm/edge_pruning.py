@@ -50,6 +50,7 @@ class EdgePruning(Algorithm[EdgePruningOptions]):
     gradient_run = "between"
     sign = "never negative: the probability that the edge is kept"
     additive = False
+    local_options = ("checkpoint",)
     options = EdgePruningOptions
 
     def cost(self, options: EdgePruningOptions, graph: Graph) -> Cost:

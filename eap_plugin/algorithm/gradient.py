@@ -7,7 +7,7 @@ ablations, levels, positions, pieces, and the metric on the way.
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Literal, TypeVar
 
@@ -16,7 +16,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from eap_plugin.ablation import Ablation, Counterfactual, ablation_passes
-from eap_plugin.algorithm.base import Algorithm, Attribution, Level
+from eap_plugin.algorithm.base import Algorithm, Attribution, Level, Progress
 from eap_plugin.attribution import EdgeScorer, NeuronScorer, Scorer
 from eap_plugin.batch import NO_ANSWER, Batch, Piece
 from eap_plugin.errors import UsageError
@@ -184,7 +184,7 @@ class GradientAlgorithm(Algorithm[O]):
         data: Sequence[Piece],
         metric: Metric,
         options: O,
-        progress: Callable[[], None],
+        progress: Progress,
     ) -> Attribution:
         """See ``Algorithm.attribute``."""
         if metric.flat_when_clean and self.on_clean(options):

@@ -64,8 +64,9 @@ class InformationFlowRoutes(Algorithm[RoutesOptions]):
             writers, streams = _watch(model, batch)
             weight = piece.share * _weights(batch).to(dtype)
             step = max(1, workspace(model.device) // (len(graph.sources) * writers.embed[:, 0].numel()))
-            for start in range(0, batch.clean.shape[1], step):
-                part = slice(start, start + step)
+            n_pos = batch.clean.shape[1]  # not that of the longest batch
+            for start in range(0, n_pos, step):
+                part = slice(start, min(start + step, n_pos))
                 _add_positions(model, writers, streams, weight, part, matrix[part])
             progress()
         return Attribution(graph, matrix if options.positions else matrix.sum(0))

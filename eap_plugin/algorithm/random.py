@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 
-from eap_plugin.algorithm.base import Algorithm, Attribution, Cost
+from eap_plugin.algorithm.base import Algorithm, Attribution, Cost, Progress
 from eap_plugin.batch import Piece
 from eap_plugin.graph import Graph
 from eap_plugin.host.options import option
@@ -42,7 +42,7 @@ class Random(Algorithm[RandomOptions]):
         data: Sequence[Piece],
         metric: Metric,
         options: RandomOptions,
-        progress: Callable[[], None],
+        progress: Progress,
     ) -> Attribution:
         """See ``Algorithm.attribute``."""
         graph = model.graph

@@ -7,8 +7,8 @@ need no hook of any library's own.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
@@ -24,33 +24,33 @@ ATTENTION_SITES: tuple[Site, ...] = ("scores", "pattern")
 _SOFTMAX = (softmax, torch.softmax, Tensor.softmax)
 
 
-@contextmanager
-def visiting_attention(visit: Mapping[Site, Visitor], n_layers: int) -> Iterator[None]:
+def visiting_attention(visit: Mapping[Site, Visitor], n_layers: int) -> AbstractContextManager[object]:
     """Within it, a forward pass comes by the sites ``scores`` and ``pattern``; nothing changes if nobody asks for them.
 
     Raises:
         EapPluginError: on leaving, if the pass did not come by one softmax per layer.
     """
-    if not any(site in visit for site in ATTENTION_SITES):
-        yield
-        return
-    mode = _AttentionMode(visit)
-    with mode:
-        yield
-    if mode.layer != n_layers:
-        raise EapPluginError(
-            f"the model has {n_layers} layers, but called softmax or scaled_dot_product_attention {mode.layer} times; "
-            f"its attention patterns cannot be seen, so choose an algorithm that does not need them"
-        )
+    if any(site in visit for site in ATTENTION_SITES):
+        return _AttentionMode(visit, n_layers)
+    return nullcontext()
 
 
 class _AttentionMode(TorchFunctionMode):
     """Takes the calls that turn scores [batch, heads, query, key] into a pattern, one a layer, in order."""
 
-    def __init__(self, visit: Mapping[Site, Visitor]) -> None:
-        super().__init__()
-        self._visit = visit
+    def __init__(self, visit: Mapping[Site, Visitor], n_layers: int) -> None:
+        TorchFunctionMode.__init__(self)
+        self._visit, self._n_layers = visit, n_layers
         self.layer = 0
+
+    def __exit__(self, kind: Any, error: Any, traceback: Any) -> None:
+        TorchFunctionMode.__exit__(self, kind, error, traceback)  # type: ignore[no-untyped-call]
+        if error is None and self.layer != self._n_layers:
+            raise EapPluginError(
+                f"the model has {self._n_layers} layers, but called softmax or scaled_dot_product_attention "
+                f"{self.layer} times; its attention patterns cannot be seen, so choose an algorithm that does not "
+                f"need them"
+            )
 
     def __torch_function__(
         self,

@@ -6,6 +6,8 @@ import importlib.util
 from abc import ABC, abstractmethod
 from typing import Any, ClassVar
 
+from eap_plugin.errors import UsageError
+from eap_plugin.remote import Remote
 from eap_plugin.residual import ResidualModel
 
 
@@ -48,3 +50,19 @@ class Backend(ABC):
         Raises:
             UsageError: if there is no such model, in one line.
         """
+
+    def at(self, model: Any, remote: Remote) -> ResidualModel:
+        """A model that ``wrap`` or ``load`` gave, as it runs on a server.
+
+        Raises:
+            UsageError: if this backend runs in this process only, or the server cannot know the model.
+        """
+        raise UsageError(f"the backend {self.name} runs in this process only; on a server the backend nnsight does")
+
+    def load_at(self, name: str, remote: Remote, *, revision: str | None) -> ResidualModel:
+        """A model on a server, by its name there; no weights are loaded.
+
+        Raises:
+            UsageError: if this backend runs in this process only, or there is no such model, in one line.
+        """
+        raise UsageError(f"the backend {self.name} runs in this process only; on a server the backend nnsight does")

@@ -21,7 +21,15 @@ if TYPE_CHECKING:
 @click.option("--task", "-t", "task_name", help="Check on this task's prompts (name or file) and not on random tokens.")
 @json_option
 def check(
-    model: str, backend: str, device: str, dtype: str, revision: str | None, task_name: str | None, as_json: bool
+    model: str,
+    backend: str,
+    device: str,
+    dtype: str,
+    revision: str | None,
+    remote: bool | str,
+    timeout: float | None,
+    task_name: str | None,
+    as_json: bool,
 ) -> None:
     """Check that the edges of MODEL are what the model really computes.
 
@@ -33,10 +41,10 @@ def check(
         work.step("Loading the model")
         from eap_plugin import api
 
-        loaded = api.load_model(model, backend=backend, device=device, dtype=dtype, revision=revision)
+        loaded = api.load_model(model, backend=backend, device=device, dtype=dtype, revision=revision, remote=remote)
         task = None if task_name is None else api.load_task(task_name, loaded)
         work.step("Checking")
-        report = api.check(loaded, task)
+        report = api.check(loaded, task, timeout=timeout, status=work.tell)
     failing = report.failing
     if as_json:
         print_json(
@@ -51,8 +59,8 @@ def check(
         console = stdout()
         console.print(_residues(report))
         console.print(
-            "\nLargest difference between what edges say and what the model computes, relative to\n"
-            f"the size of both. Allowed is {report.tolerance:.2g}, which rounding explains."
+            "\nLargest difference between what edges say and what the model computes, relative\n"
+            f"to the size of both. Allowed is {report.tolerance:.2g}, which rounding explains."
         )
         if failing:
             console.print(
@@ -74,4 +82,5 @@ def _residues(report: CheckReport) -> Table:
     }
     layers = sorted({row.layer for row in report.rows})
     rows = [[str(layer), *(cells.get((layer, column), "") for column in columns)] for layer in layers]
-    return table(("layer", *columns), rows, right=("layer", *columns))
+    headers = ["layer", *(column.replace("writers reaching ", "").replace("attention", "attn") for column in columns)]
+    return table(headers, rows, right=headers)

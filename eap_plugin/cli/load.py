@@ -7,6 +7,9 @@ from typing import Any
 
 import click
 
+CONFIGURED = "configured"
+"""What ``--remote`` without a value stands for."""
+
 DTYPES = ("float32", "float64", "bfloat16", "float16")
 
 _OPTIONS = (
@@ -25,9 +28,23 @@ _OPTIONS = (
     click.option("--revision", help="The hub's branch, tag or commit of the model."),
 )
 
+_SERVER_OPTIONS = (
+    click.option(
+        "--remote",
+        is_flag=False,
+        flag_value=CONFIGURED,
+        callback=lambda context, option, value: True if value == CONFIGURED else value or False,
+        metavar="[URL]",
+        help="Run on a server that has the weights: NDIF, or http://host:port; local simulates one.",
+    ),
+    click.option(
+        "--timeout", type=click.FloatRange(min=0, min_open=True), metavar="SECONDS", help="Wait so long for a request."
+    ),
+)
+
 
 def model_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """The argument ``MODEL`` and the options ``--backend``, ``--device``, ``--dtype`` and ``--revision``."""
-    for option in reversed(_OPTIONS):
+    """The argument ``MODEL``, which model it is, and the options ``--remote`` and ``--timeout``."""
+    for option in reversed(_OPTIONS + _SERVER_OPTIONS):
         command = option(command)
     return click.argument("model")(command)

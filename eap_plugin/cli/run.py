@@ -14,6 +14,7 @@ from eap_plugin.cli.edges import edges_table, scores_json
 from eap_plugin.cli.estimate import tell_estimate
 from eap_plugin.cli.load import model_options
 from eap_plugin.cli.output import json_option, print_json, stdout, top_option
+from eap_plugin.cli.parts import keeping, parts_folder
 from eap_plugin.cli.verdict import report_dropped, require_behaviour, summary
 from eap_plugin.cli.work import working
 from eap_plugin.errors import UsageError
@@ -45,6 +46,13 @@ from eap_plugin.host.options import build_options, parse_assignments
     metavar="N",
     help="Prompt pairs to run at once; by default all.",
 )
+@click.option(
+    "--prompts-per-request",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Split the run into parts of so many prompt pairs; finished ones are kept beside --output.",
+)
+@click.option("--resume", is_flag=True, help="Go on with the parts that an interrupted run finished.")
 @click.option("--ablation-task", metavar="TASK", help="Take means of -O ablation=mean over this task (name or file).")
 @model_options
 @click.option("--output", "-o", type=click.Path(path_type=Path), help="Save scores to this safetensors file.")
@@ -64,11 +72,15 @@ def run(
     bos: bool | None,
     file_format: str | None,
     batch_size: int | None,
+    prompts_per_request: int | None,
+    resume: bool,
     ablation_task: str | None,
     backend: str,
     device: str,
     dtype: str,
     revision: str | None,
+    remote: bool | str,
+    timeout: float | None,
     output: Path | None,
     top: int,
     force: bool,
@@ -84,7 +96,8 @@ def run(
     if output is not None:
         _check_writable(output)
     options: dict[str, Any] = parse_assignments(assignments)
-    with working(not (quiet or as_json)) as work:
+    parts = parts_folder(output, prompts_per_request, resume)
+    with keeping(parts), working(not (quiet or as_json)) as work:
         work.step("Loading the model")
         from eap_plugin import api
 
@@ -93,7 +106,7 @@ def run(
         _ = api.metrics()[metric], api.task_source(task_name, file_format)
         if ablation_task is not None:
             api.task_source(ablation_task)
-        loaded = api.load_model(model, backend=backend, device=device, dtype=dtype, revision=revision)
+        loaded = api.load_model(model, backend=backend, device=device, dtype=dtype, revision=revision, remote=remote)
         task = api.load_task(task_name, loaded, n_prompts=prompts, seed=seed, format=file_format, prepend_bos=bos)
         other = None
         if ablation_task is not None:
@@ -113,6 +126,11 @@ def run(
                 batch_size=batch_size,
                 ablation_data=other,
                 progress=work.advance,
+                timeout=timeout,
+                status=work.tell,
+                prompts_per_request=prompts_per_request,
+                parts=parts,
+                resume=resume,
                 **options,
             )
     if dry_run:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from eap_plugin.cli.edges import counted
 from eap_plugin.cli.output import number, stderr
@@ -49,7 +49,7 @@ def require_behaviour(scores: PruneScores | NodeScores) -> None:
 
 
 def summary(scores: PruneScores | NodeScores) -> str:
-    """What was scored, and how well the model does it, in two lines."""
+    """What was scored, how well the model does it, and what went to a server, in a line each."""
     m = scores.metadata
     what = f"{m['algorithm']} on {m['model']}: {counted(scores)}"
     unit = f" ({m['metric_unit']})" if m["metric_unit"] else ""
@@ -57,4 +57,13 @@ def summary(scores: PruneScores | NodeScores) -> str:
     return (
         f"{what}, {m['n_prompts']} prompt pair{'s' * (m['n_prompts'] != 1)} of {m['task']}\n"
         f"{m['metric']}: {clean} on clean, {corrupt} on corrupt prompts{unit}"
+        f"{_traffic(m['remote']) if 'remote' in m else ''}"
+    )
+
+
+def _traffic(remote: Mapping[str, Any]) -> str:
+    return (
+        f"\n{remote['requests']} request{'s' * (remote['requests'] != 1)} to {remote['host']}: "
+        f"{remote['bytes_sent'] / 1000:.1f} kB sent, {remote['bytes_received'] / 1000:.1f} kB received, "
+        f"{remote['seconds']:.1f} s"
     )

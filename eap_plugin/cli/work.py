@@ -38,9 +38,9 @@ QUIETING = {
 class Work:
     """The line on stderr that says what is going on."""
 
-    def __init__(self, progress: Progress) -> None:
+    def __init__(self, progress: Progress, show: bool) -> None:
         """Nothing is going on yet."""
-        self._progress = progress
+        self._progress, self._show = progress, show
         self._task: TaskID | None = None
 
     def step(self, doing: str) -> None:
@@ -53,6 +53,13 @@ class Work:
         """Tell how far it has come."""
         if self._task is not None:
             self._progress.update(self._task, completed=done, total=total)
+
+    def tell(self, what: str) -> None:
+        """Say how a request to a server is getting on: in the line, or where there is none in lines of their own."""
+        if self._task is not None:
+            self._progress.update(self._task, description=what)
+        if self._show and not self._progress.console.is_interactive:
+            self._progress.console.print(what, soft_wrap=True, highlight=False)
 
 
 @contextmanager
@@ -74,7 +81,7 @@ def working(show: bool) -> Iterator[Work]:
         redirect_stderr=False,
     )
     with quiet(), _later(progress) if show and console.is_interactive else nullcontext():
-        yield Work(progress)
+        yield Work(progress, show)
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import cache
 from typing import Any, ClassVar, NamedTuple
 
@@ -28,6 +29,9 @@ REFERENCE = "transformer_lens"
 
 OTHERS = ("nnsight",)
 """The backends that have to agree with it, where they are installed."""
+
+SERVED = "nnsight"
+"""The backend whose models servers run."""
 
 
 class Chosen(NamedTuple):
@@ -101,9 +105,10 @@ class AlgorithmTests:
             assert torch.equal(getattr(batch, name), getattr(copy, name)), f"{name} was changed"
 
     def test_batches_and_pieces_add_up(self, chosen: Chosen, provider: Algorithm[Any], model: ResidualModel) -> None:
-        """Batches by sum, pieces to their batch; an algorithm that is not additive takes them all the same."""
+        """Batches of two lengths by sum, pieces to their batch; what is not additive takes them all the same."""
         batch = prompts(model)
-        first, second = batch.select(slice(0, 2)), batch.select(slice(2, 6))
+        first, second = trimmed(batch.select(slice(0, 2))), batch.select(slice(2, 6))
+        assert first.clean.shape[1] < second.clean.shape[1]
         both, in_pieces = self.score(model, chosen, first, second), self.score(model, chosen, batch, size=4)
         assert both.graph == in_pieces.graph
         if provider.additive:
@@ -156,6 +161,14 @@ class AlgorithmTests:
             if backends()[name].missing() is None:
                 self.assert_close(self.score(load(model.name, name), chosen, prompts(model)).matrix, expected.matrix)
 
+    def test_it_can_run_on_a_server(self, chosen: Chosen, model: ResidualModel) -> None:
+        """Its code is sent and gives the same scores there; a server is simulated, where nnsight is installed."""
+        if backends()[SERVED].missing() is None:
+            here = eap_plugin.load_model(model.name, backend=SERVED)
+            there = eap_plugin.load_model(model.name, backend=SERVED, remote="local")
+            found = self.score(there, chosen, prompts(model))
+            self.assert_close(found.matrix, self.score(here, chosen, prompts(model)).matrix)
+
 
 @cache
 def load(name: str, backend: str) -> ResidualModel:
@@ -163,6 +176,13 @@ def load(name: str, backend: str) -> ResidualModel:
     model = eap_plugin.load_model(name, backend=backend, dtype="float64")
     eap_plugin.check(model)
     return model
+
+
+def trimmed(batch: Batch) -> Batch:
+    """The batch without the padding that all of its prompts have."""
+    width = int(batch.last.max()) + 1
+    mask = None if batch.attention_mask is None else batch.attention_mask[:, :width]
+    return replace(batch, clean=batch.clean[:, :width], corrupt=batch.corrupt[:, :width], attention_mask=mask)
 
 
 def prompts(model: ResidualModel) -> Batch:

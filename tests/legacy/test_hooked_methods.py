@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -166,3 +167,21 @@ def test_recomputed_attention(name: str) -> None:
 
 def _store(into: dict[str, Tensor], name: str, x: Tensor, hook: Any) -> None:
     into[name] = x
+
+
+@pytest.mark.parametrize("options", [{"algorithm": "gim"}, {"algorithm": "atp-star"}, {"algorithm": "eap"}], ids=str)
+def test_padding_on_the_left_scores_nothing(options: dict[str, Any]) -> None:
+    """Its queries see no key at all, and their patterns are no numbers; whatever they are does not matter."""
+    (batch,) = golden.batches("tiny_gpt2", golden.CASES["eap_seed"])
+    mask = torch.ones_like(batch.clean, dtype=torch.bool)
+    mask[:, :2] = False
+    model = prepared("tiny_gpt2")
+    model.tokenizer, model.cfg.default_padding_side = None, "left"
+    padded = replace(batch, attention_mask=mask)
+    other = torch.where(mask, batch.clean, (batch.clean + 1) % model.cfg.d_vocab)
+    found, again = (
+        eap_plugin.prune_scores(model, [data], positions=True, **options).matrix
+        for data in (padded, replace(padded, clean=other, corrupt=torch.where(mask, batch.corrupt, other)))
+    )
+    assert not found[:2].any()
+    torch.testing.assert_close(found, again)

@@ -35,7 +35,12 @@ def model_folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    """Say how long the server took to start."""
+    """Say how long the server took to start, what a run tells of itself, and what each error says."""
+    for report in terminalreporter.getreports(""):  # of set-ups and tear-downs; the latter come last, and know all
+        for key, value in report.user_properties:
+            if report.when == "teardown" and key in ("line", "log of a run"):
+                name = report.nodeid.rpartition("::")[2].removeprefix("test_").replace("_", " ")
+                terminalreporter.write_line(f"{name}:\n    " + value.replace("\n", "\n    "))
     if timings := config.stash.get(TIMINGS, {}):
         parts = ", ".join(f"{part} {seconds:.1f} s" for part, seconds in timings.items())
         terminalreporter.write_line(f"NDIF server started in {sum(timings.values()):.1f} s: {parts}")

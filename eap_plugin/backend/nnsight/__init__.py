@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import fields
 from importlib.metadata import version
 from typing import Any
 
@@ -16,6 +17,7 @@ from eap_plugin.backend.loading import (
     torch_dtype,
 )
 from eap_plugin.errors import EapPluginError
+from eap_plugin.remote import Remote
 from eap_plugin.residual import ResidualModel
 
 
@@ -56,6 +58,24 @@ class NNsightBackend(Backend):
             model: Any = AutoModelForCausalLM.from_pretrained(path, dtype=kind, revision=revision)
             model.to(device)
         wrapped = self._wrap(NNsight(model), tokenizer)
+        wrapped.name = str(name)
+        wrapped.provenance["revision"] = revision or ""
+        return wrapped
+
+    def at(self, model: Any, remote: Remote) -> ResidualModel:
+        """See ``Backend.at``."""
+        from eap_plugin.backend.nnsight.remote import RemoteModel
+
+        about = {field.name: getattr(model, field.name) for field in fields(ResidualModel) if field.name != "graph"}
+        return RemoteModel(model.envoy, model.plan, **{**about, "remote": remote})
+
+    def load_at(self, name: str, remote: Remote, *, revision: str | None = None) -> ResidualModel:
+        """See ``Backend.load_at``."""
+        with load_errors(name):
+            from nnsight import TransformersModel
+
+            model = TransformersModel(model_path(name), task="text-generation", revision=revision)
+        wrapped = self.at(self.wrap(model), remote)
         wrapped.name = str(name)
         wrapped.provenance["revision"] = revision or ""
         return wrapped

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import Any
 
 import torch
@@ -26,7 +26,7 @@ class NNsightModel(ResidualModel):
         """Wrap a model, its weights loaded or not; they are when they are first needed."""
         self.envoy, self.plan = envoy, plan
         self._layers: list[Layer] = []
-        super().__init__(graph=plan.graph, **about)
+        ResidualModel.__init__(self, graph=plan.graph, **about)
 
     def parameter(self) -> Tensor:
         """See ``ResidualModel.parameter``."""
@@ -62,12 +62,10 @@ class NNsightModel(ResidualModel):
         there = {visit.site for place in self.plan.places for visit in place.visits}
         return sites_of(self.graph.has_mlp, hidden="mlp_pre" in there, gated="mlp_gate" in there)
 
-    @contextmanager
-    def frozen(self) -> Iterator[None]:
+    def frozen(self) -> AbstractContextManager[None]:
         """See ``ResidualModel.frozen``."""
         self._layers = []
-        with frozen_modules(*self.modules()):
-            yield
+        return frozen_modules(*self.modules())
 
     def forward(
         self,

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
 
-from eap_plugin.algorithm.base import Algorithm, Attribution, Cost
+from eap_plugin.algorithm.base import Algorithm, Attribution, Cost, Progress
 from eap_plugin.attribution import EdgeScorer
 from eap_plugin.batch import Batch, Piece
 from eap_plugin.graph import Graph
@@ -49,7 +49,7 @@ class EapAbs(Algorithm[EapAbsOptions]):
         data: Sequence[Piece],
         metric: Metric,
         options: EapAbsOptions,
-        progress: Callable[[], None],
+        progress: Progress,
     ) -> Attribution:
         """See ``Algorithm.attribute``."""
         dtype = torch.promote_types(model.dtype, torch.float32)
@@ -80,6 +80,8 @@ def _prompt(part: T, row: int) -> T:
     """One prompt's share of what a run gave."""
 
     def take(value: Any) -> Any:
-        return value[row : row + 1] if isinstance(value, Tensor) else [take(item) for item in value]
+        if isinstance(value, list):
+            return [take(item) for item in value]
+        return value[row : row + 1] if isinstance(value, Tensor) else value
 
     return type(part)(*(take(getattr(part, field.name)) for field in fields(part)))

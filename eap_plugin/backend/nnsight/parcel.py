@@ -1,0 +1,53 @@
+"""What comes back from a server: plain values and tensors, and this side's own classes made of them again.
+
+A class that was sent by value is another one there; only its name and its fields come back.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+from torch import Tensor
+
+from eap_plugin.errors import EapPluginError
+
+
+def pack(value: Any) -> Any:
+    """A value as numbers, texts, tensors on the CPU, and tuples of these; runs on the server.
+
+    Raises:
+        EapPluginError: if it holds anything but these, lists, dicts, dataclasses and named tuples.
+    """
+    if value is None or isinstance(value, (bool, int, float, str)):
+        return value
+    if isinstance(value, Tensor):
+        return value.detach().cpu().clone()
+    kind = f"{type(value).__module__}:{type(value).__qualname__}"
+    fields = getattr(value, "__dataclass_fields__", None)
+    if fields is not None:
+        return kind, {name: pack(getattr(value, name)) for name, field in fields.items() if field.init}
+    if isinstance(value, tuple) and hasattr(value, "_fields"):
+        return kind, {name: pack(getattr(value, name)) for name in value._fields}
+    if isinstance(value, (list, tuple)):
+        return type(value).__name__, [pack(item) for item in value]
+    if isinstance(value, dict):
+        return "dict", [(pack(key), pack(item)) for key, item in value.items()]
+    raise EapPluginError(f"a {kind} cannot be brought back from a server; return numbers, tensors and dataclasses")
+
+
+def unpack(packed: Any) -> Any:
+    """The value that was packed, of this process's classes."""
+    if not isinstance(packed, tuple):
+        return packed
+    kind, content = packed
+    if kind == "dict":
+        return {unpack(key): unpack(item) for key, item in content}
+    if kind in ("list", "tuple"):
+        items = [unpack(item) for item in content]
+        return items if kind == "list" else tuple(items)
+    module, _, name = kind.partition(":")
+    cls: Any = sys.modules[module]
+    for part in name.split("."):
+        cls = getattr(cls, part)
+    return cls(**{name: unpack(item) for name, item in content.items()})

@@ -1,0 +1,105 @@
+"""An nnsight model whose runs execute on a server: each is one session, hence one request, and brings back scores."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Concatenate
+
+import nnsight
+from nnsight.modeling.huggingface import _ID_CACHE
+
+from eap_plugin.backend.nnsight.connection import Connection
+from eap_plugin.backend.nnsight.model import NNsightModel
+from eap_plugin.backend.nnsight.parcel import pack, unpack
+from eap_plugin.backend.nnsight.plan import Plan
+from eap_plugin.backend.nnsight.remote_errors import fails_once, plainly
+from eap_plugin.backend.nnsight.server import SIMULATED, Server, address, ask
+from eap_plugin.backend.nnsight.simulation import Simulation
+from eap_plugin.backend.nnsight.travel import require_travelling
+from eap_plugin.errors import EapPluginError, UsageError
+from eap_plugin.remote import LOCAL, Remote, public
+from eap_plugin.residual import P, ResidualModel, T
+
+
+class RemoteModel(NNsightModel):
+    """A model on a server. Here it is known by name, shapes and plan; its weights are never loaded."""
+
+    remote: Remote
+
+    def __init__(self, envoy: Any, plan: Plan, remote: Remote, **about: Any) -> None:
+        """Wrap a model that the server knows by the same name.
+
+        Raises:
+            UsageError: if the model has no name.
+        """
+        NNsightModel.__init__(self, envoy, plan, remote=remote, **about)
+        if not hasattr(envoy, "to_model_key"):
+            raise UsageError(
+                f"a server knows models by name, and {type(envoy).__name__} wraps one without; use "
+                f'nnsight.TransformersModel(name, task="text-generation"), or load_model(name, remote=...)'
+            )
+        simulated = remote.url == LOCAL
+        self._server: Server | None = SIMULATED if simulated else None
+        if simulated:
+            NNsightModel._loaded(self)
+            return
+        remote.host = public(address(remote))
+        if Path(str(envoy.repo_id)).is_dir():
+            _ID_CACHE.setdefault(envoy.repo_id, envoy.repo_id)  # else nnsight asks the hub for its full name
+
+    def _loaded(self) -> Any:
+        """See ``NNsightModel``; here the weights stay away."""
+        return self.envoy._module
+
+    def run(self, program: Callable[Concatenate[ResidualModel, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """See ``ResidualModel.run``; code and arguments travel by value, the result as plain values.
+
+        Raises:
+            EapPluginError: in one line, whatever goes wrong on the way, there, or in the program.
+        """
+        there = NNsightModel(self.envoy, self.plan, name=self.name, n_vocab=self.n_vocab, n_ctx=self.n_ctx)
+        work = (there, program, args, kwargs)
+        try:
+            if self._server is None:
+                self._server = ask(self.remote)
+            require_travelling(work, self._server)
+            answer = self._send(work)
+        except EapPluginError:
+            raise
+        except Exception as error:
+            raise plainly(error, self.name, self.remote, self._server) from error
+        if "error" in answer:
+            raise (UsageError if answer["usage"] else EapPluginError)(answer["error"])
+        value: T = unpack(answer["value"])
+        return value
+
+    def _send(self, work: tuple[Any, ...]) -> Mapping[str, Any]:
+        """The answer to one request; asked twice where the first is known to fail for no reason of its own."""
+        try:
+            return self._request(work)
+        except Exception as error:
+            if not fails_once(error):
+                raise
+            self.remote.tell("failed because of what ran before; sending it again")
+            return self._request(work)
+
+    def _request(self, work: tuple[Any, ...]) -> Mapping[str, Any]:
+        answer: dict[str, Any] = {}
+        link = Simulation if self.remote.url == LOCAL else Connection
+        with self.envoy.session(backend=link(self.envoy, self.remote)):
+            answer = nnsight.save(execute(*work))
+        return answer
+
+
+def execute(
+    model: NNsightModel,
+    program: Callable[..., Any],
+    args: tuple[Any, ...],
+    kwargs: Mapping[str, Any],
+) -> dict[str, Any]:
+    """Run a program where the weights are: what it gives, packed, or the message of an error of this package."""
+    try:
+        return {"value": pack(model.run(program, *args, **kwargs))}
+    except EapPluginError as error:
+        return {"error": str(error), "usage": isinstance(error, UsageError)}

@@ -1,0 +1,183 @@
+"""A run of an algorithm in parts: each is one ``model.run``, hence one request to a server, and can be kept on disk."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from torch import Tensor
+from torch.nn.functional import pad
+
+from eap_plugin.algorithm.base import Algorithm, Attribution, Level, Progress
+from eap_plugin.batch import Batch, Piece, cut, pieces
+from eap_plugin.errors import UsageError
+from eap_plugin.metric.metric import Metric
+from eap_plugin.program import score
+from eap_plugin.residual import ResidualModel
+from eap_plugin.storage import load_scores, scores_of
+from eap_plugin.vetting import Vetted
+
+
+def split(
+    batches: Sequence[Batch], most: int | None, reference: tuple[Batch, ...], algorithm: Algorithm[Any]
+) -> list[list[Piece]]:
+    """The data in parts of at most ``most`` prompt pairs, as few as go if batches are cut but not moved.
+
+    Args:
+        batches: the data.
+        most: the size of a part; ``None`` for a single one.
+        reference: what means are taken over; for parts, if not given, all of the data.
+        algorithm: what is to run on them.
+
+    Raises:
+        UsageError: if ``most`` is not a positive number, or the algorithm's scores of parts do not add up.
+    """
+    if most is None or most >= sum(map(len, batches)):
+        return [pieces(batches, None, reference)]
+    if most < 1:
+        raise UsageError(f"prompts_per_request must be at least 1, got {most}")
+    if not algorithm.additive:
+        raise UsageError(
+            f"scores of {algorithm.name} on parts of the prompts do not add up to those on all; "
+            f"run it without prompts_per_request"
+        )
+    parts: list[list[Piece]] = []
+    room = 0
+    for piece in pieces(batches, most, reference or tuple(batches)):
+        if len(piece.batch) > room:
+            parts.append([])
+            room = most
+        parts[-1].append(piece._replace(batch=piece.batch.copy()))
+        room -= len(piece.batch)
+    return parts
+
+
+class Kept:
+    """The finished parts of one run, in a folder."""
+
+    def __init__(self, folder: Path, digest: str, n_parts: int) -> None:
+        """Look for, and keep, the parts of the run with this digest."""
+        self._folder, self._digest, self._n_parts = folder, digest, n_parts
+
+    def find(self, index: int) -> Attribution | None:
+        """A part that was kept, if it was."""
+        path = self._path(index)
+        if not path.exists():
+            return None
+        found = load_scores(path)
+        about, level = found.metadata, cast(Level, found.level)
+        return Attribution(found.graph, found.matrix, about["clean_metric"], about["corrupt_metric"], level)
+
+    def keep(self, index: int, found: Attribution) -> None:
+        """Write a part that is done."""
+        self._folder.mkdir(parents=True, exist_ok=True)
+        about = {"clean_metric": found.clean_metric, "corrupt_metric": found.corrupt_metric}
+        scores_of(found.level, found.graph, found.matrix, about).save(self._path(index))
+
+    def remove(self) -> None:
+        """Forget the parts of this run, and the folder if nothing else is in it."""
+        for index in range(self._n_parts):
+            self._path(index).unlink(missing_ok=True)
+        if self._folder.is_dir() and not any(self._folder.iterdir()):
+            self._folder.rmdir()
+
+    def _path(self, index: int) -> Path:
+        return self._folder / f"{self._digest[:16]}-{index + 1}-of-{self._n_parts}.safetensors"
+
+
+def run_parts(
+    model: ResidualModel,
+    parts: Sequence[Sequence[Piece]],
+    size: int | None,
+    algorithm: Vetted,
+    metric: Metric,
+    options: Any,
+    progress: Callable[[int, int], None] | None,
+    kept: Kept | None,
+) -> Attribution:
+    """Run an algorithm on each part of the data, but for those that are kept, and add up.
+
+    Args:
+        model: the model.
+        parts: from ``split``.
+        size: at most so many prompt pairs at a time.
+        algorithm: what to run.
+        metric: what to attribute.
+        options: the algorithm's options.
+        progress: called with the number of prompt pairs done and their total.
+        kept: where finished parts are.
+
+    Raises:
+        EapPluginError: if the self-check fails, or the algorithm gives what are no scores.
+    """
+    ticker = _Ticker(sum(_count(part) for part in parts), progress)
+    found = []
+    for index, part in enumerate(parts):
+        done = kept.find(index) if kept else None
+        if done is None:
+            sizes = [len(piece.batch) for piece in cut(part, size)]
+            tick = nothing if model.remote else ticker.over(sizes)
+            outcome = model.run(score, part, size, algorithm, metric, options, tick)
+            outcome.report.raise_if_failed()
+            done = cast(Attribution, outcome.found)
+            if kept:
+                kept.keep(index, done)
+        ticker.reach(sum(_count(part) for part in parts[: index + 1]))
+        found.append(done)
+    return add_up(found, [sum(piece.share for piece in part) for part in parts])
+
+
+def add_up(found: Sequence[Attribution], shares: Sequence[float]) -> Attribution:
+    """The scores of all data from those of its parts, whose metrics count by their shares."""
+    if len(found) == 1:
+        return found[0]
+    length = max(len(part.matrix) for part in found)  # of positions, where scores are kept for each
+    matrix = torch.stack([_lengthened(part.matrix, length) for part in found]).sum(0)
+    clean, corrupt = (
+        sum(share * (value or 0.0) for share, value in zip(shares, values, strict=True)) / sum(shares)
+        for values in zip(*((part.clean_metric, part.corrupt_metric) for part in found), strict=True)
+    )
+    return replace(found[0], matrix=matrix, clean_metric=clean, corrupt_metric=corrupt)
+
+
+def nothing(pieces: float = 1.0) -> None:
+    """Progress that nobody hears of: a server cannot call back."""
+
+
+def _lengthened(matrix: Tensor, length: int) -> Tensor:
+    """A matrix with zeros at its end along the first dimension."""
+    return pad(matrix, [0, 0] * (matrix.ndim - 1) + [0, length - len(matrix)])
+
+
+def _count(part: Sequence[Piece]) -> int:
+    return sum(len(piece.batch) for piece in part)
+
+
+class _Ticker:
+    """Counts prompt pairs as they are done."""
+
+    def __init__(self, total: int, progress: Callable[[int, int], None] | None) -> None:
+        self._total, self._done, self._progress = total, 0, progress
+
+    def over(self, sizes: Sequence[int]) -> Progress:
+        """What an algorithm calls as it gets pieces done, in order."""
+        start, done = self._done, 0.0
+
+        def tick(pieces: float = 1.0) -> None:
+            nonlocal done
+            done = min(done + pieces, len(sizes))  # an algorithm may call too often
+            whole = int(done + 1e-6)
+            partial = (done - whole) * sizes[whole] if whole < len(sizes) else 0
+            self.reach(start + sum(sizes[:whole]) + int(partial))
+
+        return tick
+
+    def reach(self, done: int) -> None:
+        """So many are done."""
+        if done > self._done:
+            self._done = done
+            if self._progress is not None:
+                self._progress(done, self._total)

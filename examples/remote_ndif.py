@@ -1,0 +1,38 @@
+"""Edge scores of a model that runs on an NDIF server, and what of it a circuit of the strongest edges preserves.
+
+    python examples/remote_ndif.py MODEL [--server http://host:port] [--task ioi] [--prompts 32]
+
+MODEL is a name or path by which the server knows the model; its weights are not loaded here. Without --server the one
+that nnsight is configured for (NDIF_HOST, NDIF_API_KEY) is used, which is NDIF's own.
+"""
+
+from __future__ import annotations
+
+import argparse
+
+import eap_plugin
+from eap_plugin.patching import faithfulness, strongest
+
+
+def main() -> None:
+    """Score, and say what went over the line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("model")
+    parser.add_argument("--server", default=True)
+    parser.add_argument("--task", default="ioi")
+    parser.add_argument("--prompts", type=int, default=32)
+    args = parser.parse_args()
+
+    model = eap_plugin.load_model(args.model, backend="nnsight", remote=args.server)
+    task = eap_plugin.load_task(args.task, model, n_prompts=args.prompts)
+    scores = eap_plugin.prune_scores(model, task, status=print)
+    for edge in scores.top(5):
+        print(f"{edge.name:20} {edge.score:+.3f}")
+    (kept,) = faithfulness(model, [task.batch()], eap_plugin.metrics()["logit_diff"], [strongest(scores, 0.1)])
+    print(f"a tenth of the edges preserves {kept:.0%}")
+    traffic = scores.metadata["remote"]
+    print(f"{traffic['bytes_sent']} bytes sent, {traffic['bytes_received']} received, {traffic['seconds']:.1f} s")
+
+
+if __name__ == "__main__":
+    main()

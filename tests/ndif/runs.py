@@ -1,0 +1,72 @@
+"""What the remote tests run: data, and metrics that take their time or fail."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor
+
+import eap_plugin
+from eap_plugin import Batch, EapPluginError
+from eap_plugin.residual import ResidualModel
+from tests.ndif.server import NdifServer
+from tests.zoo import prompts
+
+DATA = [Batch(*prompts(4, 7)), Batch(*prompts(3, 5, seed=1)), Batch(*prompts(5, 6, seed=2))]
+WITHIN = 60.0
+"""Seconds for what a test waits for."""
+
+
+def slow(logits: Tensor, batch: Batch) -> Tensor:
+    """A metric that takes its time, in small steps: only between them can a server cancel it."""
+    for _ in range(200):
+        time.sleep(0.1)
+    return logits.gather(1, batch.answers)[:, 0]
+
+
+def failing(logits: Tensor, batch: Batch) -> Tensor:
+    """A metric that fails."""
+    return torch.zeros(2) @ logits
+
+
+def running(server: NdifServer) -> str:
+    """Wait until a request runs, and give its id."""
+    deadline = time.monotonic() + WITHIN
+    while not (ids := server.running()):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    return ids[0]
+
+
+@contextmanager
+def slow_run(model: ResidualModel, server: NdifServer) -> Iterator[list[EapPluginError]]:
+    """A run that is running within it; on leaving its error is in the list."""
+    errors: list[EapPluginError] = []
+
+    def run() -> None:
+        try:
+            eap_plugin.prune_scores(model, DATA[:1], metric=slow)
+        except EapPluginError as error:
+            errors.append(error)
+
+    client = threading.Thread(target=run)
+    client.start()
+    running(server)
+    yield errors
+    client.join(WITHIN)
+    assert not client.is_alive()
+
+
+def idle(server: NdifServer) -> None:
+    """Have nothing running on the server, whatever a test left there."""
+    deadline = time.monotonic() + WITHIN
+    while ids := server.running():
+        assert time.monotonic() < deadline
+        with contextlib.suppress(KeyError):
+            server.cancel(ids[0])
+        time.sleep(0.1)

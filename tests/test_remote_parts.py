@@ -1,0 +1,175 @@
+"""Runs in several requests: they add up, and finished ones are kept; here without a server."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from click.testing import CliRunner, Result
+
+import eap_plugin
+from eap_plugin import Batch, PruneScores, UsageError
+from eap_plugin.algorithm.eap import EAP
+from eap_plugin.cli import main
+from eap_plugin.cli.work import Work
+from eap_plugin.residual import ResidualModel
+from eap_plugin.scoring import split
+from tests.bridges import bridge
+from tests.test_backend_nnsight import difference
+from tests.zoo import build, prompts
+
+DATA = [Batch(*prompts(5, 7)), Batch(*prompts(3, 5, seed=1)), Batch(*prompts(1, 6, seed=2))]
+
+
+@pytest.fixture(scope="module")
+def model() -> ResidualModel:
+    return eap_plugin.wrap_model(bridge(build("llama")))
+
+
+def counting(model: ResidualModel, monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Gets longer by one with each run."""
+    runs: list[int] = []
+    run = model.run
+    monkeypatch.setattr(model, "run", lambda *args: (runs.append(1), run(*args))[1])
+    return runs
+
+
+@pytest.mark.parametrize(("most", "sizes"), [(2, [2, 2, 1, 2, 2]), (4, [4, 4, 1]), (9, [9]), (None, [9])])
+def test_parts_are_as_few_as_go(most: int | None, sizes: list[int]) -> None:
+    parts = split(DATA, most, (), EAP())
+    assert [sum(len(piece.batch) for piece in part) for part in parts] == sizes
+    assert sum(piece.share for part in parts for piece in part) == pytest.approx(len(DATA))
+    tokens = torch.cat([piece.batch.clean.flatten() for part in parts for piece in part])
+    assert torch.equal(tokens, torch.cat([batch.clean.flatten() for batch in DATA]))
+
+
+@pytest.mark.parametrize(
+    "options", [{}, {"positions": True}, {"qkv": "summed"}, {"level": "node"}, {"ablation": "mean"}]
+)
+@pytest.mark.parametrize("most", [1, 2, 4])
+def test_parts_add_up(most: int, options: dict[str, Any], model: ResidualModel) -> None:
+    whole, parts = (
+        eap_plugin.prune_scores(model, DATA, prompts_per_request=n, batch_size=3, **options) for n in (None, most)
+    )
+    assert parts.matrix.shape == whole.matrix.shape
+    assert difference(parts.matrix, whole.matrix) <= 1e-6
+    for metric in ("clean_metric", "corrupt_metric"):
+        assert parts.metadata[metric] == pytest.approx(whole.metadata[metric], rel=1e-6)
+
+
+def test_progress_goes_on_over_parts(model: ResidualModel) -> None:
+    told: list[tuple[int, int]] = []
+    eap_plugin.prune_scores(
+        model, DATA, prompts_per_request=4, batch_size=2, progress=lambda done, total: told.append((done, total))
+    )
+    assert [done for done, _ in told] == sorted({done for done, _ in told})
+    assert told[-1] == (9, 9) and {total for _, total in told} == {9}
+
+
+def interrupted(model: ResidualModel, folder: Path, after: int, **how: Any) -> None:
+    """A run that is broken off after some parts."""
+    done: list[int] = []
+
+    def stop(n: int, total: int) -> None:
+        done.append(n)
+        if len(done) == after:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        eap_plugin.prune_scores(model, DATA, prompts_per_request=2, parts=folder, progress=stop, **how)
+
+
+def test_a_run_goes_on_with_its_own_parts(
+    model: ResidualModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    how: dict[str, Any] = {"prompts_per_request": 2, "parts": tmp_path / "parts"}
+    whole = eap_plugin.prune_scores(model, DATA, prompts_per_request=2)
+    interrupted(model, tmp_path / "parts", 4)
+    kept = len(list((tmp_path / "parts").iterdir()))
+    assert kept == 3
+    runs = counting(model, monkeypatch)
+    scores = eap_plugin.prune_scores(model, DATA, resume=True, **how)
+    assert len(runs) == len(split(DATA, 2, (), EAP())) - kept
+    assert scores == whole
+    assert scores.metadata["clean_metric"] == whole.metadata["clean_metric"]
+    assert not (tmp_path / "parts").exists()
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"metric": "prob_diff"},
+        {"qkv": "summed"},
+        {"batch_size": 1},
+        {"metric": lambda logits, batch: logits[:, 5]},
+        {"prompts_per_request": 3},
+    ],
+)
+def test_parts_of_another_run_are_not_taken(
+    other: dict[str, Any], model: ResidualModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    interrupted(model, tmp_path, 4, metric=lambda logits, batch: logits[:, 4] if "metric" in other else logits[:, 3])
+    how = {"prompts_per_request": 2, "metric": lambda logits, batch: logits[:, 3]} | other
+    runs = counting(model, monkeypatch)
+    eap_plugin.prune_scores(model, DATA, parts=tmp_path, resume=True, **how)
+    assert len(runs) == len(split(DATA, how["prompts_per_request"], (), EAP()))
+
+
+def test_without_resume_a_run_begins_anew(
+    model: ResidualModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    interrupted(model, tmp_path, 4)
+    runs = counting(model, monkeypatch)
+    eap_plugin.prune_scores(model, DATA, prompts_per_request=2, parts=tmp_path)
+    assert len(runs) == len(split(DATA, 2, (), EAP()))
+
+
+def test_what_does_not_add_up_is_not_split(model: ResidualModel) -> None:
+    with pytest.raises(UsageError, match=r"scores of random on parts of the prompts do not add up .* run it without"):
+        eap_plugin.prune_scores(model, DATA, algorithm="random", prompts_per_request=2)
+    eap_plugin.prune_scores(model, DATA, algorithm="random", prompts_per_request=9)
+    with pytest.raises(UsageError, match="prompts_per_request must be at least 1, got 0"):
+        eap_plugin.prune_scores(model, DATA, prompts_per_request=0)
+
+
+def eap(*args: str) -> Result:
+    return CliRunner().invoke(main, ["run", "ioi-llama", "--task", "ioi", "-n", "8", *args])
+
+
+def test_the_command_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    saved, split_up = tmp_path / "scores.safetensors", ("--prompts-per-request", "3")
+    assert eap("-o", str(saved), *split_up).exit_code == 0
+    whole = PruneScores.load(saved)
+    saved.unlink()
+    with monkeypatch.context() as patched:
+
+        def stop(self: Work, done: int, total: int) -> None:
+            if done > 3:
+                raise KeyboardInterrupt
+
+        patched.setattr(Work, "advance", stop)
+        broken = eap("-o", str(saved), *split_up)
+    assert broken.exit_code == 130
+    said = " ".join(broken.stderr.split())
+    assert "1 finished part is kept in" in said and "scores.safetensors.parts; the same command with --resume" in said
+    assert eap("-o", str(saved), *split_up, "--resume").exit_code == 0
+    assert PruneScores.load(saved) == whole
+    assert list(tmp_path.iterdir()) == [saved]
+
+
+@pytest.mark.parametrize(
+    ("args", "said"),
+    [
+        (("--prompts-per-request", "3"), "--prompts-per-request keeps finished parts beside the scores; add -o"),
+        (("--resume",), "--resume goes on with a run that --prompts-per-request split; give that, too"),
+        (("--timeout", "3"), "a time-out is for runs on a server"),
+        (("--remote",), "the backend transformer_lens runs in this process only; on a server the backend nnsight"),
+        (("--remote", "localhost", "--backend", "nnsight"), "a server's address is written http://host:port"),
+    ],
+)
+def test_wrong_requests(args: tuple[str, ...], said: str) -> None:
+    result = eap(*args)
+    assert result.exit_code == 2
+    assert f"Error: {said}" in " ".join(result.stderr.split())
