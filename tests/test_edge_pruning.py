@@ -136,7 +136,7 @@ def test_a_resumed_run_ends_as_one_that_was_not_interrupted(tmp_path: Path, wrap
     seen: list[int] = []
     resumed = prune(model, batch, checkpoint=path, progress=lambda done, total: seen.append(done))
     assert resumed == whole
-    assert seen[0] == 1 and seen[-1] == 3 and len(seen) == 8
+    assert seen == [1, 2, 3]  # from what the checkpoint has, of 3 prompt pairs
     assert [file.name for file in tmp_path.iterdir()] == ["training.safetensors"]
     assert prune(model, batch, checkpoint=path) == whole
     longer = prune(model, batch, checkpoint=path, steps=15)
