@@ -9,10 +9,12 @@ from typing import Any
 import nnsight
 import pytest
 import torch
+from nnsight.intervention.backends.remote import RemoteError
 from torch import Tensor
 
 import eap_plugin
 from eap_plugin import Batch, EapPluginError, UsageError
+from eap_plugin.backend.nnsight.remote import RemoteModel
 from eap_plugin.patching import faithfulness, strongest
 from tests import client_only
 from tests.bridges import bridge
@@ -138,6 +140,35 @@ def test_errors_of_the_program_are_those_of_this_process(model: Any) -> None:
     for remote in (False, "local"):
         with pytest.raises(UsageError, match="metric 'kl' is at its best on the clean run"):
             eap_plugin.prune_scores(model, DATA, metric="kl", remote=remote)
+
+
+@pytest.mark.parametrize(
+    ("said", "requests"),
+    [
+        ("ValueError: parent cannot be on a different thread", 2),
+        ("WithBlockNotFoundError: nnsight has no source for [forward:70] model.py, so it cannot read the body", 2),
+        ("RuntimeError: something else", 1),
+    ],
+)
+def test_what_a_server_has_left_of_the_job_before_is_met_once(
+    said: str, requests: int, model: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sent: list[int] = []
+    request = RemoteModel._request
+
+    def fails_first(self: RemoteModel, work: Any) -> Any:
+        sent.append(1)
+        if len(sent) == 1:
+            raise RemoteError(said)
+        return request(self, work)
+
+    monkeypatch.setattr(RemoteModel, "_request", fails_first)
+    if requests == 1:
+        with pytest.raises(EapPluginError, match="something else"):
+            eap_plugin.prune_scores(model, DATA, remote="local")
+    else:
+        assert eap_plugin.prune_scores(model, DATA, remote="local") == eap_plugin.prune_scores(model, DATA)
+    assert len(sent) == requests
 
 
 def test_a_package_that_only_this_side_has(model: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

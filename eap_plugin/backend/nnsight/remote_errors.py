@@ -52,9 +52,13 @@ def plainly(error: Exception, model: str, remote: Remote, server: Server | None)
     return EapPluginError(f"the run failed on {remote.host}: {type(error).__name__}: {text}")
 
 
+LEFTOVERS = ("cannot be on a different thread", "nnsight has no source for [")
+"""What a server says that is not quite done with the job before, which was cancelled or whose sources it forgets late."""
+
+
 def fails_once(error: Exception) -> bool:
-    """Whether it is a server's leftover of a job that was cancelled before: the next request does not meet it."""
-    return isinstance(error, RemoteError) and "cannot be on a different thread" in str(error)
+    """Whether it is a server's leftover of the job before: the next request does not meet it."""
+    return isinstance(error, RemoteError) and any(leftover in str(error) for leftover in LEFTOVERS)
 
 
 def last_line(traceback: str) -> str:
