@@ -53,7 +53,7 @@ def plainly(error: Exception, model: str, remote: Remote, server: Server | None)
 
 
 LEFTOVERS = ("cannot be on a different thread", "nnsight has no source for [")
-"""What a server says that is not quite done with the job before, which was cancelled or whose sources it forgets late."""
+"""What a server says that is not done with the job before: it was cancelled, or its sources are forgotten late."""
 
 
 def fails_once(error: Exception) -> bool:
