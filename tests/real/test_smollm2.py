@@ -60,7 +60,7 @@ def test_writers_and_readers_are_the_models(model: ResidualModel, task: Task) ->
     report = eap_plugin.check(model, task)
     worst = report.worst
     print(f"\nworst residue of {len(report.rows)}: {worst.residue:.2g} (layer {worst.layer}, {worst.what})")
-    assert len(report.rows) == 30 * 6 + 1
+    assert len(report.rows) == 30 * 7 + 1
     assert report.ok
 
 
