@@ -46,7 +46,6 @@ class AtPStar(GradientAlgorithm[AtPStarOptions]):
     reference = "Kramár et al. 2024, arXiv 2403.00745"
     gradient_run = "clean"
     sign = "none with gradient drop, which gives sizes; without, positive: corrupting this edge alone lowers the metric"
-    levels = ("edge", "node")
     options = AtPStarOptions
 
     def cost(self, options: AtPStarOptions, graph: Graph) -> Cost:
