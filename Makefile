@@ -30,7 +30,7 @@ test-legacy: .venv-legacy/.installed ## Run those for HookedTransformer, with tr
 	OMP_NUM_THREADS=1 .venv-legacy/bin/python $(PYTEST) tests/legacy
 
 test-tl3: .venv-tl3/.installed ## Run those for HookedTransformer, with transformer-lens 3
-	OMP_NUM_THREADS=1 .venv-tl3/bin/python $(PYTEST) tests/legacy
+	OMP_NUM_THREADS=1 .venv-tl3/bin/python $(PYTEST) tests/legacy/hooked
 
 test-plugins: .venv/.installed ## Run those that install plugins, in an environment of their own
 	OMP_NUM_THREADS=1 $(VENV)/python -m pytest tests/plugins
@@ -70,17 +70,17 @@ wheel: .venv/.installed ## Build the wheel, and run the demo from it
 clean: ## Remove environments, caches and what was built
 	rm -rf .venv .venv-legacy .venv-tl3 .venv-ndif .cache build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
 
-.venv/.installed: constraints.txt $(SETUP)
-	scripts/venv.sh .venv constraints.txt dev,gguf
+.venv/.installed: constraints/main.txt $(SETUP)
+	scripts/venv.sh .venv constraints/main.txt dev,gguf
 
-.venv-legacy/.installed: constraints-legacy.txt $(SETUP)
-	scripts/venv.sh .venv-legacy constraints-legacy.txt test auto-circuit attrs matplotlib
+.venv-legacy/.installed: constraints/legacy.txt $(SETUP)
+	scripts/venv.sh .venv-legacy constraints/legacy.txt test auto-circuit attrs matplotlib
 
-.venv-ndif/.installed: constraints-ndif.txt pyproject.toml tests/ndif/venv.sh
+.venv-ndif/.installed: constraints/ndif.txt pyproject.toml tests/ndif/venv.sh
 	tests/ndif/venv.sh
 
-.venv-tl3/.installed: constraints-tl3.txt $(SETUP)
-	scripts/venv.sh .venv-tl3 constraints-tl3.txt test
+.venv-tl3/.installed: constraints/tl3.txt $(SETUP)
+	scripts/venv.sh .venv-tl3 constraints/tl3.txt test
 
 $(REAL_MODEL)/config.json: | .venv/.installed
 	$(VENV)/python scripts/fetch_smollm2.py $(@D)

@@ -21,9 +21,9 @@ from torch import Tensor
 import eap_plugin
 from eap_plugin.errors import EapPluginError
 from eap_plugin.host.options import build_options
-from eap_plugin.patching import faithfulness, strongest
-from eap_plugin.residual import ResidualModel
-from eap_plugin.scores import PruneScores
+from eap_plugin.interventions.edge_patching import faithfulness, strongest
+from eap_plugin.model.residual_model import ResidualModel
+from eap_plugin.results.prune_scores import PruneScores
 from eap_plugin.shipped import SHIPPED
 
 FRACTIONS = (0.0, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)

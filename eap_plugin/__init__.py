@@ -21,21 +21,21 @@ if TYPE_CHECKING:
         tasks,
         wrap_model,
     )
-    from eap_plugin.batch import Batch
+    from eap_plugin.data.batch import Batch
     from eap_plugin.errors import EapPluginError, UsageError
-    from eap_plugin.graph import Graph
     from eap_plugin.host import hookimpl
-    from eap_plugin.node_scores import NodeScores
-    from eap_plugin.scores import PruneScores
+    from eap_plugin.model.graph import Graph
+    from eap_plugin.results.node_scores import NodeScores
+    from eap_plugin.results.prune_scores import PruneScores
 
 __version__ = "0.1.0"
 
 _HOME = {
-    "Batch": "batch",
+    "Batch": "data.batch",
     "EapPluginError": "errors",
-    "Graph": "graph",
-    "NodeScores": "node_scores",
-    "PruneScores": "scores",
+    "Graph": "model.graph",
+    "NodeScores": "results.node_scores",
+    "PruneScores": "results.prune_scores",
     "UsageError": "errors",
     "algorithms": "api",
     "backends": "api",

@@ -1,29 +1,8 @@
-"""Which tests fit the installed TransformerLens: ``legacy`` needs a version before 4, the rest version 4."""
+"""The tables at the end of a test run."""
 
 from __future__ import annotations
 
-from importlib.metadata import version
-from importlib.util import find_spec
 from typing import Any
-
-LEGACY = int(version("transformer-lens").split(".")[0]) < 4
-collect_ignore_glob = (
-    [
-        "test_eap_*.py",
-        "test_backend_*.py",
-        "test_cli*.py",
-        "test_patching.py",
-        "test_remote_*.py",
-        "test_gradient_*.py",
-        "test_algorithm_*.py",
-        "test_shipped*.py",
-        "oracle/*",
-    ]
-    if LEGACY
-    else ["legacy/*"]
-)
-if find_spec("auto_circuit") is None:
-    collect_ignore_glob.append("legacy/test_autocircuit_*.py")
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:

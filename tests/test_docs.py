@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 from sybil.example import SybilFailure
 
-from tests.doc_blocks import ROOT, run_page
+from tests.support.doc_blocks import ROOT, run_page
 
-LEGACY = Path("docs/howto/autocircuit.md")  # needs AutoCircuit; run by tests/legacy
+LEGACY = Path("docs/howto/autocircuit.md")  # needs AutoCircuit; run by tests/legacy/autocircuit
 PAGES = sorted({path.relative_to(ROOT) for path in [ROOT / "README.md", *(ROOT / "docs").rglob("*.md")]} - {LEGACY})
 
 

@@ -10,21 +10,21 @@ from eap_plugin.host import hookimpl
 @hookimpl
 def register_algorithms(register: Callable[[object], None]) -> None:
     """Register each algorithm of this folder."""
-    from eap_plugin.algorithm.acdc import ACDC
-    from eap_plugin.algorithm.activation_magnitude import ActivationMagnitude
-    from eap_plugin.algorithm.atp_star import AtPStar
-    from eap_plugin.algorithm.clean_corrupted import CleanCorrupted
-    from eap_plugin.algorithm.eap import EAP
-    from eap_plugin.algorithm.eap_gp import EAPGP
-    from eap_plugin.algorithm.eap_ig_activations import EAPIGActivations
-    from eap_plugin.algorithm.eap_ig_inputs import EAPIGInputs
-    from eap_plugin.algorithm.edge_pruning import EdgePruning
-    from eap_plugin.algorithm.exact import Exact
-    from eap_plugin.algorithm.gim import GIM
-    from eap_plugin.algorithm.information_flow_routes import InformationFlowRoutes
-    from eap_plugin.algorithm.mask_gradient import MaskGradient
-    from eap_plugin.algorithm.random import Random
-    from eap_plugin.algorithm.relp import RelP
+    from eap_plugin.algorithm.activation.activation_magnitude import ActivationMagnitude
+    from eap_plugin.algorithm.activation.information_flow_routes import InformationFlowRoutes
+    from eap_plugin.algorithm.baseline.random import Random
+    from eap_plugin.algorithm.edge_pruning.edge_pruning import EdgePruning
+    from eap_plugin.algorithm.gradient.atp_star import AtPStar
+    from eap_plugin.algorithm.gradient.clean_corrupted import CleanCorrupted
+    from eap_plugin.algorithm.gradient.eap import EAP
+    from eap_plugin.algorithm.gradient.eap_gp import EAPGP
+    from eap_plugin.algorithm.gradient.eap_ig_activations import EAPIGActivations
+    from eap_plugin.algorithm.gradient.eap_ig_inputs import EAPIGInputs
+    from eap_plugin.algorithm.gradient.gim import GIM
+    from eap_plugin.algorithm.gradient.mask_gradient import MaskGradient
+    from eap_plugin.algorithm.gradient.relp import RelP
+    from eap_plugin.algorithm.patching.acdc import ACDC
+    from eap_plugin.algorithm.patching.exact import Exact
 
     register(AtPStar())
     register(EAP())

@@ -10,10 +10,10 @@ from typing import ClassVar, Generic, Literal, NamedTuple, Protocol, TypeVar
 from jaxtyping import Float
 from torch import Tensor
 
-from eap_plugin.batch import Piece
-from eap_plugin.graph import Graph
+from eap_plugin.data.batch import Piece
 from eap_plugin.metric.metric import Metric
-from eap_plugin.residual import ResidualModel
+from eap_plugin.model.graph import Graph
+from eap_plugin.model.residual_model import ResidualModel
 
 O = TypeVar("O")  # noqa: E741 - an algorithm's options
 

@@ -8,11 +8,11 @@ from typing import NamedTuple
 
 import torch
 
-from eap_plugin.ablation import Counterfactual
-from eap_plugin.batch import Batch, Piece
+from eap_plugin.data.batch import Batch, Piece
+from eap_plugin.interventions.counterfactual import Counterfactual
+from eap_plugin.interventions.recording import Writers, WriterTape
 from eap_plugin.metric.metric import Metric
-from eap_plugin.residual import ResidualModel
-from eap_plugin.tapes import Writers, WriterTape
+from eap_plugin.model.residual_model import ResidualModel
 
 
 class Metrics(NamedTuple):

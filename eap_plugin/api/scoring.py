@@ -10,26 +10,26 @@ from typing import Any, Literal, overload
 import torch
 
 from eap_plugin.algorithm.base import Algorithm
-from eap_plugin.batch import NO_ANSWER, Batch, as_batches, pieces
+from eap_plugin.data.batch import NO_ANSWER, Batch, as_batches, pieces
 from eap_plugin.errors import EapPluginError, UsageError, blaming
-from eap_plugin.estimate import Estimate, estimate
 from eap_plugin.host import get_host
 from eap_plugin.host.options import build_options
 from eap_plugin.host.plugin import one_line
 from eap_plugin.host.registry import Registry
 from eap_plugin.metric.metric import Judge, Metric, as_metric
-from eap_plugin.node_scores import NodeScores
-from eap_plugin.provenance import provenance, run_digest
-from eap_plugin.remote import as_remote
-from eap_plugin.residual import ResidualModel
-from eap_plugin.scores import PruneScores
-from eap_plugin.scoring import Kept, run_parts, split
-from eap_plugin.self_check import CheckReport, self_check
-from eap_plugin.storage import scores_of
+from eap_plugin.model.remote import as_remote
+from eap_plugin.model.residual_model import ResidualModel
+from eap_plugin.results.node_scores import NodeScores
+from eap_plugin.results.prune_scores import PruneScores
+from eap_plugin.results.storage import scores_of
+from eap_plugin.runner.checked_algorithm import Vetted
+from eap_plugin.runner.cost_estimate import Estimate, estimate
+from eap_plugin.runner.provenance import provenance, run_digest
+from eap_plugin.runner.requests import Kept, run_parts, split
+from eap_plugin.runner.self_check import CheckReport, self_check
 from eap_plugin.task.base import TaskGenerator
 from eap_plugin.task.load import read_task_file
 from eap_plugin.task.task import PromptPair, Task, encode_task
-from eap_plugin.vetting import Vetted
 
 
 def algorithms() -> Registry:

@@ -7,8 +7,8 @@ from abc import ABC, abstractmethod
 from typing import Any, ClassVar
 
 from eap_plugin.errors import UsageError
-from eap_plugin.remote import Remote
-from eap_plugin.residual import ResidualModel
+from eap_plugin.model.remote import Remote
+from eap_plugin.model.residual_model import ResidualModel
 
 
 class Backend(ABC):

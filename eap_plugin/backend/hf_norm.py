@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from eap_plugin.norm import Norm
+from eap_plugin.model.norm import Norm
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,8 @@ import torch
 from jaxtyping import Int
 from torch import Tensor, nn
 
-from eap_plugin.backend.attention import ATTENTION_SITES, visiting_attention
-from eap_plugin.residual import SITES, Site, Visitor
+from eap_plugin.backend.attention_hooks import ATTENTION_SITES, visiting_attention
+from eap_plugin.model.residual_model import SITES, Site, Visitor
 
 Hook = Callable[[Tensor], Tensor]
 Attach = Callable[[Hook], Callable[[], None]]

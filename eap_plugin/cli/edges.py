@@ -10,8 +10,8 @@ from rich.table import Table
 from eap_plugin.cli.output import numbers, table
 
 if TYPE_CHECKING:
-    from eap_plugin.node_scores import Node, NodeScores
-    from eap_plugin.scores import Edge, PruneScores
+    from eap_plugin.results.node_scores import Node, NodeScores
+    from eap_plugin.results.prune_scores import Edge, PruneScores
 
 
 def counted(scores: PruneScores | NodeScores) -> str:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from eap_plugin.cli.output import print_json, stdout
 
 if TYPE_CHECKING:
-    from eap_plugin.estimate import Estimate
+    from eap_plugin.runner.cost_estimate import Estimate
 
 
 def tell_estimate(estimate: Estimate, what: str, n_prompts: int, as_json: bool) -> None:

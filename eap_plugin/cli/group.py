@@ -7,14 +7,14 @@ from typing import Any
 import click
 
 from eap_plugin import __version__
-from eap_plugin.cli.algorithms import algorithms
-from eap_plugin.cli.check import check
-from eap_plugin.cli.demo import demo
+from eap_plugin.cli.commands.algorithms import algorithms
+from eap_plugin.cli.commands.check import check
+from eap_plugin.cli.commands.demo import demo
+from eap_plugin.cli.commands.listings import backends, metrics, tasks
+from eap_plugin.cli.commands.plugins import plugins
+from eap_plugin.cli.commands.run import run
+from eap_plugin.cli.commands.show import show
 from eap_plugin.cli.interrupt import noticing_interrupts
-from eap_plugin.cli.listings import backends, metrics, tasks
-from eap_plugin.cli.plugins import plugins
-from eap_plugin.cli.run import run
-from eap_plugin.cli.show import show
 from eap_plugin.cli.trouble import INTERRUPTED, debugging, explain
 
 

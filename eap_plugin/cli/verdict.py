@@ -11,8 +11,8 @@ from eap_plugin.cli.output import number, stderr
 from eap_plugin.errors import EapPluginError
 
 if TYPE_CHECKING:
-    from eap_plugin.node_scores import NodeScores
-    from eap_plugin.scores import PruneScores
+    from eap_plugin.results.node_scores import NodeScores
+    from eap_plugin.results.prune_scores import PruneScores
     from eap_plugin.task.task import Dropped
 
 MOST_REASONS = 5

@@ -12,7 +12,7 @@ from pathlib import Path
 from eap_plugin.errors import UsageError
 
 _NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
-_PACKAGE = Path(__file__).parent
+_PACKAGE = Path(__file__).parents[1]
 _HOME = next(folder for folder in (_PACKAGE / "samples", _PACKAGE.parent / "examples") if folder.is_dir())
 """In an installed package, or in a checkout."""
 

@@ -11,7 +11,7 @@ from torch import Tensor
 from eap_plugin.api import algorithms, prune_scores
 from eap_plugin.errors import EapPluginError, UsageError
 from eap_plugin.host.options import build_options
-from eap_plugin.scores import PruneScores
+from eap_plugin.results.prune_scores import PruneScores
 
 
 @dataclass(frozen=True, eq=False)

@@ -19,7 +19,7 @@ def pytest_configure(config: pytest.Config) -> None:
     """Run the kit's own module instead of tests that were not asked for by path."""
     if config.getoption(OPTION):
         asked = config.args if config.args_source is pytest.Config.ArgsSource.ARGS else []
-        config.args = [*asked, str(Path(__file__).parent / "testing" / "named.py")]
+        config.args = [*asked, str(Path(__file__).parents[1] / "testing" / "named.py")]
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

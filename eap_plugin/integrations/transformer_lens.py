@@ -7,8 +7,8 @@ from typing import Any
 import torch
 
 from eap_plugin.errors import UsageError
-from eap_plugin.graph import Graph
-from eap_plugin.scores import PruneScores
+from eap_plugin.model.graph import Graph
+from eap_plugin.results.prune_scores import PruneScores
 
 _SLOTS = {"q_input": "q", "k_input": "k", "v_input": "v"}
 

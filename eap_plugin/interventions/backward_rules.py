@@ -10,9 +10,9 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from eap_plugin.norm import Norm
-from eap_plugin.residual import ResidualModel, Site, Visitor
-from eap_plugin.tapes import attention_output
+from eap_plugin.interventions.recording import attention_output
+from eap_plugin.model.norm import Norm
+from eap_plugin.model.residual_model import ResidualModel, Site, Visitor
 
 
 def straight_through(value: Tensor, surrogate: Tensor) -> Tensor:

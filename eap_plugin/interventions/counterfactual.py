@@ -12,10 +12,10 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from eap_plugin.batch import Batch, Piece
+from eap_plugin.data.batch import Batch, Piece
 from eap_plugin.errors import UsageError
-from eap_plugin.residual import ResidualModel
-from eap_plugin.tapes import Writers, WriterTape
+from eap_plugin.interventions.recording import Writers, WriterTape
+from eap_plugin.model.residual_model import ResidualModel
 
 Ablation = Literal["corrupt", "zero", "mean", "mean-per-position"]
 

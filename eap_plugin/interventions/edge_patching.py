@@ -17,13 +17,13 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from eap_plugin.batch import Batch, pieces
-from eap_plugin.contributions import heads_add, heads_read, normed
+from eap_plugin.data.batch import Batch, pieces
 from eap_plugin.errors import UsageError
+from eap_plugin.interventions.recording import Writers, WriterTape, scaled_z
+from eap_plugin.interventions.writer_outputs import heads_add, heads_read, normed
 from eap_plugin.metric.metric import Metric
-from eap_plugin.residual import ResidualModel, Site, Visitor
-from eap_plugin.scores import PruneScores
-from eap_plugin.tapes import Writers, WriterTape, scaled_z
+from eap_plugin.model.residual_model import ResidualModel, Site, Visitor
+from eap_plugin.results.prune_scores import PruneScores
 
 
 class EdgePatch:

@@ -8,9 +8,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from eap_plugin.attribution import output_weight
-from eap_plugin.residual import ResidualModel, Site, Visitor
-from eap_plugin.tapes import Place, Writers
+from eap_plugin.algorithm.gradient.scorer import output_weight
+from eap_plugin.interventions.recording import Place, Writers
+from eap_plugin.model.residual_model import ResidualModel, Site, Visitor
 
 Rule = Literal["eap-ig", "midpoint"]
 """Which points of the line stand for it: those that EAP-IG's code takes, or the middle of each step."""

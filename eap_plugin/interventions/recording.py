@@ -13,7 +13,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from eap_plugin.errors import EapPluginError, UsageError
-from eap_plugin.residual import Layer, ResidualModel, Site, Visitor
+from eap_plugin.model.residual_model import Layer, ResidualModel, Site, Visitor
 
 Place = tuple[Site, int]
 """A site and the layer that it is in."""

@@ -9,10 +9,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from eap_plugin.attribution import output_weight
-from eap_plugin.norm import Norm
-from eap_plugin.residual import Layer, ResidualModel
-from eap_plugin.tapes import Writers
+from eap_plugin.algorithm.gradient.scorer import output_weight
+from eap_plugin.interventions.recording import Writers
+from eap_plugin.model.norm import Norm
+from eap_plugin.model.residual_model import Layer, ResidualModel
 
 
 def heads_add(layer: Layer, z: Float[Tensor, "batch pos heads d_head"]) -> Float[Tensor, "heads batch pos d_model"]:

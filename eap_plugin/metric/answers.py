@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from eap_plugin.batch import NO_ANSWER, Batch
+from eap_plugin.data.batch import NO_ANSWER, Batch
 from eap_plugin.metric.metric import Judge, Metric, difference, over_answers
 
 GradFunction = Literal["logit", "prob", "logprob", "logit_exp"]

@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from eap_plugin.batch import NO_ANSWER, Batch
+from eap_plugin.data.batch import NO_ANSWER, Batch
 from eap_plugin.errors import UsageError
 
 Judge = Callable[[Float[Tensor, "batch vocab"], Batch], Tensor]

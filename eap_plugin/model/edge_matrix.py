@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from eap_plugin.graph import Graph
+from eap_plugin.model.graph import Graph
 
 
 def edge_mask(graph: Graph) -> Bool[Tensor, "sources readers"]:

@@ -17,10 +17,10 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from eap_plugin.errors import EapPluginError
-from eap_plugin.graph import Graph
-from eap_plugin.norm import Norm
-from eap_plugin.remote import Remote
-from eap_plugin.terms import Terms
+from eap_plugin.model.graph import Graph
+from eap_plugin.model.norm import Norm
+from eap_plugin.model.remote import Remote
+from eap_plugin.model.run_constraints import Terms
 
 Site = Literal[
     "embed",

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any
 
-from eap_plugin.batch import Batch
+from eap_plugin.data.batch import Batch
 from eap_plugin.errors import UsageError
 
 

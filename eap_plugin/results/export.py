@@ -11,8 +11,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from eap_plugin.errors import EapPluginError, UsageError, unknown_name
-from eap_plugin.graph import Graph
-from eap_plugin.layout import edge_mask
+from eap_plugin.model.edge_matrix import edge_mask
+from eap_plugin.model.graph import Graph
 
 
 def to_numpy(matrix: Tensor) -> Any:

@@ -11,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from eap_plugin.errors import UsageError, unknown_name
-from eap_plugin.graph import Graph
+from eap_plugin.model.graph import Graph
 
 
 class Node(NamedTuple):
@@ -94,15 +94,15 @@ class NodeScores:
         return Node(name, score, position if self.has_positions else None)
 
     def save(self, path: str | Path) -> None:
-        """Write to a safetensors file, whole or not at all; see ``eap_plugin.storage``."""
-        from eap_plugin.storage import save_scores
+        """Write to a safetensors file, whole or not at all; see ``eap_plugin.results.storage``."""
+        from eap_plugin.results.storage import save_scores
 
         save_scores(self, path)
 
     @staticmethod
     def load(path: str | Path, graph: Graph | None = None) -> NodeScores:
         """Read a file that ``save`` wrote; see ``PruneScores.load``."""
-        from eap_plugin.storage import load_scores
+        from eap_plugin.results.storage import load_scores
 
         scores = load_scores(path, graph)
         if not isinstance(scores, NodeScores):

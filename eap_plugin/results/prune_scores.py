@@ -12,9 +12,9 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from eap_plugin.errors import UsageError, unknown_name
-from eap_plugin.graph import Graph
-from eap_plugin.interop import between, from_modules, to_numpy, to_pandas
-from eap_plugin.layout import edge_mask, sum_qkv
+from eap_plugin.model.edge_matrix import edge_mask, sum_qkv
+from eap_plugin.model.graph import Graph
+from eap_plugin.results.export import between, from_modules, to_numpy, to_pandas
 
 
 class Edge(NamedTuple):
@@ -246,8 +246,8 @@ class PruneScores(Mapping[str, Tensor]):
         return self._with("q, k and v summed", matrix, graph)
 
     def save(self, path: str | Path) -> None:
-        """Write to a safetensors file, whole or not at all; see ``eap_plugin.storage``."""
-        from eap_plugin.storage import save_scores
+        """Write to a safetensors file, whole or not at all; see ``eap_plugin.results.storage``."""
+        from eap_plugin.results.storage import save_scores
 
         save_scores(self, path)
 
@@ -262,7 +262,7 @@ class PruneScores(Mapping[str, Tensor]):
         Raises:
             UsageError: if it is not such a file, is damaged, is of a newer schema, or is for another graph.
         """
-        from eap_plugin.storage import load_scores
+        from eap_plugin.results.storage import load_scores
 
         scores = load_scores(path, graph)
         if not isinstance(scores, PruneScores):

@@ -12,9 +12,9 @@ from torch import Tensor
 
 from eap_plugin.errors import EapPluginError, UsageError
 from eap_plugin.files import write_whole
-from eap_plugin.graph import Graph
-from eap_plugin.node_scores import NodeScores
-from eap_plugin.scores import PruneScores
+from eap_plugin.model.graph import Graph
+from eap_plugin.results.node_scores import NodeScores
+from eap_plugin.results.prune_scores import PruneScores
 
 SCHEMA = 1
 """Raised whenever an older version of this package would misread the file."""

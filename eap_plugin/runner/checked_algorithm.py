@@ -9,12 +9,12 @@ from typing import Any
 from torch import Tensor
 
 from eap_plugin.algorithm.base import Attribution, Progress
-from eap_plugin.batch import Piece
+from eap_plugin.data.batch import Piece
 from eap_plugin.errors import EapPluginError, blaming
-from eap_plugin.layout import edge_mask
 from eap_plugin.metric.metric import Metric
-from eap_plugin.module_state import ModuleState
-from eap_plugin.residual import ResidualModel
+from eap_plugin.model.edge_matrix import edge_mask
+from eap_plugin.model.module_state import ModuleState
+from eap_plugin.model.residual_model import ResidualModel
 
 
 @dataclass(frozen=True)

@@ -9,10 +9,10 @@ from dataclasses import dataclass, replace
 import torch
 
 from eap_plugin.algorithm.base import Cost
-from eap_plugin.batch import Piece
+from eap_plugin.data.batch import Piece
+from eap_plugin.interventions.recording import GradientTape
 from eap_plugin.metric.metric import Metric
-from eap_plugin.residual import ResidualModel
-from eap_plugin.tapes import GradientTape
+from eap_plugin.model.residual_model import ResidualModel
 
 
 @dataclass(frozen=True)

@@ -9,9 +9,9 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from eap_plugin.batch import Batch, Piece, cut
+from eap_plugin.data.batch import Batch, Piece, cut
 from eap_plugin.metric.metric import Metric
-from eap_plugin.residual import ResidualModel
+from eap_plugin.model.residual_model import ResidualModel
 
 
 def performance(model: ResidualModel, parts: Sequence[Piece], metric: Metric) -> tuple[float, float]:

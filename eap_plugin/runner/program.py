@@ -9,11 +9,11 @@ from typing import Any
 import torch
 
 from eap_plugin.algorithm.base import Attribution, Progress
-from eap_plugin.batch import Piece, cut
+from eap_plugin.data.batch import Piece, cut
 from eap_plugin.metric.metric import Metric
-from eap_plugin.performance import performance, with_clean_logits
-from eap_plugin.residual import ResidualModel
-from eap_plugin.self_check import CheckReport, self_check
+from eap_plugin.model.residual_model import ResidualModel
+from eap_plugin.runner.performance import performance, with_clean_logits
+from eap_plugin.runner.self_check import CheckReport, self_check
 
 
 @dataclass(frozen=True)

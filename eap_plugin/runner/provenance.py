@@ -13,9 +13,9 @@ from typing import Any, cast
 
 import eap_plugin
 from eap_plugin.algorithm.base import Algorithm
-from eap_plugin.batch import Batch
+from eap_plugin.data.batch import Batch
 from eap_plugin.metric.metric import Metric
-from eap_plugin.residual import ResidualModel
+from eap_plugin.model.residual_model import ResidualModel
 from eap_plugin.task.task import Task
 
 

@@ -12,13 +12,13 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from eap_plugin.algorithm.base import Algorithm, Attribution, Level, Progress
-from eap_plugin.batch import Batch, Piece, cut, pieces
+from eap_plugin.data.batch import Batch, Piece, cut, pieces
 from eap_plugin.errors import UsageError
 from eap_plugin.metric.metric import Metric
-from eap_plugin.program import score
-from eap_plugin.residual import ResidualModel
-from eap_plugin.storage import load_scores, scores_of
-from eap_plugin.vetting import Vetted
+from eap_plugin.model.residual_model import ResidualModel
+from eap_plugin.results.storage import load_scores, scores_of
+from eap_plugin.runner.checked_algorithm import Vetted
+from eap_plugin.runner.program import score
 
 
 def split(

@@ -15,10 +15,10 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from eap_plugin.contributions import normed
 from eap_plugin.errors import EapPluginError
-from eap_plugin.residual import ResidualModel, Site, Visitor
-from eap_plugin.tapes import attention_output
+from eap_plugin.interventions.recording import attention_output
+from eap_plugin.interventions.writer_outputs import normed
+from eap_plugin.model.residual_model import ResidualModel, Site, Visitor
 
 TOLERANCE = {torch.float16: 2e-2, torch.bfloat16: 1e-1}
 """Largest residue that rounding explains, for half precision; ``FULL_TOLERANCE`` for the others."""

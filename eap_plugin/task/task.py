@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from eap_plugin.batch import Batch, pad_answers
+from eap_plugin.data.batch import Batch, pad_answers
 from eap_plugin.errors import UsageError
 
 Ids = tuple[int, ...]

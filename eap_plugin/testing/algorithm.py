@@ -14,10 +14,10 @@ from torch import Tensor
 import eap_plugin
 from eap_plugin.algorithm.base import Algorithm
 from eap_plugin.api import algorithms, backends, metrics
-from eap_plugin.batch import Batch, pieces
+from eap_plugin.data.batch import Batch, pieces
 from eap_plugin.host.options import build_options, describe_options
-from eap_plugin.residual import ResidualModel
-from eap_plugin.scores import PruneScores
+from eap_plugin.model.residual_model import ResidualModel
+from eap_plugin.results.prune_scores import PruneScores
 from eap_plugin.testing.state import left_as_found
 from eap_plugin.testing.watched import InTheMiddleError, Watched
 

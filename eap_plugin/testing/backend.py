@@ -12,12 +12,12 @@ from torch import Tensor, nn
 
 import eap_plugin
 from eap_plugin.api import backends, metrics
-from eap_plugin.batch import Batch
+from eap_plugin.data.batch import Batch
 from eap_plugin.errors import EapPluginError
-from eap_plugin.patching import EdgePatch
-from eap_plugin.residual import SITES, ResidualModel, Site, Visitor
-from eap_plugin.scores import PruneScores
-from eap_plugin.tapes import WriterTape
+from eap_plugin.interventions.edge_patching import EdgePatch
+from eap_plugin.interventions.recording import WriterTape
+from eap_plugin.model.residual_model import SITES, ResidualModel, Site, Visitor
+from eap_plugin.results.prune_scores import PruneScores
 from eap_plugin.testing.sites import WATCHED_ONLY, Run, expected_shape
 from eap_plugin.testing.state import left_as_found
 from eap_plugin.testing.watched import InTheMiddleError

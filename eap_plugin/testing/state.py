@@ -8,8 +8,8 @@ from contextlib import contextmanager
 import torch
 from torch import nn
 
-from eap_plugin.module_state import ModuleState
-from eap_plugin.residual import ResidualModel
+from eap_plugin.model.module_state import ModuleState
+from eap_plugin.model.residual_model import ResidualModel
 
 
 @contextmanager

@@ -11,8 +11,8 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from eap_plugin.norm import Norm
-from eap_plugin.residual import Layer, ResidualModel, Site, Visitor
+from eap_plugin.model.norm import Norm
+from eap_plugin.model.residual_model import Layer, ResidualModel, Site, Visitor
 
 
 class InTheMiddleError(Exception):

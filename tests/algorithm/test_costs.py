@@ -12,11 +12,11 @@ import torch
 
 import eap_plugin
 from eap_plugin.algorithm.base import Cost
-from eap_plugin.batch import Batch, pieces
+from eap_plugin.data.batch import Batch, pieces
 from eap_plugin.host.options import build_options
-from tests.bridges import bridge
-from tests.quick import QUICK
-from tests.zoo import build, prompts
+from tests.support.bridges import bridge
+from tests.support.quick import QUICK
+from tests.support.zoo import build, prompts
 
 PIECES = pieces([Batch(*prompts(6, 5))], 2)
 MODELS = {name: eap_plugin.wrap_model(bridge(build(name))) for name in ("gpt2", "gptj")}

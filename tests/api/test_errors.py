@@ -9,9 +9,9 @@ import pytest
 import torch
 
 import eap_plugin
-from eap_plugin.batch import Batch
-from tests.bridges import bridge
-from tests.zoo import build, prompts
+from eap_plugin.data.batch import Batch
+from tests.support.bridges import bridge
+from tests.support.zoo import build, prompts
 
 
 @pytest.fixture(scope="module")

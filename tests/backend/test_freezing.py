@@ -9,9 +9,9 @@ import torch
 from torch import nn
 
 import eap_plugin
-from eap_plugin.batch import Batch
-from tests.bridges import bridge
-from tests.zoo import build, prompts
+from eap_plugin.data.batch import Batch
+from tests.support.bridges import bridge
+from tests.support.zoo import build, prompts
 
 FLAGS = ("use_attn_result", "use_split_qkv_input", "use_hook_mlp_in")
 

@@ -12,7 +12,7 @@ from importlib.metadata import EntryPoint
 import pytest
 from click.testing import CliRunner
 
-import eap_plugin.cli.plugins
+import eap_plugin.cli.commands.plugins
 import eap_plugin.cli.work
 from eap_plugin import __version__, api
 from eap_plugin.cli import main
@@ -38,7 +38,7 @@ def installed(monkeypatch):
     def install(**values):
         points = [EntryPoint(name, value, "eap_plugin") for name, value in values.items()]
         host = Host(points)
-        monkeypatch.setattr(eap_plugin.cli.plugins, "get_host", lambda: host)
+        monkeypatch.setattr(eap_plugin.cli.commands.plugins, "get_host", lambda: host)
 
     return install
 

@@ -15,7 +15,7 @@ from eap_plugin.errors import EapPluginError, UsageError
 from eap_plugin.host import Host
 from eap_plugin.host.kinds import KINDS
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 
 GOOD = """
     from eap_plugin.host import hookimpl

@@ -8,9 +8,9 @@ import pytest
 from click.testing import CliRunner, Result
 
 from eap_plugin.cli import main
-from eap_plugin.skeleton import SAMPLES
+from eap_plugin.host.skeleton import SAMPLES
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture

@@ -14,24 +14,24 @@ from torch import nn
 
 import eap_plugin
 from eap_plugin.algorithm.base import Cost
-from eap_plugin.algorithm.gim import GIM, GIMOptions
-from eap_plugin.algorithm.relp import RelP, RelPOptions
-from eap_plugin.backward_rules import (
+from eap_plugin.algorithm.gradient.gim import GIM, GIMOptions
+from eap_plugin.algorithm.gradient.relp import RelP, RelPOptions
+from eap_plugin.data.batch import Batch, Piece
+from eap_plugin.interventions.backward_rules import (
     IdentityActivations,
     constant_pattern,
     halved_products,
     softened_softmax,
     straight_through,
 )
-from eap_plugin.batch import Batch, Piece
 from eap_plugin.metric.metric import METRICS
 from eap_plugin.testing.watched import Watched
-from tests.bridges import bridge
+from tests.algorithm.gradient.test_eap_oracle import MODELS, worst
 from tests.oracle import changed_backward
 from tests.oracle.brute_force import oracle_scores
 from tests.oracle.precision import InFloat64
-from tests.test_eap_oracle import MODELS, worst
-from tests.zoo import build, prompts
+from tests.support.bridges import bridge
+from tests.support.zoo import build, prompts
 
 SEEN = [name for name in MODELS if name != "mixtral"]
 """Not the mixture of experts, whose hidden layers are out of sight."""

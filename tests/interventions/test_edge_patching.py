@@ -8,14 +8,14 @@ import pytest
 import torch
 
 import eap_plugin
-from eap_plugin.batch import Batch
+from eap_plugin.data.batch import Batch
+from eap_plugin.interventions.edge_patching import EdgePatch, faithfulness, strongest
+from eap_plugin.interventions.recording import WriterTape
 from eap_plugin.metric.metric import METRICS
-from eap_plugin.patching import EdgePatch, faithfulness, strongest
-from eap_plugin.residual import ResidualModel
-from eap_plugin.tapes import WriterTape
-from tests.bridges import bridge
+from eap_plugin.model.residual_model import ResidualModel
 from tests.oracle.precision import InFloat64
-from tests.zoo import ARCHITECTURES, build, prompts
+from tests.support.bridges import bridge
+from tests.support.zoo import ARCHITECTURES, build, prompts
 
 LOGIT_DIFF = METRICS[0]
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 import eap_plugin
-from eap_plugin.batch import Batch, pad_answers
+from eap_plugin.data.batch import Batch, pad_answers
 from eap_plugin.metric.metric import as_metric
 
 TOKENS = torch.zeros(2, 3, dtype=torch.long)

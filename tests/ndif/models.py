@@ -9,7 +9,7 @@ from nnsight.modeling.transformers import TransformersModel
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
-from tests import zoo
+from tests.support import zoo
 
 NAMES = ("gpt2", "llama")
 

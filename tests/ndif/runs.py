@@ -13,9 +13,9 @@ from torch import Tensor
 
 import eap_plugin
 from eap_plugin import Batch, EapPluginError
-from eap_plugin.residual import ResidualModel
+from eap_plugin.model.residual_model import ResidualModel
 from tests.ndif.server import NdifServer
-from tests.zoo import prompts
+from tests.support.zoo import prompts
 
 DATA = [Batch(*prompts(4, 7)), Batch(*prompts(3, 5, seed=1)), Batch(*prompts(5, 6, seed=2))]
 WITHIN = 60.0

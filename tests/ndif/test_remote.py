@@ -11,16 +11,16 @@ from nnsight.modeling.transformers import TransformersModel
 
 import eap_plugin
 from eap_plugin import Batch, EapPluginError
-from eap_plugin.patching import faithfulness, strongest
-from eap_plugin.residual import ResidualModel
-from tests import client_only
-from tests.bridges import bridge
+from eap_plugin.interventions.edge_patching import faithfulness, strongest
+from eap_plugin.model.residual_model import ResidualModel
+from tests.backend.nnsight.test_nnsight import difference
 from tests.ndif import models
 from tests.ndif.runs import DATA, idle, running, slow_run
 from tests.ndif.server import NdifServer
-from tests.quick import QUICK
-from tests.test_backend_nnsight import difference
-from tests.zoo import build, prompts
+from tests.support import client_only
+from tests.support.bridges import bridge
+from tests.support.quick import QUICK
+from tests.support.zoo import build, prompts
 
 BYTES_PER_REQUEST = 100_000
 

@@ -15,7 +15,7 @@ from nnsight.schema.config import CONFIG
 import eap_plugin
 from eap_plugin import EapPluginError, UsageError
 from eap_plugin.cli import main
-from eap_plugin.residual import ResidualModel
+from eap_plugin.model.residual_model import ResidualModel
 from tests.ndif import models
 from tests.ndif.local import free_ports
 from tests.ndif.runs import DATA, failing, idle, running, slow, slow_run

@@ -15,10 +15,10 @@ from nnsight.intervention.backends.remote import RemoteError
 from nnsight.modeling.transformers import TransformersModel
 from torch import Tensor
 
-from tests import zoo
 from tests.ndif import models
 from tests.ndif.local import HOST
 from tests.ndif.server import PORTS, NdifServer
+from tests.support import zoo
 
 EMBEDDING = {"gpt2": "transformer.wte", "llama": "model.embed_tokens"}
 BLOCK = {"gpt2": "transformer.h.0", "llama": "model.layers.0"}

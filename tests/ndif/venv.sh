@@ -6,7 +6,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 folder=.venv-ndif
-export PIP_CONSTRAINT=$PWD/constraints-ndif.txt PIP_BUILD_CONSTRAINT=$PWD/constraints-ndif.txt
+export PIP_CONSTRAINT=$PWD/constraints/ndif.txt PIP_BUILD_CONSTRAINT=$PWD/constraints/ndif.txt
 export PIP_DISABLE_PIP_VERSION_CHECK=1
 
 if ! command -v redis-server >/dev/null; then
@@ -25,6 +25,6 @@ pip() { "$folder/bin/python" -m pip "$@"; }
 # PyTorch on its own, first: pip then takes a build for the CPU where it is given one.
 pip install --quiet torch
 # The list is complete, so that nothing is to be resolved. ndif asks for Python 3.12, and works with 3.11.
-pip install --quiet --no-deps --ignore-requires-python --requirement constraints-ndif.txt
+pip install --quiet --no-deps --ignore-requires-python --requirement constraints/ndif.txt
 pip install --quiet --no-deps --no-build-isolation --upgrade --target "$folder/client" --editable .
 touch "$folder/.installed"

@@ -69,7 +69,7 @@ def oracle_scores(
 
     Args:
         model: a plain Hugging Face causal language model in eval mode.
-        name: its name in ``tests.zoo``.
+        name: its name in ``tests.support.zoo``.
         clean: token ids of the clean prompts, [batch, pos].
         corrupt: token ids of the corrupt prompts, [batch, pos].
         answers: ids of the right next tokens, [batch, n].

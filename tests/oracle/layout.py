@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 
 from torch import Tensor, nn
 
-from tests.zoo import N_HEADS, N_KV_HEADS
+from tests.support.zoo import N_HEADS, N_KV_HEADS
 
 
 @dataclass(frozen=True)
@@ -192,4 +192,4 @@ LAYOUTS: dict[str, Layout] = {
     "gpt_neox_sequential": replace(_GPT_NEOX, parallel=False),
     "llama_biased": _LLAMA,
 }
-"""By the names of ``tests.zoo``."""
+"""By the names of ``tests.support.zoo``."""

@@ -27,7 +27,7 @@ class Oracle:
 
         Args:
             model: a plain Hugging Face causal language model in eval mode.
-            name: its name in ``tests.zoo``.
+            name: its name in ``tests.support.zoo``.
             prompts: clean and corrupt token ids [batch, pos], right and wrong answers [batch, n].
             ablation: as the library calls it.
         """

@@ -51,7 +51,7 @@ def attention_effects(
 
     Args:
         model: a plain model.
-        name: its name in ``tests.zoo``.
+        name: its name in ``tests.support.zoo``.
         prompts: clean and corrupt tokens, right and wrong answers.
         layer: the layer to drop.
         position: change the reader at this position alone.

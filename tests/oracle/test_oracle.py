@@ -14,7 +14,7 @@ from tests.oracle.brute_force import Reader, finite_difference, oracle_scores, r
 from tests.oracle.layout import LAYOUTS, Layout
 from tests.oracle.precision import InFloat64
 from tests.oracle.writers import observe
-from tests.zoo import ARCHITECTURES, D_MODEL, N_HEADS, N_LAYERS, VARIANTS, build, prompts
+from tests.support.zoo import ARCHITECTURES, D_MODEL, N_HEADS, N_LAYERS, VARIANTS, build, prompts
 
 PROMPTS = prompts(3, 7, seed=1)
 CLEAN, CORRUPT, ANSWERS, WRONG = PROMPTS

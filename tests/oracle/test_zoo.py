@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from tests.oracle.brute_force import finite_difference, oracle_scores
-from tests.zoo import ARCHITECTURES, FIRST_WORD, VARIANTS, VOCAB, build, prompts
+from tests.support.zoo import ARCHITECTURES, FIRST_WORD, VARIANTS, VOCAB, build, prompts
 
 PROMPTS = prompts(4, 7)
 

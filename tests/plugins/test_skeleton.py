@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from eap_plugin.skeleton import SAMPLES
+from eap_plugin.host.skeleton import SAMPLES
 from tests.plugins.environment import Environment
 
 

@@ -16,8 +16,8 @@ from torch import Tensor
 
 import eap_plugin
 from eap_plugin import PruneScores
-from eap_plugin.patching import faithfulness, strongest
-from eap_plugin.residual import ResidualModel
+from eap_plugin.interventions.edge_patching import faithfulness, strongest
+from eap_plugin.model.residual_model import ResidualModel
 from eap_plugin.task.task import Task
 
 FOLDER = Path(__file__).resolve().parents[2] / ".cache" / "smollm2-135m"

@@ -12,8 +12,8 @@ import pytest
 import torch
 
 import eap_plugin
-from eap_plugin.graph import Graph, Hook
-from eap_plugin.scores import PruneScores
+from eap_plugin.model.graph import Graph, Hook
+from eap_plugin.results.prune_scores import PruneScores
 
 GRAPHS = {
     "plain": Graph(2, 4, 4),

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from safetensors.torch import save_file
 
 from eap_plugin.errors import EapPluginError, UsageError
-from eap_plugin.graph import Graph
-from eap_plugin.scores import PruneScores
+from eap_plugin.model.graph import Graph
+from eap_plugin.results.prune_scores import PruneScores
 
 graphs = st.builds(
     lambda layers, kv, group, parallel, mlp: Graph(layers, kv * group, kv, parallel and mlp, mlp),

@@ -13,14 +13,14 @@ from torch import nn
 import eap_plugin
 from eap_plugin import api
 from eap_plugin.algorithm.base import Algorithm, Attribution, Cost
-from eap_plugin.batch import Batch
-from eap_plugin.graph import Graph
+from eap_plugin.data.batch import Batch
 from eap_plugin.host import hookimpl
 from eap_plugin.host.kinds import KINDS
 from eap_plugin.host.plugin import Plugin
 from eap_plugin.host.registry import Registry
-from tests.bridges import bridge
-from tests.zoo import build, prompts
+from eap_plugin.model.graph import Graph
+from tests.support.bridges import bridge
+from tests.support.zoo import build, prompts
 
 ORIGIN = r"algorithm 'mine' of plugin acme:mine 2\.3"
 ADVICE = "update acme, tell its author, or set EAP_PLUGIN_DISABLE=acme:mine"

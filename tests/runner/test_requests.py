@@ -11,14 +11,14 @@ from click.testing import CliRunner, Result
 
 import eap_plugin
 from eap_plugin import Batch, PruneScores, UsageError
-from eap_plugin.algorithm.eap import EAP
+from eap_plugin.algorithm.gradient.eap import EAP
 from eap_plugin.cli import main
 from eap_plugin.cli.work import Work
-from eap_plugin.residual import ResidualModel
-from eap_plugin.scoring import split
-from tests.bridges import bridge
-from tests.test_backend_nnsight import difference
-from tests.zoo import build, prompts
+from eap_plugin.model.residual_model import ResidualModel
+from eap_plugin.runner.requests import split
+from tests.backend.nnsight.test_nnsight import difference
+from tests.support.bridges import bridge
+from tests.support.zoo import build, prompts
 
 DATA = [Batch(*prompts(5, 7)), Batch(*prompts(3, 5, seed=1)), Batch(*prompts(1, 6, seed=2))]
 

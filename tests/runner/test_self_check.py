@@ -8,9 +8,9 @@ import pytest
 import torch
 
 import eap_plugin
-from eap_plugin.batch import Batch
-from tests.bridges import bridge
-from tests.zoo import ARCHITECTURES, build, prompts
+from eap_plugin.data.batch import Batch
+from tests.support.bridges import bridge
+from tests.support.zoo import ARCHITECTURES, build, prompts
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])

@@ -13,7 +13,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from eap_plugin.shipped import SHIPPED
 from eap_plugin.task.ioi import IOI, NAMES
 
-SCRIPT = Path(__file__).parent.parent / "scripts" / "train_shipped_models.py"
+SCRIPT = Path(__file__).parents[2] / "scripts" / "train_shipped_models.py"
 
 
 @pytest.fixture(scope="module")

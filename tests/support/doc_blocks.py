@@ -22,7 +22,7 @@ from sybil.parsers.markdown.lexers import RawFencedCodeBlockLexer
 
 from eap_plugin.cli import main
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 FLAGS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
 INFO = re.compile(r"(?P<language>[a-z]*)(?: title=\"(?P<title>[^\"]+)\")?[ \t]*$\n", re.MULTILINE)
 TARGETS = {

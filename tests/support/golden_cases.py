@@ -14,11 +14,11 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 import eap_plugin
-from eap_plugin.batch import Batch
-from eap_plugin.graph import Graph
-from eap_plugin.scores import PruneScores
+from eap_plugin.data.batch import Batch
+from eap_plugin.model.graph import Graph
+from eap_plugin.results.prune_scores import PruneScores
 
-FOLDER = Path(__file__).parent / "golden"
+FOLDER = Path(__file__).parents[1] / "golden"
 MODELS = ("tiny_ln", "tiny_gpt2", "tiny_llama", "tiny_llama_hf", "tiny_parallel", "tiny_attn_only")
 TOLERANCE = {"float32": 1e-5, "float64": 1e-9}
 

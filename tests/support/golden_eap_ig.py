@@ -20,9 +20,9 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 import eap_plugin
-from eap_plugin.graph import Graph
-from tests import golden_cases as golden
-from tests.golden_cases import FOLDER, TOLERANCE, Case
+from eap_plugin.model.graph import Graph
+from tests.support import golden_cases as golden
+from tests.support.golden_cases import FOLDER, TOLERANCE, Case
 
 MODELS = tuple(model for model in golden.MODELS if model != "tiny_attn_only")
 

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from transformer_lens import HookedTransformer, HookedTransformerConfig
 
-from tests import golden_cases as golden
+from tests.support import golden_cases as golden
 
 
 def hooked_model(name: str, dtype: str) -> HookedTransformer:

@@ -9,9 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from eap_plugin.graph import Graph
-from eap_plugin.norm import Norm
-from eap_plugin.residual import Layer, ResidualModel, Site, Visitor, sites_of
+from eap_plugin.model.graph import Graph
+from eap_plugin.model.norm import Norm
+from eap_plugin.model.residual_model import Layer, ResidualModel, Site, Visitor, sites_of
 
 VOCAB, D_MODEL, D_HEAD, N_HEADS, N_LAYERS = 11, 6, 3, 2, 2
 

@@ -8,11 +8,11 @@ import pytest
 
 import eap_plugin
 from eap_plugin.algorithm.base import Cost
-from eap_plugin.batch import Batch, pieces
+from eap_plugin.data.batch import Batch, pieces
 from eap_plugin.host.options import build_options
 from eap_plugin.testing.watched import Watched
-from tests.bridges import bridge
-from tests.zoo import build, prompts
+from tests.support.bridges import bridge
+from tests.support.zoo import build, prompts
 
 
 def assert_declared(algorithm: str, **options: Any) -> None:

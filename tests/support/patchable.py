@@ -11,8 +11,8 @@ from auto_circuit.utils.patchable_model import PatchableModel
 from torch import Tensor
 from transformer_lens import HookedTransformer
 
-from tests import golden_cases as golden
-from tests.legacy.hooked import hooked_model
+from tests.support import golden_cases as golden
+from tests.support.hooked import hooked_model
 
 
 def make_patchable(model: HookedTransformer, **made: Any) -> PatchableModel:

@@ -12,10 +12,10 @@ import torch
 import eap_plugin
 from eap_plugin.testing import AgreementTests, AlgorithmTests
 from eap_plugin.testing.algorithm import Chosen
-from tests.bridges import bridge
 from tests.oracle.precision import InFloat64
-from tests.quick import QUICK
-from tests.zoo import build
+from tests.support.bridges import bridge
+from tests.support.quick import QUICK
+from tests.support.zoo import build
 
 
 class TestBuiltInAlgorithms(AlgorithmTests):

@@ -13,7 +13,7 @@ import torch
 import eap_plugin
 from eap_plugin import api
 from eap_plugin.algorithm.base import Algorithm, Attribution
-from eap_plugin.algorithm.eap import EAP
+from eap_plugin.algorithm.gradient.eap import EAP
 from eap_plugin.backend.transformer_lens.bridge import BridgeModel
 from eap_plugin.host import get_host
 from eap_plugin.host.kinds import KINDS
@@ -21,9 +21,9 @@ from eap_plugin.host.options import option
 from eap_plugin.host.registry import Registry
 from eap_plugin.testing import AlgorithmTests, BackendTests
 from eap_plugin.testing.algorithm import Chosen, load
-from tests.bridges import bridge
 from tests.oracle.precision import InFloat64
-from tests.zoo import build
+from tests.support.bridges import bridge
+from tests.support.zoo import build
 
 Attribute = Callable[[Algorithm[Any], Any, Any, Any, Any, Any], Attribution]
 

@@ -11,14 +11,14 @@ from jaxtyping import Float
 from torch import Tensor
 
 from eap_plugin.algorithm.base import Algorithm, Attribution, Cost
-from eap_plugin.batch import Batch, Piece
-from eap_plugin.contributions import writer_adds
-from eap_plugin.graph import Graph
+from eap_plugin.data.batch import Batch, Piece
 from eap_plugin.host.options import option
-from eap_plugin.layout import edge_mask
+from eap_plugin.interventions.recording import WriterTape
+from eap_plugin.interventions.writer_outputs import writer_adds
 from eap_plugin.metric.metric import Metric
-from eap_plugin.residual import ResidualModel
-from eap_plugin.tapes import WriterTape
+from eap_plugin.model.edge_matrix import edge_mask
+from eap_plugin.model.graph import Graph
+from eap_plugin.model.residual_model import ResidualModel
 
 
 @dataclass(frozen=True)

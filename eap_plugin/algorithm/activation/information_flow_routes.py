@@ -16,14 +16,14 @@ from jaxtyping import Float
 from torch import Tensor
 
 from eap_plugin.algorithm.base import Algorithm, Attribution, Cost, Progress
-from eap_plugin.attribution import workspace
-from eap_plugin.batch import Batch, Piece
-from eap_plugin.contributions import all_add
-from eap_plugin.graph import Graph
+from eap_plugin.algorithm.gradient.scorer import workspace
+from eap_plugin.data.batch import Batch, Piece
 from eap_plugin.host.options import option
+from eap_plugin.interventions.recording import Writers, WriterTape, merge
+from eap_plugin.interventions.writer_outputs import all_add
 from eap_plugin.metric.metric import Metric
-from eap_plugin.residual import ResidualModel, Site, Visitor
-from eap_plugin.tapes import Writers, WriterTape, merge
+from eap_plugin.model.graph import Graph
+from eap_plugin.model.residual_model import ResidualModel, Site, Visitor
 
 
 @dataclass(frozen=True)

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 import torch
 
 from eap_plugin.algorithm.base import Algorithm, Attribution, Cost, Progress
-from eap_plugin.batch import Piece
-from eap_plugin.graph import Graph
+from eap_plugin.data.batch import Piece
 from eap_plugin.host.options import option
-from eap_plugin.layout import edge_mask
 from eap_plugin.metric.metric import Metric
-from eap_plugin.residual import ResidualModel
+from eap_plugin.model.edge_matrix import edge_mask
+from eap_plugin.model.graph import Graph
+from eap_plugin.model.residual_model import ResidualModel
 
 
 @dataclass(frozen=True)

@@ -14,18 +14,18 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from eap_plugin.ablation import Ablation, Counterfactual, ablation_passes
 from eap_plugin.algorithm.base import Algorithm, Attribution, Cost, Progress
-from eap_plugin.algorithm.gate_training import GateOptions, GateTraining
-from eap_plugin.algorithm.patched import Contrast, contrast, mean_over
-from eap_plugin.batch import Piece
-from eap_plugin.checkpoint import load_checkpoint, save_checkpoint
-from eap_plugin.graph import Graph
+from eap_plugin.algorithm.contrast import Contrast, contrast, mean_over
+from eap_plugin.algorithm.edge_pruning.checkpoint import load_checkpoint, save_checkpoint
+from eap_plugin.algorithm.edge_pruning.gate_training import GateOptions, GateTraining
+from eap_plugin.data.batch import Piece
 from eap_plugin.host.options import option
-from eap_plugin.layout import edge_mask
+from eap_plugin.interventions.counterfactual import Ablation, Counterfactual, ablation_passes
+from eap_plugin.interventions.edge_patching import EdgePatch
 from eap_plugin.metric.metric import Metric
-from eap_plugin.patching import EdgePatch
-from eap_plugin.residual import ResidualModel
+from eap_plugin.model.edge_matrix import edge_mask
+from eap_plugin.model.graph import Graph
+from eap_plugin.model.residual_model import ResidualModel
 
 
 @dataclass(frozen=True)

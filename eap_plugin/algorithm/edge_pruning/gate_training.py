@@ -9,8 +9,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from eap_plugin.algorithm.edge_pruning.hard_concrete import START, gates, open_probability
 from eap_plugin.errors import UsageError
-from eap_plugin.hard_concrete import START, gates, open_probability
 from eap_plugin.host.options import option
 
 MOMENTA, TINY = (0.9, 0.999), 1e-8

@@ -15,13 +15,13 @@ from jaxtyping import Float
 from torch import Tensor
 
 from eap_plugin.algorithm.base import Cost
-from eap_plugin.algorithm.gradient import GradientAlgorithm, GradientOptions, Work
-from eap_plugin.attribution import EdgeScorer
-from eap_plugin.graph import Graph
+from eap_plugin.algorithm.gradient.base import GradientAlgorithm, GradientOptions, Work
+from eap_plugin.algorithm.gradient.recomputed_attention import AttentionTape
+from eap_plugin.algorithm.gradient.scorer import EdgeScorer
 from eap_plugin.host.options import option
-from eap_plugin.recomputed_attention import AttentionTape
-from eap_plugin.residual import Site, Visitor
-from eap_plugin.tapes import GradientTape, ReaderGradients, Writers, WriterTape, merge
+from eap_plugin.interventions.recording import GradientTape, ReaderGradients, Writers, WriterTape, merge
+from eap_plugin.model.graph import Graph
+from eap_plugin.model.residual_model import Site, Visitor
 
 R = TypeVar("R", Writers, ReaderGradients)
 

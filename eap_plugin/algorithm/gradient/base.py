@@ -15,17 +15,17 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from eap_plugin.ablation import Ablation, Counterfactual, ablation_passes
 from eap_plugin.algorithm.base import Algorithm, Attribution, Level, Progress
-from eap_plugin.attribution import EdgeScorer, NeuronScorer, Scorer
-from eap_plugin.batch import NO_ANSWER, Batch, Piece
+from eap_plugin.algorithm.gradient.scorer import EdgeScorer, NeuronScorer, Scorer
+from eap_plugin.data.batch import NO_ANSWER, Batch, Piece
 from eap_plugin.errors import UsageError
-from eap_plugin.graph import Graph
 from eap_plugin.host.options import option
-from eap_plugin.layout import sum_qkv
+from eap_plugin.interventions.counterfactual import Ablation, Counterfactual, ablation_passes
+from eap_plugin.interventions.recording import GradientTape, Place, ReaderGradients, Writers, WriterTape, merge
 from eap_plugin.metric.metric import Metric
-from eap_plugin.residual import ResidualModel, Site, Visitor
-from eap_plugin.tapes import GradientTape, Place, ReaderGradients, Writers, WriterTape, merge
+from eap_plugin.model.edge_matrix import sum_qkv
+from eap_plugin.model.graph import Graph
+from eap_plugin.model.residual_model import ResidualModel, Site, Visitor
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ class GradientOptions:
 
     @property
     def ablation_passes(self) -> int:
-        """See ``eap_plugin.ablation``."""
+        """See ``eap_plugin.interventions.counterfactual``."""
         return ablation_passes(self.ablation)
 
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from eap_plugin.algorithm.base import Cost
-from eap_plugin.algorithm.gradient import GradientAlgorithm, GradientOptions, Work
-from eap_plugin.graph import Graph
+from eap_plugin.algorithm.gradient.base import GradientAlgorithm, GradientOptions, Work
+from eap_plugin.model.graph import Graph
 
 
 class EAP(GradientAlgorithm[GradientOptions]):

@@ -9,11 +9,11 @@ from jaxtyping import Float
 from torch import Tensor
 
 from eap_plugin.algorithm.base import Cost
-from eap_plugin.algorithm.gradient import GradientAlgorithm, GradientOptions, Work
-from eap_plugin.graph import Graph
+from eap_plugin.algorithm.gradient.base import GradientAlgorithm, GradientOptions, Work
 from eap_plugin.host.options import option
-from eap_plugin.residual import Site, Visitor
-from eap_plugin.tapes import GradientTape, WriterTape, merge
+from eap_plugin.interventions.recording import GradientTape, WriterTape, merge
+from eap_plugin.model.graph import Graph
+from eap_plugin.model.residual_model import Site, Visitor
 
 
 @dataclass(frozen=True)

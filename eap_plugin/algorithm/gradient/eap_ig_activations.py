@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from typing import Literal
 
 from eap_plugin.algorithm.base import Cost
-from eap_plugin.algorithm.gradient import GradientAlgorithm, GradientOptions, Work
-from eap_plugin.graph import Graph
+from eap_plugin.algorithm.gradient.base import GradientAlgorithm, GradientOptions, Work
 from eap_plugin.host.options import option
-from eap_plugin.interpolation import Rule, added_at, moved, only_at, places
-from eap_plugin.residual import Site
-from eap_plugin.tapes import Place
+from eap_plugin.interventions.interpolation import Rule, added_at, moved, only_at, places
+from eap_plugin.interventions.recording import Place
+from eap_plugin.model.graph import Graph
+from eap_plugin.model.residual_model import Site
 
 
 @dataclass(frozen=True)

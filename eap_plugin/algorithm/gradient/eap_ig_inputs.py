@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from eap_plugin.algorithm.base import Cost
-from eap_plugin.algorithm.gradient import GradientAlgorithm, GradientOptions, Work
-from eap_plugin.graph import Graph
+from eap_plugin.algorithm.gradient.base import GradientAlgorithm, GradientOptions, Work
 from eap_plugin.host.options import option
-from eap_plugin.interpolation import Rule, moved
+from eap_plugin.interventions.interpolation import Rule, moved
+from eap_plugin.model.graph import Graph
 
 
 @dataclass(frozen=True)

@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from eap_plugin.algorithm.base import Cost
-from eap_plugin.algorithm.gradient import GradientAlgorithm, GradientOptions, Work
-from eap_plugin.backward_rules import FrozenNorms, halved_products, softened_softmax
-from eap_plugin.graph import Graph
+from eap_plugin.algorithm.gradient.base import GradientAlgorithm, GradientOptions, Work
 from eap_plugin.host.options import option
-from eap_plugin.tapes import merge
+from eap_plugin.interventions.backward_rules import FrozenNorms, halved_products, softened_softmax
+from eap_plugin.interventions.recording import merge
+from eap_plugin.model.graph import Graph
 
 
 @dataclass(frozen=True)

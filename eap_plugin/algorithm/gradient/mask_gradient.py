@@ -6,12 +6,12 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from eap_plugin.algorithm.base import Cost
-from eap_plugin.algorithm.gradient import GradientAlgorithm, GradientOptions, Work
-from eap_plugin.graph import Graph
+from eap_plugin.algorithm.gradient.base import GradientAlgorithm, GradientOptions, Work
+from eap_plugin.algorithm.gradient.uniform_edge_mask import EdgeMixture
 from eap_plugin.host.options import option
+from eap_plugin.interventions.recording import WriterTape
 from eap_plugin.metric.answers import AnswerFunction, answer_metric
-from eap_plugin.mixing import EdgeMixture
-from eap_plugin.tapes import WriterTape
+from eap_plugin.model.graph import Graph
 
 
 @dataclass(frozen=True)

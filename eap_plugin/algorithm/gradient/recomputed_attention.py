@@ -19,9 +19,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from eap_plugin.attribution import output_weight
-from eap_plugin.residual import ResidualModel, Site, Visitor
-from eap_plugin.tapes import Writers
+from eap_plugin.algorithm.gradient.scorer import output_weight
+from eap_plugin.interventions.recording import Writers
+from eap_plugin.model.residual_model import ResidualModel, Site, Visitor
 
 Slot = Literal["q", "k"]
 

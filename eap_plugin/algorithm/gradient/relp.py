@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from typing import Literal
 
 from eap_plugin.algorithm.base import Cost
-from eap_plugin.algorithm.gradient import GradientAlgorithm, GradientOptions, Work
-from eap_plugin.backward_rules import FrozenNorms, IdentityActivations, constant_pattern
-from eap_plugin.graph import Graph
+from eap_plugin.algorithm.gradient.base import GradientAlgorithm, GradientOptions, Work
 from eap_plugin.host.options import option
-from eap_plugin.tapes import merge
+from eap_plugin.interventions.backward_rules import FrozenNorms, IdentityActivations, constant_pattern
+from eap_plugin.interventions.recording import merge
+from eap_plugin.model.graph import Graph
 
 
 @dataclass(frozen=True)

@@ -18,8 +18,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from eap_plugin.residual import Layer, ResidualModel
-from eap_plugin.tapes import ReaderGradients, Writers
+from eap_plugin.interventions.recording import ReaderGradients, Writers
+from eap_plugin.model.residual_model import Layer, ResidualModel
 
 WORKSPACE = {"cpu": 2**23}
 """By kind of device, entries of the largest temporary tensor: writers × tokens × d_model of a piece of positions.

@@ -14,10 +14,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from eap_plugin.attribution import output_weight
-from eap_plugin.contributions import normed
-from eap_plugin.residual import ResidualModel, Site, Visitor
-from eap_plugin.tapes import ReaderGradients, Writers, scaled_z
+from eap_plugin.algorithm.gradient.scorer import output_weight
+from eap_plugin.interventions.recording import ReaderGradients, Writers, scaled_z
+from eap_plugin.interventions.writer_outputs import normed
+from eap_plugin.model.residual_model import ResidualModel, Site, Visitor
 
 
 class EdgeMixture:

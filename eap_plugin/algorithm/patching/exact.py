@@ -10,17 +10,17 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from eap_plugin.ablation import Ablation, Counterfactual, ablation_passes
 from eap_plugin.algorithm.base import Algorithm, Attribution, Cost, Progress
-from eap_plugin.algorithm.patched import contrast, mean_over
-from eap_plugin.attribution import workspace
-from eap_plugin.batch import Batch, Piece
-from eap_plugin.graph import Graph
+from eap_plugin.algorithm.contrast import contrast, mean_over
+from eap_plugin.algorithm.gradient.scorer import workspace
+from eap_plugin.algorithm.patching.single_patches import EdgeEach, WriterEach
+from eap_plugin.data.batch import Batch, Piece
 from eap_plugin.host.options import option
+from eap_plugin.interventions.counterfactual import Ablation, Counterfactual, ablation_passes
+from eap_plugin.interventions.recording import Writers
 from eap_plugin.metric.metric import Metric
-from eap_plugin.one_each import EdgeEach, WriterEach
-from eap_plugin.residual import ResidualModel
-from eap_plugin.tapes import Writers
+from eap_plugin.model.graph import Graph
+from eap_plugin.model.residual_model import ResidualModel
 
 _BLOCK = 32
 """About how many times the size of the residual stream all activations of a block are."""

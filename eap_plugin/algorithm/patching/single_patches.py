@@ -13,9 +13,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from eap_plugin.contributions import heads_read, normed, writer_adds
-from eap_plugin.residual import ResidualModel, Site, Visitor
-from eap_plugin.tapes import Writers
+from eap_plugin.interventions.recording import Writers
+from eap_plugin.interventions.writer_outputs import heads_read, normed, writer_adds
+from eap_plugin.model.residual_model import ResidualModel, Site, Visitor
 
 
 class Changed(NamedTuple):

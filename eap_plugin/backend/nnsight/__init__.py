@@ -17,8 +17,8 @@ from eap_plugin.backend.loading import (
     torch_dtype,
 )
 from eap_plugin.errors import EapPluginError
-from eap_plugin.remote import Remote
-from eap_plugin.residual import ResidualModel
+from eap_plugin.model.remote import Remote
+from eap_plugin.model.residual_model import ResidualModel
 
 
 class NNsightBackend(Backend):
@@ -64,7 +64,7 @@ class NNsightBackend(Backend):
 
     def at(self, model: Any, remote: Remote) -> ResidualModel:
         """See ``Backend.at``."""
-        from eap_plugin.backend.nnsight.remote import RemoteModel
+        from eap_plugin.backend.nnsight.remote.model import RemoteModel
 
         about = {field.name: getattr(model, field.name) for field in fields(ResidualModel) if field.name != "graph"}
         return RemoteModel(model.envoy, model.plan, **{**about, "remote": remote})

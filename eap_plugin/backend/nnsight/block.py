@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from torch import nn
 
 from eap_plugin.backend.hf_norm import norm_form
-from eap_plugin.backend.nnsight.columns import NotHeadsError, fused_heads, n_columns
+from eap_plugin.backend.nnsight.fused_qkv import NotHeadsError, fused_heads, n_columns
 from eap_plugin.backend.nnsight.plan import LayerPlan, NormPlace, Place, Projection, Visit
 
 

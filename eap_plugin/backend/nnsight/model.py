@@ -10,13 +10,13 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from eap_plugin.backend.attention import visiting_attention
+from eap_plugin.backend.attention_hooks import visiting_attention
+from eap_plugin.backend.freezing import frozen_modules
 from eap_plugin.backend.nnsight.plan import Place, Plan
 from eap_plugin.backend.nnsight.weights import read_layer, read_norm
-from eap_plugin.backend.state import frozen_modules
 from eap_plugin.errors import EapPluginError
-from eap_plugin.norm import Norm
-from eap_plugin.residual import Layer, ResidualModel, Site, Visitor, sites_of
+from eap_plugin.model.norm import Norm
+from eap_plugin.model.residual_model import Layer, ResidualModel, Site, Visitor, sites_of
 
 
 class NNsightModel(ResidualModel):

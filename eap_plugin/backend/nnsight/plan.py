@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 from eap_plugin.backend.hf_norm import NormForm
-from eap_plugin.graph import Graph
-from eap_plugin.residual import Site
+from eap_plugin.model.graph import Graph
+from eap_plugin.model.residual_model import Site
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from transformer_lens.utilities.position_ids import accepts_mask_derived_positio
 from eap_plugin.backend.nnsight.block import BlockPlan, Found, NotFoundError, find, norm_place, plan_block
 from eap_plugin.backend.nnsight.plan import Place, Plan, Visit
 from eap_plugin.errors import EapPluginError
-from eap_plugin.graph import Graph
+from eap_plugin.model.graph import Graph
 
 
 def adapter_of(model: nn.Module) -> Any:

@@ -11,8 +11,8 @@ from torch import Tensor
 from eap_plugin.backend.hf_norm import norm_of
 from eap_plugin.backend.nnsight.plan import LayerPlan, NormPlace, Projection
 from eap_plugin.errors import EapPluginError
-from eap_plugin.norm import Norm
-from eap_plugin.residual import Layer
+from eap_plugin.model.norm import Norm
+from eap_plugin.model.residual_model import Layer
 
 
 def read_layer(model: Any, plan: LayerPlan, d_head: int) -> Layer:

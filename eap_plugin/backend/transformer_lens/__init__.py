@@ -17,7 +17,7 @@ from eap_plugin.backend.loading import (
     torch_dtype,
 )
 from eap_plugin.errors import EapPluginError
-from eap_plugin.residual import ResidualModel
+from eap_plugin.model.residual_model import ResidualModel
 
 
 class TransformerLens(Backend):

@@ -9,13 +9,13 @@ from typing import Any, cast
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
+from eap_plugin.backend.freezing import frozen_modules
 from eap_plugin.backend.hf_norm import norm_form, norm_of
-from eap_plugin.backend.hooks import Attach, at_hook_point, visiting
-from eap_plugin.backend.state import frozen_modules
+from eap_plugin.backend.module_hooks import Attach, at_hook_point, visiting
 from eap_plugin.errors import EapPluginError
-from eap_plugin.graph import Graph
-from eap_plugin.norm import Norm
-from eap_plugin.residual import Layer, ResidualModel, Site, Visitor, sites_of
+from eap_plugin.model.graph import Graph
+from eap_plugin.model.norm import Norm
+from eap_plugin.model.residual_model import Layer, ResidualModel, Site, Visitor, sites_of
 
 _FLAGS = ("use_attn_result", "use_split_qkv_input", "use_attn_in", "use_hook_mlp_in")
 

@@ -9,12 +9,12 @@ from typing import Any
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from eap_plugin.backend.hooks import Attach, Hook, at_hook_point, at_input, at_output, visiting
-from eap_plugin.backend.state import frozen_modules
+from eap_plugin.backend.freezing import frozen_modules
+from eap_plugin.backend.module_hooks import Attach, Hook, at_hook_point, at_input, at_output, visiting
 from eap_plugin.errors import EapPluginError
-from eap_plugin.graph import Graph
-from eap_plugin.norm import Norm
-from eap_plugin.residual import Layer, ResidualModel, Site, Visitor, sites_of
+from eap_plugin.model.graph import Graph
+from eap_plugin.model.norm import Norm
+from eap_plugin.model.residual_model import Layer, ResidualModel, Site, Visitor, sites_of
 
 _UNGROUP = "ungroup_grouped_query_attention"
 _FLAGS = (

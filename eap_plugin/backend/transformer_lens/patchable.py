@@ -10,10 +10,10 @@ from typing import Any
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from eap_plugin.backend.transformer_lens.cached_prefix import Past
 from eap_plugin.backend.transformer_lens.hooked import HookedModel
-from eap_plugin.backend.transformer_lens.past import Past
 from eap_plugin.errors import UsageError
-from eap_plugin.terms import Terms
+from eap_plugin.model.run_constraints import Terms
 
 
 class PatchableHooked(HookedModel):

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from eap_plugin.cli.listings import listed
+from eap_plugin.cli.commands.listings import listed
 from eap_plugin.cli.output import facts, json_option, print_json, stdout, table
-from eap_plugin.graph import Graph
 from eap_plugin.host.options import describe_options
+from eap_plugin.model.graph import Graph
 
 if TYPE_CHECKING:
     from rich.table import Table

@@ -13,8 +13,8 @@ from eap_plugin.cli.output import json_option, number, percent, print_json, stdo
 from eap_plugin.cli.work import working
 
 if TYPE_CHECKING:
-    from eap_plugin.residual import ResidualModel
-    from eap_plugin.scores import PruneScores
+    from eap_plugin.model.residual_model import ResidualModel
+    from eap_plugin.results.prune_scores import PruneScores
     from eap_plugin.task.task import Task
 
 MODEL, TASK, METRIC = "ioi-gpt2", "ioi", "logit_diff"
@@ -69,7 +69,7 @@ def demo(as_json: bool) -> None:
 def _compare(model: ResidualModel, task: Task, scores: PruneScores) -> list[Kept]:
     """Run the model on the strongest edges alone, and on as many random ones."""
     from eap_plugin import api
-    from eap_plugin.patching import faithfulness, strongest
+    from eap_plugin.interventions.edge_patching import faithfulness, strongest
 
     noise = [api.prune_scores(model, task, algorithm="random", metric=METRIC, seed=s) for s in SEEDS]
     circuits = [[strongest(s, fraction) for s in (scores, *noise)] for fraction in FRACTIONS]

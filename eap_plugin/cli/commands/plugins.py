@@ -12,7 +12,7 @@ from eap_plugin.cli.work import quiet
 from eap_plugin.host import Host, PluginInfo, get_host
 from eap_plugin.host.kinds import KINDS
 from eap_plugin.host.plugin import BUILT_IN
-from eap_plugin.skeleton import SAMPLES, write_plugin
+from eap_plugin.host.skeleton import SAMPLES, write_plugin
 
 
 @click.group(short_help="List the plugins, and what is wrong with them; start one.", invoke_without_command=True)

@@ -10,13 +10,13 @@ import torch
 from torch import Tensor
 
 from eap_plugin.algorithm.base import Algorithm, Attribution, Cost, Progress
-from eap_plugin.attribution import EdgeScorer
-from eap_plugin.batch import Batch, Piece
-from eap_plugin.graph import Graph
+from eap_plugin.algorithm.gradient.scorer import EdgeScorer
+from eap_plugin.data.batch import Batch, Piece
 from eap_plugin.host.options import option
+from eap_plugin.interventions.recording import GradientTape, ReaderGradients, Writers, WriterTape, merge
 from eap_plugin.metric.metric import Metric
-from eap_plugin.residual import ResidualModel
-from eap_plugin.tapes import GradientTape, ReaderGradients, Writers, WriterTape, merge
+from eap_plugin.model.graph import Graph
+from eap_plugin.model.residual_model import ResidualModel
 
 T = TypeVar("T", Writers, ReaderGradients)
 

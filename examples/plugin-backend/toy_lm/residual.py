@@ -8,11 +8,11 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from eap_plugin.backend.hooks import Attach, Hook, at_input, at_output, visiting
-from eap_plugin.backend.state import frozen_modules
-from eap_plugin.graph import Graph
-from eap_plugin.norm import Norm
-from eap_plugin.residual import Layer, ResidualModel, Site, Visitor, sites_of
+from eap_plugin.backend.freezing import frozen_modules
+from eap_plugin.backend.module_hooks import Attach, Hook, at_input, at_output, visiting
+from eap_plugin.model.graph import Graph
+from eap_plugin.model.norm import Norm
+from eap_plugin.model.residual_model import Layer, ResidualModel, Site, Visitor, sites_of
 from toy_lm.model import Block, ToyLM
 
 

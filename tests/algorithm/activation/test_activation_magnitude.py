@@ -7,12 +7,12 @@ import pytest
 import torch
 
 import eap_plugin
-from eap_plugin.batch import Batch
-from eap_plugin.layout import edge_mask
-from tests.bridges import bridge
+from eap_plugin.data.batch import Batch
+from eap_plugin.model.edge_matrix import edge_mask
 from tests.oracle.layout import LAYOUTS
 from tests.oracle.writers import observe
-from tests.zoo import ARCHITECTURES, build, prompts
+from tests.support.bridges import bridge
+from tests.support.zoo import ARCHITECTURES, build, prompts
 
 PROMPTS = prompts(4, 6)
 

@@ -9,17 +9,17 @@ import pytest
 import torch
 
 import eap_plugin
-from eap_plugin.batch import Batch
-from tests import golden_cases as golden
-from tests.bridges import bridge
+from eap_plugin.data.batch import Batch
+from tests.algorithm.gradient.test_eap_golden import MAKERS
+from tests.algorithm.gradient.test_eap_oracle import worst
 from tests.oracle.brute_force import readers
 from tests.oracle.layout import LAYOUTS
 from tests.oracle.precision import InFloat64
 from tests.oracle.writers import observe
-from tests.passes import assert_declared
-from tests.test_eap_golden import MAKERS
-from tests.test_eap_oracle import worst
-from tests.zoo import ARCHITECTURES, N_LAYERS, build, prompts
+from tests.support import golden_cases as golden
+from tests.support.bridges import bridge
+from tests.support.passes import assert_declared
+from tests.support.zoo import ARCHITECTURES, N_LAYERS, build, prompts
 
 
 def routes(model: Any, *batches: Batch, **options: Any) -> eap_plugin.PruneScores:
@@ -57,7 +57,7 @@ def test_pieces_of_positions_and_of_data(monkeypatch: pytest.MonkeyPatch) -> Non
     batch = Batch(*prompts(3, 6), attention_mask=mask)
     model = bridge(build("llama"))
     whole = routes(model, batch)
-    monkeypatch.setitem(eap_plugin.attribution.WORKSPACE, "cpu", 1)
+    monkeypatch.setitem(eap_plugin.algorithm.gradient.scorer.WORKSPACE, "cpu", 1)
     torch.testing.assert_close(routes(model, batch, batch_size=2).matrix, whole.matrix)
     longer = Batch(*prompts(2, 8))
     both = routes(model, batch, longer, positions=True).sum_positions().matrix

@@ -11,16 +11,16 @@ import torch
 from safetensors.torch import load_file, save_file
 
 import eap_plugin
-from eap_plugin.algorithm.gate_training import GateOptions, GateTraining
-from eap_plugin.batch import Batch
-from eap_plugin.hard_concrete import gates, open_probability
-from eap_plugin.patching import EdgePatch, faithfulness, strongest
-from eap_plugin.tapes import WriterTape
-from tests.bridges import bridge
+from eap_plugin.algorithm.edge_pruning.gate_training import GateOptions, GateTraining
+from eap_plugin.algorithm.edge_pruning.hard_concrete import gates, open_probability
+from eap_plugin.data.batch import Batch
+from eap_plugin.interventions.edge_patching import EdgePatch, faithfulness, strongest
+from eap_plugin.interventions.recording import WriterTape
+from tests.interventions.test_edge_patching import LOGIT_DIFF, patched_metric
 from tests.oracle.precision import InFloat64
-from tests.passes import assert_declared
-from tests.test_patching import LOGIT_DIFF, patched_metric
-from tests.zoo import ARCHITECTURES, build, prompts
+from tests.support.bridges import bridge
+from tests.support.passes import assert_declared
+from tests.support.zoo import ARCHITECTURES, build, prompts
 
 FEW: dict[str, Any] = {"steps": 12, "warmup": 4}
 

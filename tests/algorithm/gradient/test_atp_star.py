@@ -11,18 +11,18 @@ import torch
 from torch import nn
 
 import eap_plugin
-from eap_plugin.algorithm.atp_star import AtPStar, AtPStarOptions
 from eap_plugin.algorithm.base import Cost
-from eap_plugin.batch import Batch, Piece
+from eap_plugin.algorithm.gradient.atp_star import AtPStar, AtPStarOptions
+from eap_plugin.data.batch import Batch, Piece
 from eap_plugin.metric.metric import METRICS
 from eap_plugin.testing.watched import Watched
-from tests.bridges import bridge
+from tests.algorithm.gradient.test_eap_oracle import MODELS, worst
+from tests.interventions.test_edge_patching import patched_metric
 from tests.oracle.brute_force import oracle_scores
 from tests.oracle.precision import InFloat64
 from tests.oracle.recomputed import atp_star, attention_effects
-from tests.test_eap_oracle import MODELS, worst
-from tests.test_patching import patched_metric
-from tests.zoo import FIRST_WORD, VOCAB, build, prompts
+from tests.support.bridges import bridge
+from tests.support.zoo import FIRST_WORD, VOCAB, build, prompts
 
 BILINEAR = [name for name in MODELS if name not in ("gemma2", "gemma3", "qwen3", "olmo2")]
 """Not those with soft caps, or norms of queries and keys: there the scores are not linear in them."""

@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM, PreTrainedModel
 
-from tests import golden_cases as golden
-from tests import golden_eap_ig as eap_ig
-from tests.bridges import bridge
 from tests.oracle.precision import InFloat64
+from tests.support import golden_cases as golden
+from tests.support import golden_eap_ig as eap_ig
+from tests.support.bridges import bridge
 
 
 def _gpt2(name: str) -> PreTrainedModel:

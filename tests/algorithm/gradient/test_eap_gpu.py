@@ -6,10 +6,10 @@ import pytest
 import torch
 
 import eap_plugin
-from eap_plugin.batch import Batch
-from eap_plugin.patching import faithfulness, strongest
-from tests.bridges import bridge
-from tests.zoo import build, prompts
+from eap_plugin.data.batch import Batch
+from eap_plugin.interventions.edge_patching import faithfulness, strongest
+from tests.support.bridges import bridge
+from tests.support.zoo import build, prompts
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 

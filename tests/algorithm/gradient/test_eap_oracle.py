@@ -8,11 +8,11 @@ import pytest
 import torch
 
 import eap_plugin
-from eap_plugin.batch import Batch
-from tests.bridges import bridge
+from eap_plugin.data.batch import Batch
 from tests.oracle.brute_force import oracle_scores
 from tests.oracle.precision import InFloat64
-from tests.zoo import ARCHITECTURES, build, prompts
+from tests.support.bridges import bridge
+from tests.support.zoo import ARCHITECTURES, build, prompts
 
 MODELS = (*ARCHITECTURES, "gpt_neox_sequential", "llama_biased")
 

@@ -11,9 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import eap_plugin
-from eap_plugin.batch import Batch, pad_answers
-from tests.bridges import bridge
-from tests.zoo import build, prompts
+from eap_plugin.data.batch import Batch, pad_answers
+from tests.support.bridges import bridge
+from tests.support.zoo import build, prompts
 
 MODELS = {name: bridge(build(name)) for name in ("gpt2", "llama", "gptj")}
 models = st.sampled_from(sorted(MODELS))

@@ -13,11 +13,11 @@ from torch import Tensor
 from transformer_lens.tools.analysis.attribution_patching import EdgeAttributionConfig, attribution_patch
 
 import eap_plugin
-from eap_plugin.batch import Batch
+from eap_plugin.data.batch import Batch
 from eap_plugin.integrations.transformer_lens import from_attribution_patch
-from tests.bridges import bridge
 from tests.oracle.precision import InFloat64
-from tests.zoo import build, prompts
+from tests.support.bridges import bridge
+from tests.support.zoo import build, prompts
 
 EDGES = EdgeAttributionConfig(granularity="edge")
 ONE_ANSWER = (torch.tensor([[5]]).expand(3, 1), torch.tensor([[9]]).expand(3, 1))

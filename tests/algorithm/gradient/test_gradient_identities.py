@@ -10,20 +10,20 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 import eap_plugin
-from eap_plugin.ablation import Counterfactual
-from eap_plugin.batch import Batch, pieces
+from eap_plugin.data.batch import Batch, pieces
+from eap_plugin.interventions.counterfactual import Counterfactual
+from eap_plugin.interventions.edge_patching import EdgePatch
+from eap_plugin.interventions.recording import Writers, WriterTape
 from eap_plugin.metric.metric import METRICS
-from eap_plugin.patching import EdgePatch
-from eap_plugin.residual import ResidualModel
-from eap_plugin.tapes import Writers, WriterTape
-from tests import golden_cases as golden
-from tests.bridges import bridge
-from tests.linear_model import VOCAB, LinearModel
+from eap_plugin.model.residual_model import ResidualModel
+from tests.algorithm.gradient.test_eap_golden import MAKERS
+from tests.algorithm.gradient.test_eap_oracle import worst
 from tests.oracle.brute_force import oracle_scores
 from tests.oracle.precision import InFloat64
-from tests.test_eap_golden import MAKERS
-from tests.test_eap_oracle import worst
-from tests.zoo import ARCHITECTURES, build, prompts
+from tests.support import golden_cases as golden
+from tests.support.bridges import bridge
+from tests.support.linear_model import VOCAB, LinearModel
+from tests.support.zoo import ARCHITECTURES, build, prompts
 
 LOGIT_DIFF = METRICS[0]
 BATCH = Batch(*prompts(3, 6))

@@ -12,13 +12,13 @@ import torch
 from torch import Tensor
 
 import eap_plugin
-from eap_plugin.batch import Batch
-from tests.bridges import bridge
+from eap_plugin.data.batch import Batch
+from tests.algorithm.gradient.test_eap_oracle import worst
 from tests.oracle import methods
 from tests.oracle.methods import Oracle
 from tests.oracle.precision import InFloat64
-from tests.test_eap_oracle import worst
-from tests.zoo import ARCHITECTURES, build, prompts
+from tests.support.bridges import bridge
+from tests.support.zoo import ARCHITECTURES, build, prompts
 
 BACKENDS: dict[str, Callable[[Any], Any]] = {"TransformerBridge": bridge, "nnsight": nnsight.NNsight}
 FEW = ("gpt2", "gemma3", "olmo2", "gptj", "falcon", "mixtral")

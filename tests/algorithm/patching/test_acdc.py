@@ -9,12 +9,12 @@ import pytest
 import torch
 
 import eap_plugin
-from eap_plugin.batch import Batch
-from tests.bridges import bridge
+from eap_plugin.data.batch import Batch
 from tests.oracle.circuits import patched_logits
 from tests.oracle.precision import InFloat64
-from tests.passes import assert_declared
-from tests.zoo import build, prompts
+from tests.support.bridges import bridge
+from tests.support.passes import assert_declared
+from tests.support.zoo import build, prompts
 
 TOKENS = prompts(2, 5)
 

@@ -9,16 +9,16 @@ import pytest
 import torch
 
 import eap_plugin
-from eap_plugin.batch import Batch
-from tests import golden_cases as golden
-from tests.bridges import bridge
+from eap_plugin.data.batch import Batch
+from tests.algorithm.gradient.test_eap_golden import MAKERS
+from tests.algorithm.gradient.test_eap_oracle import MODELS, worst
+from tests.interventions.test_edge_patching import patched_metric
 from tests.oracle.brute_force import patched_effects
 from tests.oracle.precision import InFloat64
-from tests.passes import assert_declared
-from tests.test_eap_golden import MAKERS
-from tests.test_eap_oracle import MODELS, worst
-from tests.test_patching import patched_metric
-from tests.zoo import ARCHITECTURES, build, prompts
+from tests.support import golden_cases as golden
+from tests.support.bridges import bridge
+from tests.support.passes import assert_declared
+from tests.support.zoo import ARCHITECTURES, build, prompts
 
 BACKENDS = {"transformer_lens": bridge, "nnsight": nnsight.NNsight}
 

@@ -12,13 +12,13 @@ from transformers import AutoModelForCausalLM
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
 import eap_plugin
-from eap_plugin.batch import Batch
-from tests.bridges import bridge
+from eap_plugin.data.batch import Batch
+from tests.algorithm.gradient.test_eap_oracle import MODELS, worst
+from tests.interventions.test_edge_patching import patched_metric
 from tests.oracle.brute_force import oracle_scores
 from tests.oracle.precision import InFloat64
-from tests.test_eap_oracle import MODELS, worst
-from tests.test_patching import patched_metric
-from tests.zoo import ARCHITECTURES, build, prompts
+from tests.support.bridges import bridge
+from tests.support.zoo import ARCHITECTURES, build, prompts
 
 MASKS = {
     "left": [[0, 0, 1, 1, 1, 1], [1, 1, 1, 1, 1, 1], [0, 0, 0, 1, 1, 1]],

@@ -20,12 +20,12 @@ from transformers import BertConfig, BertForMaskedLM, GPT2Model, MambaConfig, Ma
 import eap_plugin
 from eap_plugin.backend.nnsight import NNsightBackend
 from eap_plugin.backend.nnsight.plan import Place
-from eap_plugin.batch import Batch
 from eap_plugin.cli import main
+from eap_plugin.data.batch import Batch
 from eap_plugin.shipped import SHIPPED
-from tests.bridges import bridge
-from tests.test_eap_oracle import MODELS
-from tests.zoo import build, prompts
+from tests.algorithm.gradient.test_eap_oracle import MODELS
+from tests.support.bridges import bridge
+from tests.support.zoo import build, prompts
 
 FOLDER = str(SHIPPED["ioi-llama"])
 """A model whose name nnsight is to be told the task of: there is no hub to ask."""

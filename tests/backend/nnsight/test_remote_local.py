@@ -14,15 +14,15 @@ from torch import Tensor
 
 import eap_plugin
 from eap_plugin import Batch, EapPluginError, UsageError
-from eap_plugin.backend.nnsight.remote import RemoteModel
-from eap_plugin.patching import faithfulness, strongest
-from tests import client_only
-from tests.bridges import bridge
+from eap_plugin.backend.nnsight.remote.model import RemoteModel
+from eap_plugin.interventions.edge_patching import faithfulness, strongest
+from tests.backend.nnsight.test_nnsight import MASKS, difference
+from tests.backend.nnsight.test_objects import snapshot
 from tests.ndif import models
-from tests.quick import QUICK
-from tests.test_backend_nnsight import MASKS, difference
-from tests.test_backend_nnsight_objects import snapshot
-from tests.zoo import ARCHITECTURES, build, prompts
+from tests.support import client_only
+from tests.support.bridges import bridge
+from tests.support.quick import QUICK
+from tests.support.zoo import ARCHITECTURES, build, prompts
 
 DATA = [Batch(*prompts(4, 7)), Batch(*prompts(3, 5, seed=1))]
 
@@ -120,7 +120,7 @@ def test_the_model_is_left_as_it_was(model: Any) -> None:
 
 
 def test_this_process_is_left_as_it_was(model: Any) -> None:
-    from eap_plugin.algorithm.eap import EAP
+    from eap_plugin.algorithm.gradient.eap import EAP
 
     before = dict(vars(EAP))
     eap_plugin.prune_scores(model, DATA, remote="local")
@@ -225,7 +225,7 @@ def test_models_that_a_server_cannot_know() -> None:
 
 
 def test_an_address_keeps_its_secrets(model: Any) -> None:
-    from eap_plugin.remote import Remote
+    from eap_plugin.model.remote import Remote
 
     remote = Remote("https://user:secret@ndif.example:8443/api?key=secret")
     assert remote.host == "https://ndif.example:8443"

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.doc_blocks import ROOT, run_page
+from tests.support.doc_blocks import ROOT, run_page
 
 
 def test_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,7 +18,7 @@ from transformer_lens import HookedTransformer, HookedTransformerConfig
 from transformers import PreTrainedTokenizerFast
 
 import eap_plugin
-from tests.legacy.patchable import difference, make_patchable
+from tests.support.patchable import difference, make_patchable
 
 Record = Callable[[str, str], None]
 NAMES = ("Mary", "John", "Paul", "Anna")

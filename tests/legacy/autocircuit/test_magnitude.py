@@ -9,8 +9,8 @@ import torch
 from auto_circuit.prune_algos.activation_magnitude import activation_magnitude_prune_scores
 
 import eap_plugin
-from tests import golden_cases as golden
-from tests.legacy.patchable import difference, loader, patchable
+from tests.support import golden_cases as golden
+from tests.support.patchable import difference, loader, patchable
 
 TOLERANCE = {"float32": 1e-5, "float64": 1e-13}
 

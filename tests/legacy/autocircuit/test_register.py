@@ -25,7 +25,7 @@ from auto_circuit.utils.tensor_ops import desc_prune_scores, prune_scores_thresh
 
 import eap_plugin
 from eap_plugin.integrations.auto_circuit import prune_algo, register, unregister
-from tests.legacy.patchable import difference, loader, patchable
+from tests.support.patchable import difference, loader, patchable
 
 THEIRS = "Edge Answer Logit Diff Gradient At Clean"
 

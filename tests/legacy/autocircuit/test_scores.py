@@ -15,9 +15,9 @@ from auto_circuit.utils.ablation_activations import src_ablations
 from auto_circuit.utils.graph_utils import patch_mode, patchable_model, set_all_masks
 
 import eap_plugin
-from tests import golden_cases as golden
-from tests.legacy.hooked import hooked_model
-from tests.legacy.patchable import difference, loader, make_patchable, patchable
+from tests.support import golden_cases as golden
+from tests.support.hooked import hooked_model
+from tests.support.patchable import difference, loader, make_patchable, patchable
 
 TOLERANCE = {"float32": 1e-5, "float64": 1e-13}
 Record = Callable[[str, str], None]

@@ -6,9 +6,9 @@ import pytest
 import torch
 
 import eap_plugin
-from tests import golden_cases as golden
-from tests import golden_eap_ig as eap_ig
-from tests.legacy.hooked import hooked_model
+from tests.support import golden_cases as golden
+from tests.support import golden_eap_ig as eap_ig
+from tests.support.hooked import hooked_model
 
 
 @pytest.mark.parametrize(("name", "case", "dtype"), golden.runs(golden.MODELS))

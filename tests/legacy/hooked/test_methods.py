@@ -13,9 +13,9 @@ from torch import Tensor, nn
 from transformer_lens import HookedTransformer
 
 import eap_plugin
-from eap_plugin.batch import Batch
-from tests import golden_cases as golden
-from tests.legacy.hooked import hooked_model
+from eap_plugin.data.batch import Batch
+from tests.support import golden_cases as golden
+from tests.support.hooked import hooked_model
 
 FLAGS = ("use_split_qkv_input", "use_hook_mlp_in", "use_attn_result")
 Hooks = list[tuple[Any, Callable[..., Any]]]

@@ -18,7 +18,7 @@ from typing import Any
 import nnsight
 from nnsight.intervention.serialization import DEFAULT_PROTOCOL, CustomCloudPickler, _function_referenced_names
 
-from eap_plugin.backend.nnsight.server import Server
+from eap_plugin.backend.nnsight.remote.server import Server
 from eap_plugin.errors import EapPluginError
 
 

@@ -10,9 +10,9 @@ import httpx
 import websocket
 from nnsight.intervention.backends.remote import RemoteError
 
-from eap_plugin.backend.nnsight.server import DECISIVE, Server
+from eap_plugin.backend.nnsight.remote.server import DECISIVE, Server
 from eap_plugin.errors import EapPluginError
-from eap_plugin.remote import Remote
+from eap_plugin.model.remote import Remote
 
 _KEY = "set NDIF_API_KEY or run `nnsight login`; keys are from https://login.ndif.us"
 

@@ -9,17 +9,17 @@ from typing import Any, Concatenate
 import nnsight
 from nnsight.modeling.huggingface import _ID_CACHE
 
-from eap_plugin.backend.nnsight.connection import Connection
 from eap_plugin.backend.nnsight.model import NNsightModel
-from eap_plugin.backend.nnsight.parcel import pack, unpack
 from eap_plugin.backend.nnsight.plan import Plan
-from eap_plugin.backend.nnsight.remote_errors import fails_once, plainly
-from eap_plugin.backend.nnsight.server import SIMULATED, Server, address, ask
-from eap_plugin.backend.nnsight.simulation import Simulation
-from eap_plugin.backend.nnsight.travel import require_travelling
+from eap_plugin.backend.nnsight.remote.code_shipping import require_travelling
+from eap_plugin.backend.nnsight.remote.errors import fails_once, plainly
+from eap_plugin.backend.nnsight.remote.request import Connection
+from eap_plugin.backend.nnsight.remote.result_codec import pack, unpack
+from eap_plugin.backend.nnsight.remote.server import SIMULATED, Server, address, ask
+from eap_plugin.backend.nnsight.remote.simulation import Simulation
 from eap_plugin.errors import EapPluginError, UsageError
-from eap_plugin.remote import LOCAL, Remote, public
-from eap_plugin.residual import P, ResidualModel, T
+from eap_plugin.model.remote import LOCAL, Remote, public
+from eap_plugin.model.residual_model import P, ResidualModel, T
 
 
 class RemoteModel(NNsightModel):

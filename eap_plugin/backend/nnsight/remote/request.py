@@ -16,9 +16,9 @@ import zstandard
 from nnsight.intervention.backends.remote import RemoteBackend, RemoteError
 from nnsight.schema.response import Status
 
-from eap_plugin.backend.nnsight.server import CONNECT_WITHIN, address
+from eap_plugin.backend.nnsight.remote.server import CONNECT_WITHIN, address
 from eap_plugin.errors import EapPluginError
-from eap_plugin.remote import Remote
+from eap_plugin.model.remote import Remote
 
 GLANCE = 0.5
 """Seconds between looks at the clock."""

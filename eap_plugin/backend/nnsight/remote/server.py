@@ -12,7 +12,7 @@ import httpx
 from nnsight.schema.config import CONFIG
 
 from eap_plugin.errors import EapPluginError
-from eap_plugin.remote import Remote
+from eap_plugin.model.remote import Remote
 
 EVERYWHERE = frozenset({"accelerate", "cloudpickle", "einops", "nnsight", "numpy", "peft", "torch", "transformers"})
 """Packages that every NDIF server has."""

@@ -22,7 +22,7 @@ from nnsight.tracing.globals import BLOCKS, SOURCES
 from nnsight.tracing.tracer import _saves, save
 from nnsight.tracing.util import push
 
-from eap_plugin.remote import Remote
+from eap_plugin.model.remote import Remote
 
 _CACHES: tuple[dict[Any, Any], ...] = (linecache.cache, SOURCES, BLOCKS)
 

@@ -1,0 +1,1 @@
+"""Methods that look at activations alone: forward passes on clean prompts."""

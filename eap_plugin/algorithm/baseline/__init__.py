@@ -1,0 +1,1 @@
+"""Scores to compare with that know nothing of the model."""

@@ -1,0 +1,1 @@
+"""Edge Pruning, and the training of its gates."""

@@ -1,0 +1,1 @@
+"""Methods that patch edges or writers one after another."""

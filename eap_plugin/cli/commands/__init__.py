@@ -1,0 +1,1 @@
+"""The commands of ``eap``, a file for each, or for several that are alike."""
