@@ -19,9 +19,9 @@ import torch
 from torch import Tensor
 
 import eap_plugin
+from eap_plugin.circuits.evaluation import faithfulness, strongest
 from eap_plugin.errors import EapPluginError
 from eap_plugin.host.options import build_options
-from eap_plugin.interventions.edge_patching import faithfulness, strongest
 from eap_plugin.model.residual_model import ResidualModel
 from eap_plugin.results.prune_scores import PruneScores
 from eap_plugin.shipped import SHIPPED

@@ -11,7 +11,7 @@ from __future__ import annotations
 import argparse
 
 import eap_plugin
-from eap_plugin.interventions.edge_patching import faithfulness, strongest
+from eap_plugin.circuits.evaluation import faithfulness, strongest
 
 
 def main() -> None:

@@ -10,7 +10,7 @@ from typing import ClassVar, Generic, Literal, NamedTuple, Protocol, TypeVar
 from jaxtyping import Float
 from torch import Tensor
 
-from eap_plugin.data.batch import Piece
+from eap_plugin.data.microbatches import Piece
 from eap_plugin.metric.metric import Metric
 from eap_plugin.model.graph import Graph
 from eap_plugin.model.residual_model import ResidualModel

@@ -8,9 +8,11 @@ from typing import NamedTuple
 
 import torch
 
-from eap_plugin.data.batch import Batch, Piece
+from eap_plugin.data.batch import Batch
+from eap_plugin.data.microbatches import Piece
 from eap_plugin.interventions.counterfactual import Counterfactual
-from eap_plugin.interventions.recording import Writers, WriterTape
+from eap_plugin.interventions.recording import WriterTape
+from eap_plugin.interventions.writer_outputs import Writers
 from eap_plugin.metric.metric import Metric
 from eap_plugin.model.residual_model import ResidualModel
 

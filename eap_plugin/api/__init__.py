@@ -2,25 +2,18 @@
 
 from __future__ import annotations
 
-from eap_plugin.api.scoring import (
-    algorithms,
-    backends,
-    check,
-    estimate_cost,
-    load_model,
-    load_task,
-    metrics,
-    prune_scores,
-    task_source,
-    tasks,
-    wrap_model,
-)
+from eap_plugin.api.model_check import check
+from eap_plugin.api.models import load_model, wrap_model
+from eap_plugin.api.prompts import load_task, task_source
+from eap_plugin.api.registries import algorithms, backends, formats, metrics, tasks
+from eap_plugin.api.scoring import estimate_cost, prune_scores
 
 __all__ = [
     "algorithms",
     "backends",
     "check",
     "estimate_cost",
+    "formats",
     "load_model",
     "load_task",
     "metrics",

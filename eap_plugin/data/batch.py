@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields, replace
-from typing import NamedTuple
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -158,33 +157,3 @@ def as_batches(data: object) -> list[Batch]:
             raise UsageError("the data holds no batch; give at least one prompt pair")
         return batches
     return [as_batch(data)]
-
-
-class Piece(NamedTuple):
-    """Prompt pairs run through the model together, and their share of the batch they are judged in.
-
-    Weighting each piece's mean metric by its share makes the size of pieces a matter of memory alone.
-
-    Attributes:
-        batch: the prompt pairs.
-        share: their share.
-        reference: batches whose corrupt prompts means are taken over; all pieces', if there are none.
-    """
-
-    batch: Batch
-    share: float
-    reference: tuple[Batch, ...] = ()
-
-
-def pieces(batches: Iterable[Batch], size: int | None, reference: tuple[Batch, ...] = ()) -> list[Piece]:
-    """Batches cut into pieces of at most ``size`` prompt pairs; uncut when ``size`` is ``None``."""
-    return cut([Piece(batch, 1.0, reference) for batch in batches], size)
-
-
-def cut(data: Iterable[Piece], size: int | None) -> list[Piece]:
-    """Pieces cut into smaller ones of at most ``size`` prompt pairs; as they are when ``size`` is ``None``."""
-    return [
-        Piece(part, piece.share * len(part) / len(piece.batch), piece.reference)
-        for piece in data
-        for part in piece.batch.split(len(piece.batch) if size is None else size)
-    ]

@@ -49,7 +49,7 @@ class Host:
         self._disable = [name.strip() for name in os.environ.get(DISABLE, "").split(",") if name.strip()]
         self._entry_points = entry_points
         self._plugins: list[Plugin] | None = None
-        self._registries: dict[str, Registry] = {}
+        self._registries: dict[str, Registry[Any]] = {}
         self._lock = RLock()
         self._busy = False
 
@@ -75,7 +75,7 @@ class Host:
             *(f"{DISABLE}: {unknown_name('plugin', name, names)}" for name in unknown),
         ]
 
-    def registry(self, kind: str) -> Registry:
+    def registry(self, kind: str) -> Registry[Any]:
         """What the plugins register as ``kind``; the first time, their hooks are called.
 
         Args:
@@ -117,7 +117,7 @@ class Host:
 
         return entry_points(group=PROJECT)
 
-    def _collect(self, name: str, plugins: list[Plugin]) -> Registry:
+    def _collect(self, name: str, plugins: list[Plugin]) -> Registry[Any]:
         kind = KINDS[name]
         claims: dict[str, list[tuple[Plugin, Any]]] = {}
         for plugin in plugins:

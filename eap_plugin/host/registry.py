@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
-from typing import Any
+from typing import Generic, TypeVar
 
 from eap_plugin.errors import EapPluginError, unknown_name
 from eap_plugin.host.kinds import Kind
 from eap_plugin.host.plugin import BUILT_IN, Plugin, PluginInfo
 
+T = TypeVar("T")
 
-class Registry(Collection[str]):
+
+class Registry(Collection[str], Generic[T]):
     """Things of one kind by name; iterating gives the names that can be used, in order.
 
     Args:
@@ -19,13 +21,13 @@ class Registry(Collection[str]):
         note: what else to say when a name is unknown, such as that plugins failed.
     """
 
-    def __init__(self, kind: Kind, claims: dict[str, list[tuple[Plugin, Any]]], note: str = "") -> None:
+    def __init__(self, kind: Kind, claims: dict[str, list[tuple[Plugin, T]]], note: str = "") -> None:
         """Keep the claims; conflicts are raised when a name is used."""
         self._kind = kind
         self._claims = claims
         self._note = note
 
-    def __getitem__(self, name: str) -> Any:
+    def __getitem__(self, name: str) -> T:
         """The thing of that name.
 
         Raises:
@@ -64,7 +66,7 @@ class Registry(Collection[str]):
         """Why a name may be missing: the conflicts, and the plugins that failed."""
         return [*self.conflicts, *filter(None, [self._note])]
 
-    def _claim(self, name: str) -> tuple[Plugin, Any]:
+    def _claim(self, name: str) -> tuple[Plugin, T]:
         claims = self._claims.get(name)
         if not claims:
             error = unknown_name(self._kind.singular, name, self)

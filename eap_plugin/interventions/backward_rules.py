@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from eap_plugin.interventions.recording import attention_output
+from eap_plugin.interventions.writer_outputs import attention_output
 from eap_plugin.model.norm import Norm
 from eap_plugin.model.residual_model import ResidualModel, Site, Visitor
 

@@ -12,9 +12,11 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from eap_plugin.data.batch import Batch, Piece
+from eap_plugin.data.batch import Batch
+from eap_plugin.data.microbatches import Piece
 from eap_plugin.errors import UsageError
-from eap_plugin.interventions.recording import Writers, WriterTape
+from eap_plugin.interventions.recording import WriterTape
+from eap_plugin.interventions.writer_outputs import Writers
 from eap_plugin.model.residual_model import ResidualModel
 
 Ablation = Literal["corrupt", "zero", "mean", "mean-per-position"]

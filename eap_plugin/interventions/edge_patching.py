@@ -2,28 +2,22 @@
 
     r_v = residual stream + Σ_u patch[u, v] · (c_u[other run] − c_u[this run])
 
-This is real activation patching of edges, in one forward pass for any set of them. It judges circuits: corrupt every
-edge outside, and see how much of the behaviour is left.
+This is activation patching of edges, in one forward pass for any set of them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import replace
-from math import ceil
 from typing import Literal
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from torch import Tensor
 
-from eap_plugin.data.batch import Batch, pieces
 from eap_plugin.errors import UsageError
-from eap_plugin.interventions.recording import Writers, WriterTape, scaled_z
-from eap_plugin.interventions.writer_outputs import heads_add, heads_read, normed
-from eap_plugin.metric.metric import Metric
+from eap_plugin.interventions.reader_inputs import heads_read
+from eap_plugin.interventions.writer_outputs import Writers, heads_add, scaled_z
+from eap_plugin.model.norm import normed
 from eap_plugin.model.residual_model import ResidualModel, Site, Visitor
-from eap_plugin.results.prune_scores import PruneScores
 
 
 class EdgePatch:
@@ -114,74 +108,3 @@ class EdgePatch:
     def _read_final(self, layer: int, value: Tensor) -> Tensor | None:
         shift = self._shift(len(self._graph.readers) - 1, 1)
         return None if shift is None else value + shift[0]
-
-
-def faithfulness(
-    model: ResidualModel,
-    batches: Sequence[Batch],
-    metric: Metric,
-    circuits: Sequence[Bool[Tensor, "sources readers"]],
-    batch_size: int | None = None,
-) -> list[float]:
-    """How much of the behaviour each circuit alone preserves.
-
-    All edges outside the circuit carry their corrupt value; the result is
-    (metric of that − metric on corrupt) / (metric on clean − metric on corrupt): 1 for the whole model, 0 for nothing.
-
-    Args:
-        model: the model.
-        batches: the prompt pairs.
-        metric: what is to be preserved.
-        circuits: for each circuit, true at its edges.
-        batch_size: at most so many prompt pairs at a time.
-
-    Raises:
-        UsageError: if a circuit is not a boolean matrix of this model's edges, or the metric is the same on clean and
-            corrupt prompts.
-    """
-    if any(circuit.dtype != torch.bool for circuit in circuits):
-        raise UsageError("a circuit is a boolean matrix, true at its edges, as patching.strongest gives")
-    clean, corrupt, *kept = model.run(_circuit_metrics, batches, metric, circuits, batch_size)
-    if clean == corrupt:
-        raise UsageError(f"the metric {metric.name!r} is {clean:.4g} on clean and corrupt prompts alike")
-    return [(value - corrupt) / (clean - corrupt) for value in kept]
-
-
-def _circuit_metrics(
-    model: ResidualModel,
-    batches: Sequence[Batch],
-    metric: Metric,
-    circuits: Sequence[Bool[Tensor, "sources readers"]],
-    batch_size: int | None,
-) -> list[float]:
-    """The metric on clean prompts, on corrupt prompts, and with each circuit alone."""
-    totals = [0.0] * (2 + len(circuits))
-    with torch.no_grad():
-        for batch, share, _ in pieces(batches, batch_size):
-            metrics = _piece_metrics(model, batch.to(model.device), metric, circuits)
-            totals = [total + share * value for total, value in zip(totals, metrics, strict=True)]
-    return [total / len(batches) for total in totals]
-
-
-def _piece_metrics(
-    model: ResidualModel, batch: Batch, metric: Metric, circuits: Sequence[Bool[Tensor, "sources readers"]]
-) -> list[float]:
-    read = {"attention_mask": batch.attention_mask, "last": batch.last}
-    tape = WriterTape(model)
-    corrupt = model.forward(batch.corrupt, tape.visitors(), **read)
-    clean = model.forward(batch.clean, {}, **read)
-    patches = [EdgePatch(model, tape.writers(), (~circuit).float()) for circuit in circuits]
-    runs = [model.forward(batch.clean, patch.visitors(), **read) for patch in patches]
-    judged = replace(batch, clean_logits=clean)
-    return [float(metric(logits, judged)) for logits in (clean, corrupt, *runs)]
-
-
-def strongest(scores: PruneScores, fraction: float) -> Bool[Tensor, "sources readers"]:
-    """The circuit of the strongest edges: a ``fraction`` of all, by absolute score, rounded up."""
-    if not 0 <= fraction <= 1:
-        raise UsageError(f"a fraction of edges is between 0 and 1, got {fraction}")
-    flat = scores.sum_positions()
-    keep = torch.zeros(flat.matrix.shape, dtype=torch.bool)
-    for edge in flat.top(ceil(fraction * flat.n_edges - 1e-9)):
-        keep[flat.graph.edge(edge.name)] = True
-    return keep

@@ -8,8 +8,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from eap_plugin.algorithm.gradient.scorer import output_weight
-from eap_plugin.interventions.recording import Place, Writers
+from eap_plugin.interventions.recording import Place
+from eap_plugin.interventions.writer_outputs import Writers, output_weight
 from eap_plugin.model.residual_model import ResidualModel, Site, Visitor
 
 Rule = Literal["eap-ig", "midpoint"]

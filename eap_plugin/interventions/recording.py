@@ -13,35 +13,11 @@ from jaxtyping import Float
 from torch import Tensor
 
 from eap_plugin.errors import EapPluginError, UsageError
-from eap_plugin.model.residual_model import Layer, ResidualModel, Site, Visitor
+from eap_plugin.interventions.writer_outputs import Writers, scaled_z
+from eap_plugin.model.residual_model import ResidualModel, Site, Visitor
 
 Place = tuple[Site, int]
 """A site and the layer that it is in."""
-
-
-@dataclass
-class Writers:
-    """What every writer adds to the residual stream in one run, kept small: heads as their scaled ``z``.
-
-    A head's contribution is ``z[layer][..., head, :] @ output_weight(layer)[head]``.
-
-    Attributes:
-        embed: what ``input`` adds, [batch, pos, d_model].
-        z: per layer [batch, pos, heads, d_head]; times the scale of the norm after attention, if there is one.
-        mlp: per layer [batch, pos, d_model]; empty for attention-only models.
-    """
-
-    embed: Float[Tensor, "batch pos d_model"]
-    z: list[Float[Tensor, "batch pos heads d_head"]]
-    mlp: list[Float[Tensor, "batch pos d_model"]]
-
-    def minus(self, other: Writers) -> Writers:
-        """The change from ``other`` to this run."""
-        return Writers(
-            self.embed - other.embed,
-            [a - b for a, b in zip(self.z, other.z, strict=True)],
-            [a - b for a, b in zip(self.mlp, other.mlp, strict=True)],
-        )
 
 
 @dataclass
@@ -202,19 +178,3 @@ def _in_turn(visitors: Sequence[Visitor]) -> Visitor:
 
 def _make_differentiable(layer: int, value: Tensor) -> Tensor:
     return value.detach().requires_grad_()
-
-
-def scaled_z(layer: Layer, z: Float[Tensor, "batch pos heads d_head"]) -> Float[Tensor, "batch pos heads d_head"]:
-    """A copy of ``z``, times the scale of the norm that follows attention, if there is one.
-
-    With that scale held at its value in this run, what the heads add is linear in ``z`` and adds up exactly.
-    """
-    if layer.attn_post_norm is None:
-        return z.clone()
-    return z * layer.attn_post_norm.stats(attention_output(layer, z)).scale[..., None]
-
-
-def attention_output(layer: Layer, z: Float[Tensor, "batch pos heads d_head"]) -> Float[Tensor, "batch pos d_model"]:
-    """What attention's output projection gives for all heads together, bias included."""
-    out = z.flatten(2) @ layer.W_O.flatten(0, 1)
-    return out if layer.b_O is None else out + layer.b_O

@@ -1,18 +1,61 @@
-"""What single writers add, and what single readers make of a residual stream, as formulas of one run's values."""
+"""What every writer adds to the residual stream in one run, kept small, and expanded where it is needed."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Literal
+from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from eap_plugin.algorithm.gradient.scorer import output_weight
-from eap_plugin.interventions.recording import Writers
-from eap_plugin.model.norm import Norm
 from eap_plugin.model.residual_model import Layer, ResidualModel
+
+
+@dataclass
+class Writers:
+    """What every writer adds to the residual stream in one run, kept small: heads as their scaled ``z``.
+
+    A head's contribution is ``z[layer][..., head, :] @ output_weight(layer)[head]``.
+
+    Attributes:
+        embed: what ``input`` adds, [batch, pos, d_model].
+        z: per layer [batch, pos, heads, d_head]; times the scale of the norm after attention, if there is one.
+        mlp: per layer [batch, pos, d_model]; empty for attention-only models.
+    """
+
+    embed: Float[Tensor, "batch pos d_model"]
+    z: list[Float[Tensor, "batch pos heads d_head"]]
+    mlp: list[Float[Tensor, "batch pos d_model"]]
+
+    def minus(self, other: Writers) -> Writers:
+        """The change from ``other`` to this run."""
+        return Writers(
+            self.embed - other.embed,
+            [a - b for a, b in zip(self.z, other.z, strict=True)],
+            [a - b for a, b in zip(self.mlp, other.mlp, strict=True)],
+        )
+
+
+def output_weight(layer: Layer) -> Float[Tensor, "heads d_head d_model"]:
+    """W_O with the norm after attention, if any, folded in (its scale is in ``Writers.z``)."""
+    norm = layer.attn_post_norm
+    return layer.W_O if norm is None else norm.gain(norm.centre(layer.W_O))
+
+
+def scaled_z(layer: Layer, z: Float[Tensor, "batch pos heads d_head"]) -> Float[Tensor, "batch pos heads d_head"]:
+    """A copy of ``z``, times the scale of the norm that follows attention, if there is one.
+
+    With that scale held at its value in this run, what the heads add is linear in ``z`` and adds up exactly.
+    """
+    if layer.attn_post_norm is None:
+        return z.clone()
+    return z * layer.attn_post_norm.stats(attention_output(layer, z)).scale[..., None]
+
+
+def attention_output(layer: Layer, z: Float[Tensor, "batch pos heads d_head"]) -> Float[Tensor, "batch pos d_model"]:
+    """What attention's output projection gives for all heads together, bias included."""
+    out = z.flatten(2) @ layer.W_O.flatten(0, 1)
+    return out if layer.b_O is None else out + layer.b_O
 
 
 def heads_add(layer: Layer, z: Float[Tensor, "batch pos heads d_head"]) -> Float[Tensor, "heads batch pos d_model"]:
@@ -42,20 +85,3 @@ def all_add(model: ResidualModel, writers: Writers, part: slice) -> Float[Tensor
         if graph.has_mlp:
             added[mlp] = writers.mlp[index][:, part]
     return added
-
-
-def heads_read(
-    layer: Layer,
-    slot: Literal["q", "k", "v"],
-    x: Float[Tensor, "readers batch pos d_model"],
-    heads: Sequence[int] | slice,
-) -> Float[Tensor, "readers batch pos d_head"]:
-    """The projections of some heads, each of which reads a residual stream of its own."""
-    W, b = layer.project(slot)
-    read = torch.einsum("rbpd,rde->rbpe", normed(layer.attn_norm, x).to(W.dtype), W[heads])
-    return read if b is None else read + b[heads][:, None, None]
-
-
-def normed(norm: Norm | None, x: Float[Tensor, "*shape d_model"]) -> Float[Tensor, "*shape d_model"]:
-    """What a norm gives; ``x`` itself where there is none."""
-    return x if norm is None else norm.apply(x)

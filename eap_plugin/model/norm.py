@@ -76,3 +76,8 @@ class Norm:
         """The gradient on the norm's input, given the gradient ``g`` on its output."""
         h = self.linear_vjp(stats.scale, g)
         return h - stats.x_hat * (h * stats.x_hat).mean(-1, keepdim=True)
+
+
+def normed(norm: Norm | None, x: Float[Tensor, "*shape d_model"]) -> Float[Tensor, "*shape d_model"]:
+    """What a norm gives; ``x`` itself where there is none."""
+    return x if norm is None else norm.apply(x)

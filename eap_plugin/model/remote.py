@@ -60,9 +60,24 @@ class Remote:
         }
 
 
-def as_remote(where: bool | str, timeout: float | None = None, status: Callable[[str], None] | None = None) -> Remote:
-    """What users write for a server: true for the one that is configured, an address, or ``"local"``."""
-    return Remote("" if where is True else str(where), timeout, status)
+@dataclass(frozen=True)
+class RemoteOptions:
+    """Where a user wants a run to execute.
+
+    Attributes:
+        where: false for this process, true for the server that is configured, an address, or ``"local"`` for a
+            simulation.
+        timeout: how many seconds to wait for a request's result; ``None`` for as long as it takes.
+        status: told in a few words how a request is getting on.
+    """
+
+    where: bool | str = False
+    timeout: float | None = None
+    status: Callable[[str], None] | None = None
+
+    def server(self) -> Remote:
+        """The server that this asks for."""
+        return Remote("" if self.where is True else str(self.where), self.timeout, self.status)
 
 
 def public(url: str) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 from torch import Tensor
 
 from eap_plugin.algorithm.base import Attribution, Progress
-from eap_plugin.data.batch import Piece
+from eap_plugin.data.microbatches import Piece
 from eap_plugin.errors import EapPluginError, blaming
 from eap_plugin.metric.metric import Metric
 from eap_plugin.model.edge_matrix import edge_mask

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 import torch
 
 from eap_plugin.algorithm.base import Cost
-from eap_plugin.data.batch import Piece
+from eap_plugin.data.microbatches import Piece
 from eap_plugin.interventions.recording import GradientTape
 from eap_plugin.metric.metric import Metric
 from eap_plugin.model.residual_model import ResidualModel

@@ -9,7 +9,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from eap_plugin.data.batch import Batch, Piece, cut
+from eap_plugin.data.batch import Batch
+from eap_plugin.data.microbatches import Piece, cut
 from eap_plugin.metric.metric import Metric
 from eap_plugin.model.residual_model import ResidualModel
 

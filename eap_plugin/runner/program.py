@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from eap_plugin.algorithm.base import Attribution, Progress
-from eap_plugin.data.batch import Piece, cut
+from eap_plugin.data.microbatches import Piece, cut
 from eap_plugin.metric.metric import Metric
 from eap_plugin.model.residual_model import ResidualModel
 from eap_plugin.runner.performance import performance, with_clean_logits

@@ -6,31 +6,24 @@ import hashlib
 import inspect
 import json
 import platform
+from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import datetime, timezone
 from importlib.metadata import version
 from typing import Any, cast
 
 import eap_plugin
-from eap_plugin.algorithm.base import Algorithm
 from eap_plugin.data.batch import Batch
-from eap_plugin.metric.metric import Metric
-from eap_plugin.model.residual_model import ResidualModel
+from eap_plugin.runner.run import Run
 from eap_plugin.task.task import Task
 
 
-def provenance(
-    model: ResidualModel,
-    algorithm: Algorithm[Any],
-    options: Any,
-    metric: Metric,
-    data: object,
-    batches: list[Batch],
-) -> dict[str, Any]:
+def provenance(run: Run) -> dict[str, Any]:
     """Algorithm and options, metric, sign, model, library versions and data, as plain values."""
+    model, algorithm, metric, data = run.model, run.algorithm, run.metric, run.data
     return {
         "algorithm": algorithm.name,
-        "options": asdict(options),
+        "options": asdict(run.options),
         "reference": algorithm.reference,
         "gradient_run": algorithm.gradient_run,
         "sign": algorithm.sign,
@@ -41,22 +34,23 @@ def provenance(
         "host": model.remote.host if model.remote else "",
         "versions": _versions(),
         "task": data.name if isinstance(data, Task) else type(data).__name__,
-        "task_digest": data.digest if isinstance(data, Task) else _digest(batches),
-        "n_prompts": sum(len(batch) for batch in batches),
-        "n_batches": len(batches),
+        "task_digest": data.digest if isinstance(data, Task) else _digest(run.batches),
+        "n_prompts": sum(len(batch) for batch in run.batches),
+        "n_batches": len(run.batches),
         "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
     }
 
 
-def run_digest(about: dict[str, Any], metric: Metric, *how: object) -> str:
-    """What a run is told apart by: all that its scores depend on.
+def run_digest(run: Run, about: dict[str, Any], prompts_per_request: int | None) -> str:
+    """What a run is told apart by: all that its scores depend on, and how it is split.
 
     Args:
+        run: the run, whose metric may be a function under any name.
         about: its provenance; when it was made does not count.
-        metric: its metric, which may be a function under any name.
-        *how: how it was split.
+        prompts_per_request: how it is split.
     """
-    content = [{name: value for name, value in about.items() if name != "created"}, _source(metric.judge), how]
+    known = {name: value for name, value in about.items() if name != "created"}
+    content = [known, _source(run.metric.judge), run.batch_size, prompts_per_request, run.reference]
     return hashlib.sha256(json.dumps(content, default=str).encode()).hexdigest()
 
 
@@ -68,7 +62,7 @@ def _source(function: object) -> str:
         return f"{type(function).__module__}.{type(function).__qualname__}"
 
 
-def _digest(batches: list[Batch]) -> str:
+def _digest(batches: Sequence[Batch]) -> str:
     content = [
         [b.clean.tolist(), b.corrupt.tolist(), b.answers.tolist(), b.wrong_answers.tolist(), _mask(b)] for b in batches
     ]

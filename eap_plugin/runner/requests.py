@@ -12,13 +12,12 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from eap_plugin.algorithm.base import Algorithm, Attribution, Level, Progress
-from eap_plugin.data.batch import Batch, Piece, cut, pieces
+from eap_plugin.data.batch import Batch
+from eap_plugin.data.microbatches import Piece, cut, pieces
 from eap_plugin.errors import UsageError
-from eap_plugin.metric.metric import Metric
-from eap_plugin.model.residual_model import ResidualModel
 from eap_plugin.results.storage import load_scores, scores_of
-from eap_plugin.runner.checked_algorithm import Vetted
 from eap_plugin.runner.program import score
+from eap_plugin.runner.run import Run
 
 
 def split(
@@ -89,24 +88,16 @@ class Kept:
 
 
 def run_parts(
-    model: ResidualModel,
+    run: Run,
     parts: Sequence[Sequence[Piece]],
-    size: int | None,
-    algorithm: Vetted,
-    metric: Metric,
-    options: Any,
     progress: Callable[[int, int], None] | None,
     kept: Kept | None,
 ) -> Attribution:
     """Run an algorithm on each part of the data, but for those that are kept, and add up.
 
     Args:
-        model: the model.
+        run: what to run.
         parts: from ``split``.
-        size: at most so many prompt pairs at a time.
-        algorithm: what to run.
-        metric: what to attribute.
-        options: the algorithm's options.
         progress: called with the number of prompt pairs done and their total.
         kept: where finished parts are.
 
@@ -118,16 +109,20 @@ def run_parts(
     for index, part in enumerate(parts):
         done = kept.find(index) if kept else None
         if done is None:
-            sizes = [len(piece.batch) for piece in cut(part, size)]
-            tick = nothing if model.remote else ticker.over(sizes)
-            outcome = model.run(score, part, size, algorithm, metric, options, tick)
-            outcome.report.raise_if_failed()
-            done = cast(Attribution, outcome.found)
+            done = _run_part(run, part, ticker)
             if kept:
                 kept.keep(index, done)
         ticker.reach(sum(_count(part) for part in parts[: index + 1]))
         found.append(done)
     return add_up(found, [sum(piece.share for piece in part) for part in parts])
+
+
+def _run_part(run: Run, part: Sequence[Piece], ticker: _Ticker) -> Attribution:
+    sizes = [len(piece.batch) for piece in cut(part, run.batch_size)]
+    tick = nothing if run.model.remote else ticker.over(sizes)
+    outcome = run.model.run(score, part, run.batch_size, run.checked, run.metric, run.options, tick)
+    outcome.report.raise_if_failed()
+    return cast(Attribution, outcome.found)
 
 
 def add_up(found: Sequence[Attribution], shares: Sequence[float]) -> Attribution:

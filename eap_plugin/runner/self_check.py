@@ -16,8 +16,8 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from eap_plugin.errors import EapPluginError
-from eap_plugin.interventions.recording import attention_output
-from eap_plugin.interventions.writer_outputs import normed
+from eap_plugin.interventions.writer_outputs import attention_output
+from eap_plugin.model.norm import normed
 from eap_plugin.model.residual_model import ResidualModel, Site, Visitor
 
 TOLERANCE = {torch.float16: 2e-2, torch.bfloat16: 1e-1}

@@ -14,7 +14,8 @@ from torch import Tensor
 import eap_plugin
 from eap_plugin.algorithm.base import Algorithm
 from eap_plugin.api import algorithms, backends, metrics
-from eap_plugin.data.batch import Batch, pieces
+from eap_plugin.data.batch import Batch
+from eap_plugin.data.microbatches import pieces
 from eap_plugin.host.options import build_options, describe_options
 from eap_plugin.model.residual_model import ResidualModel
 from eap_plugin.results.prune_scores import PruneScores

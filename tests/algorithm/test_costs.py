@@ -12,7 +12,8 @@ import torch
 
 import eap_plugin
 from eap_plugin.algorithm.base import Cost
-from eap_plugin.data.batch import Batch, pieces
+from eap_plugin.data.batch import Batch
+from eap_plugin.data.microbatches import pieces
 from eap_plugin.host.options import build_options
 from tests.support.bridges import bridge
 from tests.support.quick import QUICK

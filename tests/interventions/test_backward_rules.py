@@ -16,7 +16,8 @@ import eap_plugin
 from eap_plugin.algorithm.base import Cost
 from eap_plugin.algorithm.gradient.gim import GIM, GIMOptions
 from eap_plugin.algorithm.gradient.relp import RelP, RelPOptions
-from eap_plugin.data.batch import Batch, Piece
+from eap_plugin.data.batch import Batch
+from eap_plugin.data.microbatches import Piece
 from eap_plugin.interventions.backward_rules import (
     IdentityActivations,
     constant_pattern,

@@ -8,8 +8,9 @@ import pytest
 import torch
 
 import eap_plugin
+from eap_plugin.circuits.evaluation import faithfulness, strongest
 from eap_plugin.data.batch import Batch
-from eap_plugin.interventions.edge_patching import EdgePatch, faithfulness, strongest
+from eap_plugin.interventions.edge_patching import EdgePatch
 from eap_plugin.interventions.recording import WriterTape
 from eap_plugin.metric.metric import METRICS
 from eap_plugin.model.residual_model import ResidualModel

@@ -11,7 +11,7 @@ from nnsight.modeling.transformers import TransformersModel
 
 import eap_plugin
 from eap_plugin import Batch, EapPluginError
-from eap_plugin.interventions.edge_patching import faithfulness, strongest
+from eap_plugin.circuits.evaluation import faithfulness, strongest
 from eap_plugin.model.residual_model import ResidualModel
 from tests.backend.nnsight.test_nnsight import difference
 from tests.ndif import models

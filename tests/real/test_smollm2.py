@@ -16,7 +16,7 @@ from torch import Tensor
 
 import eap_plugin
 from eap_plugin import PruneScores
-from eap_plugin.interventions.edge_patching import faithfulness, strongest
+from eap_plugin.circuits.evaluation import faithfulness, strongest
 from eap_plugin.model.residual_model import ResidualModel
 from eap_plugin.task.task import Task
 

@@ -55,7 +55,7 @@ def score(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
 
     def run(do: Callable[..., Any], model: Any) -> Any:
         registry = Registry(KINDS["algorithms"], {"mine": [(Plugin(EntryPoint()), Mine(do))]})  # type: ignore[arg-type]
-        monkeypatch.setattr(api, "algorithms", lambda: registry)
+        monkeypatch.setattr("eap_plugin.api.resolve.algorithms", lambda: registry)
         return eap_plugin.prune_scores(model, [Batch(*prompts(2, 5))], algorithm="mine")
 
     return run
@@ -186,7 +186,7 @@ def test_a_backend_that_cannot_tell_does_not_stop_the_others(monkeypatch: pytest
     builtin = api.backends()
     claims = {**builtin._claims, "doubtful": [(plugin, doubtful)]}
     registry = Registry(KINDS["backends"], claims)
-    monkeypatch.setattr(api, "backends", lambda: registry)
+    monkeypatch.setattr("eap_plugin.api.models.backends", lambda: registry)
     assert eap_plugin.wrap_model(bridge(build("gpt2"))).graph.n_layers == 2
     with pytest.raises(
         eap_plugin.UsageError, match=r"backend 'doubtful' of plugin acme:mine 2\.3 cannot tell: KeyError: 'no idea'"

@@ -8,7 +8,8 @@ import pytest
 
 import eap_plugin
 from eap_plugin.algorithm.base import Cost
-from eap_plugin.data.batch import Batch, pieces
+from eap_plugin.data.batch import Batch
+from eap_plugin.data.microbatches import pieces
 from eap_plugin.host.options import build_options
 from eap_plugin.testing.watched import Watched
 from tests.support.bridges import bridge

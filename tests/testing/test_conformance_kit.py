@@ -11,7 +11,6 @@ import pytest
 import torch
 
 import eap_plugin
-from eap_plugin import api
 from eap_plugin.algorithm.base import Algorithm, Attribution
 from eap_plugin.algorithm.gradient.eap import EAP
 from eap_plugin.backend.transformer_lens.bridge import BridgeModel
@@ -109,7 +108,7 @@ def run_check(check: str, algorithm: Algorithm[Any], monkeypatch: pytest.MonkeyP
     """One of the kit's checks on an algorithm that is known as ``faulty``."""
     plugin = get_host().registry("algorithms")._claims["eap"][0][0]
     registry = Registry(KINDS["algorithms"], {"faulty": [(plugin, algorithm)]})
-    monkeypatch.setattr(api, "algorithms", lambda: registry)
+    monkeypatch.setattr("eap_plugin.api.resolve.algorithms", lambda: registry)
     model, chosen = load("ioi-llama", "transformer_lens"), Chosen("faulty", {})
     function = getattr(AlgorithmTests(), check)
     names = function.__code__.co_varnames[1 : function.__code__.co_argcount]

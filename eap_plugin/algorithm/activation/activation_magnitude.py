@@ -11,7 +11,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from eap_plugin.algorithm.base import Algorithm, Attribution, Cost
-from eap_plugin.data.batch import Batch, Piece
+from eap_plugin.data.batch import Batch
+from eap_plugin.data.microbatches import Piece
 from eap_plugin.host.options import option
 from eap_plugin.interventions.recording import WriterTape
 from eap_plugin.interventions.writer_outputs import writer_adds

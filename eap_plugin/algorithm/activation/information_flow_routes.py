@@ -16,11 +16,12 @@ from jaxtyping import Float
 from torch import Tensor
 
 from eap_plugin.algorithm.base import Algorithm, Attribution, Cost, Progress
-from eap_plugin.algorithm.gradient.scorer import workspace
-from eap_plugin.data.batch import Batch, Piece
+from eap_plugin.data.batch import Batch
+from eap_plugin.data.microbatches import Piece
 from eap_plugin.host.options import option
-from eap_plugin.interventions.recording import Writers, WriterTape, merge
-from eap_plugin.interventions.writer_outputs import all_add
+from eap_plugin.interventions.recording import WriterTape, merge
+from eap_plugin.interventions.workspace import workspace
+from eap_plugin.interventions.writer_outputs import Writers, all_add
 from eap_plugin.metric.metric import Metric
 from eap_plugin.model.graph import Graph
 from eap_plugin.model.residual_model import ResidualModel, Site, Visitor

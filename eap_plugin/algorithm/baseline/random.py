@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 
 from eap_plugin.algorithm.base import Algorithm, Attribution, Cost, Progress
-from eap_plugin.data.batch import Piece
+from eap_plugin.data.microbatches import Piece
 from eap_plugin.host.options import option
 from eap_plugin.metric.metric import Metric
 from eap_plugin.model.edge_matrix import edge_mask

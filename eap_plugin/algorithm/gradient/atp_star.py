@@ -19,7 +19,8 @@ from eap_plugin.algorithm.gradient.base import GradientAlgorithm, GradientOption
 from eap_plugin.algorithm.gradient.recomputed_attention import AttentionTape
 from eap_plugin.algorithm.gradient.scorer import EdgeScorer
 from eap_plugin.host.options import option
-from eap_plugin.interventions.recording import GradientTape, ReaderGradients, Writers, WriterTape, merge
+from eap_plugin.interventions.recording import GradientTape, ReaderGradients, WriterTape, merge
+from eap_plugin.interventions.writer_outputs import Writers
 from eap_plugin.model.graph import Graph
 from eap_plugin.model.residual_model import Site, Visitor
 

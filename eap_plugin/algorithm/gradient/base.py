@@ -17,11 +17,13 @@ from torch import Tensor
 
 from eap_plugin.algorithm.base import Algorithm, Attribution, Level, Progress
 from eap_plugin.algorithm.gradient.scorer import EdgeScorer, NeuronScorer, Scorer
-from eap_plugin.data.batch import NO_ANSWER, Batch, Piece
+from eap_plugin.data.batch import NO_ANSWER, Batch
+from eap_plugin.data.microbatches import Piece
 from eap_plugin.errors import UsageError
 from eap_plugin.host.options import option
 from eap_plugin.interventions.counterfactual import Ablation, Counterfactual, ablation_passes
-from eap_plugin.interventions.recording import GradientTape, Place, ReaderGradients, Writers, WriterTape, merge
+from eap_plugin.interventions.recording import GradientTape, Place, ReaderGradients, WriterTape, merge
+from eap_plugin.interventions.writer_outputs import Writers
 from eap_plugin.metric.metric import Metric
 from eap_plugin.model.edge_matrix import sum_qkv
 from eap_plugin.model.graph import Graph

@@ -19,8 +19,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from eap_plugin.algorithm.gradient.scorer import output_weight
-from eap_plugin.interventions.recording import Writers
+from eap_plugin.interventions.writer_outputs import Writers, output_weight
 from eap_plugin.model.residual_model import ResidualModel, Site, Visitor
 
 Slot = Literal["q", "k"]

@@ -18,27 +18,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from eap_plugin.interventions.recording import ReaderGradients, Writers
-from eap_plugin.model.residual_model import Layer, ResidualModel
-
-WORKSPACE = {"cpu": 2**23}
-"""By kind of device, entries of the largest temporary tensor: writers × tokens × d_model of a piece of positions.
-
-Small on a CPU, where fresh memory is dear and caches are small; ``BIG_WORKSPACE`` on accelerators, where launches are.
-"""
-
-BIG_WORKSPACE = 2**27
-
-
-def workspace(device: torch.device) -> int:
-    """Entries of the largest temporary tensor there."""
-    return WORKSPACE.get(device.type, BIG_WORKSPACE)
-
-
-def output_weight(layer: Layer) -> Float[Tensor, "heads d_head d_model"]:
-    """W_O with the norm after attention, if any, folded in (its scale is in ``Writers.z``)."""
-    norm = layer.attn_post_norm
-    return layer.W_O if norm is None else norm.gain(norm.centre(layer.W_O))
+from eap_plugin.interventions.recording import ReaderGradients
+from eap_plugin.interventions.workspace import workspace
+from eap_plugin.interventions.writer_outputs import Writers, output_weight
+from eap_plugin.model.residual_model import ResidualModel
 
 
 class Scorer(ABC):

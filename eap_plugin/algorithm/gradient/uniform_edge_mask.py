@@ -14,9 +14,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from eap_plugin.algorithm.gradient.scorer import output_weight
-from eap_plugin.interventions.recording import ReaderGradients, Writers, scaled_z
-from eap_plugin.interventions.writer_outputs import normed
+from eap_plugin.interventions.recording import ReaderGradients
+from eap_plugin.interventions.writer_outputs import Writers, output_weight, scaled_z
+from eap_plugin.model.norm import normed
 from eap_plugin.model.residual_model import ResidualModel, Site, Visitor
 
 

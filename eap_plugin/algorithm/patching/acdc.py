@@ -16,7 +16,7 @@ from torch import Tensor
 
 from eap_plugin.algorithm.base import Algorithm, Attribution, Cost, Progress
 from eap_plugin.algorithm.contrast import Contrast, contrast, mean_over
-from eap_plugin.data.batch import Piece
+from eap_plugin.data.microbatches import Piece
 from eap_plugin.errors import UsageError
 from eap_plugin.host.options import option
 from eap_plugin.interventions.counterfactual import Ablation, Counterfactual, ablation_passes

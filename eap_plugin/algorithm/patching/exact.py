@@ -12,12 +12,13 @@ from torch import Tensor
 
 from eap_plugin.algorithm.base import Algorithm, Attribution, Cost, Progress
 from eap_plugin.algorithm.contrast import contrast, mean_over
-from eap_plugin.algorithm.gradient.scorer import workspace
 from eap_plugin.algorithm.patching.single_patches import EdgeEach, WriterEach
-from eap_plugin.data.batch import Batch, Piece
+from eap_plugin.data.batch import Batch
+from eap_plugin.data.microbatches import Piece
 from eap_plugin.host.options import option
 from eap_plugin.interventions.counterfactual import Ablation, Counterfactual, ablation_passes
-from eap_plugin.interventions.recording import Writers
+from eap_plugin.interventions.workspace import workspace
+from eap_plugin.interventions.writer_outputs import Writers
 from eap_plugin.metric.metric import Metric
 from eap_plugin.model.graph import Graph
 from eap_plugin.model.residual_model import ResidualModel

@@ -13,8 +13,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from eap_plugin.interventions.recording import Writers
-from eap_plugin.interventions.writer_outputs import heads_read, normed, writer_adds
+from eap_plugin.interventions.reader_inputs import heads_read
+from eap_plugin.interventions.writer_outputs import Writers, writer_adds
+from eap_plugin.model.norm import normed
 from eap_plugin.model.residual_model import ResidualModel, Site, Visitor
 
 

@@ -69,7 +69,7 @@ def demo(as_json: bool) -> None:
 def _compare(model: ResidualModel, task: Task, scores: PruneScores) -> list[Kept]:
     """Run the model on the strongest edges alone, and on as many random ones."""
     from eap_plugin import api
-    from eap_plugin.interventions.edge_patching import faithfulness, strongest
+    from eap_plugin.circuits.evaluation import faithfulness, strongest
 
     noise = [api.prune_scores(model, task, algorithm="random", metric=METRIC, seed=s) for s in SEEDS]
     circuits = [[strongest(s, fraction) for s in (scores, *noise)] for fraction in FRACTIONS]

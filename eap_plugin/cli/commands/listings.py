@@ -37,7 +37,7 @@ def listed(kind: str, describe: Describe, only: str | None = None) -> list[dict[
     return entries
 
 
-def _entry(found: Registry, name: str, describe: Describe) -> dict[str, Any]:
+def _entry(found: Registry[Any], name: str, describe: Describe) -> dict[str, Any]:
     with blaming(found.origin(name)):
         plugin = found.provider(name)
         return {"name": name, **describe(found[name]), "plugin": plugin.distribution or plugin.name}

@@ -57,7 +57,7 @@ def test_pieces_of_positions_and_of_data(monkeypatch: pytest.MonkeyPatch) -> Non
     batch = Batch(*prompts(3, 6), attention_mask=mask)
     model = bridge(build("llama"))
     whole = routes(model, batch)
-    monkeypatch.setitem(eap_plugin.algorithm.gradient.scorer.WORKSPACE, "cpu", 1)
+    monkeypatch.setitem(eap_plugin.interventions.workspace.WORKSPACE, "cpu", 1)
     torch.testing.assert_close(routes(model, batch, batch_size=2).matrix, whole.matrix)
     longer = Batch(*prompts(2, 8))
     both = routes(model, batch, longer, positions=True).sum_positions().matrix

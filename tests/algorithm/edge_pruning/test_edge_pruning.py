@@ -13,8 +13,9 @@ from safetensors.torch import load_file, save_file
 import eap_plugin
 from eap_plugin.algorithm.edge_pruning.gate_training import GateOptions, GateTraining
 from eap_plugin.algorithm.edge_pruning.hard_concrete import gates, open_probability
+from eap_plugin.circuits.evaluation import faithfulness, strongest
 from eap_plugin.data.batch import Batch
-from eap_plugin.interventions.edge_patching import EdgePatch, faithfulness, strongest
+from eap_plugin.interventions.edge_patching import EdgePatch
 from eap_plugin.interventions.recording import WriterTape
 from tests.interventions.test_edge_patching import LOGIT_DIFF, patched_metric
 from tests.oracle.precision import InFloat64

@@ -13,7 +13,8 @@ from torch import nn
 import eap_plugin
 from eap_plugin.algorithm.base import Cost
 from eap_plugin.algorithm.gradient.atp_star import AtPStar, AtPStarOptions
-from eap_plugin.data.batch import Batch, Piece
+from eap_plugin.data.batch import Batch
+from eap_plugin.data.microbatches import Piece
 from eap_plugin.metric.metric import METRICS
 from eap_plugin.testing.watched import Watched
 from tests.algorithm.gradient.test_eap_oracle import MODELS, worst

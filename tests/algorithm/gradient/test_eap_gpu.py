@@ -6,8 +6,8 @@ import pytest
 import torch
 
 import eap_plugin
+from eap_plugin.circuits.evaluation import faithfulness, strongest
 from eap_plugin.data.batch import Batch
-from eap_plugin.interventions.edge_patching import faithfulness, strongest
 from tests.support.bridges import bridge
 from tests.support.zoo import build, prompts
 

@@ -10,10 +10,12 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 import eap_plugin
-from eap_plugin.data.batch import Batch, pieces
+from eap_plugin.data.batch import Batch
+from eap_plugin.data.microbatches import pieces
 from eap_plugin.interventions.counterfactual import Counterfactual
 from eap_plugin.interventions.edge_patching import EdgePatch
-from eap_plugin.interventions.recording import Writers, WriterTape
+from eap_plugin.interventions.recording import WriterTape
+from eap_plugin.interventions.writer_outputs import Writers
 from eap_plugin.metric.metric import METRICS
 from eap_plugin.model.residual_model import ResidualModel
 from tests.algorithm.gradient.test_eap_golden import MAKERS

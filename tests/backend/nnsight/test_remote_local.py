@@ -15,7 +15,7 @@ from torch import Tensor
 import eap_plugin
 from eap_plugin import Batch, EapPluginError, UsageError
 from eap_plugin.backend.nnsight.remote.model import RemoteModel
-from eap_plugin.interventions.edge_patching import faithfulness, strongest
+from eap_plugin.circuits.evaluation import faithfulness, strongest
 from tests.backend.nnsight.test_nnsight import MASKS, difference
 from tests.backend.nnsight.test_objects import snapshot
 from tests.ndif import models

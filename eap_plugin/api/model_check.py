@@ -1,0 +1,37 @@
+"""Whether a model's edges are what it computes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+
+from eap_plugin.api.models import placed
+from eap_plugin.api.prompts import batches_for
+from eap_plugin.model.remote import RemoteOptions
+from eap_plugin.runner.self_check import CheckReport, self_check
+
+
+def check(
+    model: object,
+    data: object = None,
+    *,
+    remote: bool | str = False,
+    timeout: float | None = None,
+    status: Callable[[str], None] | None = None,
+) -> CheckReport:
+    """Whether edge scores mean anything on this model: that writers add up to what each reader reads.
+
+    Args:
+        model: as for ``prune_scores``.
+        data: prompts to check on, as for ``prune_scores``; random tokens if not given.
+        remote: as for ``prune_scores``.
+        timeout: likewise.
+        status: likewise.
+    """
+    there = placed(model, RemoteOptions(remote, timeout, status))
+    if data is not None:
+        batch = batches_for(there, data)[0].select(slice(0, None if there.terms.whole_batches else 4))
+        return there.run(self_check, batch.clean, batch.attention_mask)
+    generator = torch.Generator().manual_seed(0)
+    return there.run(self_check, torch.randint(there.n_vocab, (2, min(16, there.n_ctx or 16)), generator=generator))

@@ -1,0 +1,92 @@
+"""Prompts: tasks loaded by name or from a file, and batches checked against the model that they are for."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from eap_plugin.api.models import wrap_model
+from eap_plugin.api.registries import formats, tasks
+from eap_plugin.data.batch import NO_ANSWER, Batch, as_batches
+from eap_plugin.errors import UsageError
+from eap_plugin.model.residual_model import ResidualModel
+from eap_plugin.task.base import TaskGenerator
+from eap_plugin.task.load import read_task_file
+from eap_plugin.task.task import PromptPair, Task, encode_task
+
+
+def load_task(
+    name: str | Path,
+    model: object,
+    *,
+    n_prompts: int = 64,
+    seed: int = 0,
+    format: str | None = None,
+    prepend_bos: bool | None = None,
+) -> Task:
+    """Load a task's prompts for a model's tokenizer.
+
+    Args:
+        name: a registered task, or a file of prompt pairs.
+        model: whose tokenizer to use.
+        n_prompts: how many prompt pairs to generate, or at most to take from a file.
+        seed: which ones to generate.
+        format: the file's format, if its suffix does not tell.
+        prepend_bos: put a beginning-of-sequence token before each prompt; by default what the model does itself.
+
+    Raises:
+        UsageError: if there is no such task or file, or no prompt of it can be used with this tokenizer.
+    """
+    wrapped = wrap_model(model)
+    if n_prompts < 1:
+        raise UsageError(f"a task needs at least one prompt pair, got {n_prompts}")
+    bos = wrapped.prepend_bos if prepend_bos is None else prepend_bos
+    if bos and getattr(wrapped.tokenizer, "bos_token_id", None) is None:
+        raise UsageError(f"the tokenizer of {wrapped.name} has no beginning-of-sequence token to prepend")
+    source = task_source(name, format)
+    if isinstance(source, list):
+        return encode_task(Path(name).stem, source, wrapped.tokenizer, prepend_bos=bos, limit=n_prompts)
+    return source.generate(wrapped.tokenizer, n_prompts=n_prompts, seed=seed, prepend_bos=bos)
+
+
+def task_source(name: str | Path, format: str | None = None) -> TaskGenerator | list[PromptPair]:
+    """What a task is made of, before any model: its generator, or the prompt pairs of a file.
+
+    Raises:
+        UsageError: if there is no such task or file, or the file is malformed.
+    """
+    path = Path(name)
+    if str(name) in tasks() or not (path.suffix or path.exists()):
+        return tasks()[str(name)]
+    if format is not None:
+        return formats()[format].read(path)
+    return read_task_file(path, [formats()[known] for known in formats()])
+
+
+def batches_for(model: ResidualModel, data: object) -> tuple[Batch, ...]:
+    """The batches of what a user gives as data.
+
+    Raises:
+        UsageError: if they are no prompts that this model can be run on.
+    """
+    batches = as_batches(data)
+    model.terms.check_data(data, batches)
+    _check_ids(model, batches)
+    return tuple(batches)
+
+
+def _check_ids(model: ResidualModel, batches: Sequence[Batch]) -> None:
+    for batch in batches:
+        n_pos = batch.clean.shape[1]
+        if model.n_ctx is not None and n_pos > model.n_ctx:
+            raise UsageError(
+                f"prompts have up to {n_pos} tokens, but {model.name} takes at most {model.n_ctx}; shorten them"
+            )
+        for name in ("clean", "corrupt", "answers", "wrong_answers"):
+            ids = getattr(batch, name)
+            least = NO_ANSWER if "answers" in name else 0
+            if ids.numel() and not least <= int(ids.min()) <= int(ids.max()) < model.n_vocab:
+                raise UsageError(
+                    f"{name} has token ids from {int(ids.min())} to {int(ids.max())}, but {model.name} has "
+                    f"{model.n_vocab} tokens; use the model's own tokenizer"
+                )

@@ -1,0 +1,37 @@
+"""What plugins register, by name."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from eap_plugin.algorithm.base import Algorithm
+from eap_plugin.backend.base import Backend
+from eap_plugin.host import get_host
+from eap_plugin.host.registry import Registry
+from eap_plugin.metric.metric import Metric
+from eap_plugin.task.base import TaskFormat, TaskGenerator
+
+
+def algorithms() -> Registry[Algorithm[Any]]:
+    """The registered algorithms, by name."""
+    return get_host().registry("algorithms")
+
+
+def backends() -> Registry[Backend]:
+    """The registered model backends, by name."""
+    return get_host().registry("backends")
+
+
+def metrics() -> Registry[Metric]:
+    """The registered metrics, by name."""
+    return get_host().registry("metrics")
+
+
+def tasks() -> Registry[TaskGenerator]:
+    """The registered task generators, by name."""
+    return get_host().registry("tasks")
+
+
+def formats() -> Registry[TaskFormat]:
+    """The registered formats of task files, by name."""
+    return get_host().registry("formats")

@@ -1,0 +1,77 @@
+"""From what a user writes (names, options, data of any kind) to a ``Run``, with every mistake found on the way."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from eap_plugin.algorithm.base import Algorithm
+from eap_plugin.api.models import placed
+from eap_plugin.api.prompts import batches_for
+from eap_plugin.api.registries import algorithms, metrics
+from eap_plugin.errors import UsageError
+from eap_plugin.host.options import build_options
+from eap_plugin.metric.metric import Judge, Metric, as_metric
+from eap_plugin.model.remote import RemoteOptions
+from eap_plugin.model.residual_model import ResidualModel
+from eap_plugin.runner.checked_algorithm import Vetted
+from eap_plugin.runner.run import Run
+
+
+def resolve(
+    model: object,
+    data: object,
+    *,
+    algorithm: str | Algorithm[Any],
+    metric: str | Metric | Judge,
+    batch_size: int | None,
+    options: Mapping[str, Any],
+    ablation_data: object = None,
+    remote: RemoteOptions | None = None,
+) -> Run:
+    """Resolve the arguments of ``prune_scores``, which see.
+
+    Raises:
+        UsageError: if a name, an option or the data is wrong.
+    """
+    there = placed(model, remote or RemoteOptions())
+    batches = batches_for(there, data)
+    provider = algorithm if isinstance(algorithm, Algorithm) else algorithms()[algorithm]
+    judge = _metric(metric)
+    chosen = _options(provider, options, there)
+    return Run(
+        model=there,
+        data=data,
+        batches=batches,
+        reference=() if ablation_data is None else batches_for(there, ablation_data),
+        algorithm=provider,
+        checked=_checked(algorithm, provider),
+        options=chosen,
+        metric=judge,
+        batch_size=batch_size,
+    )
+
+
+def _metric(metric: str | Metric | Judge) -> Metric:
+    if isinstance(metric, str):
+        return metrics()[metric]
+    return metric if isinstance(metric, Metric) else as_metric(metric)
+
+
+def _options(provider: Algorithm[Any], given: Mapping[str, Any], model: ResidualModel) -> Any:
+    options = model.terms.with_options(given, provider.options, provider.name)
+    chosen = build_options(provider.options, options, owner=provider.name)
+    for name in provider.local_options:
+        if model.remote and getattr(chosen, name) is not None:
+            raise UsageError(
+                f"{provider.name}'s {name} is a file of this machine, but the model runs on a server; leave it out"
+            )
+    return chosen
+
+
+def _checked(algorithm: str | Algorithm[Any], provider: Algorithm[Any]) -> Vetted:
+    """Its ``attribute``, checked; an algorithm that is given as it is belongs to no plugin."""
+    if isinstance(algorithm, Algorithm):
+        return Vetted(provider.attribute, f"algorithm {provider.name!r} of {type(provider).__module__}", "mend it")
+    registry = algorithms()
+    return Vetted(provider.attribute, registry.origin(algorithm), registry.provider(algorithm).advice)
