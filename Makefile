@@ -57,9 +57,10 @@ bench-algorithms: .venv/.installed ## Measure every algorithm next to EAP
 docs: .venv/.installed ## Build the documentation site in build/site
 	NO_MKDOCS_2_WARNING=1 $(VENV)/mkdocs build --quiet
 
-lint: .venv/.installed ## Check style
+lint: .venv/.installed ## Check style, and that layers import only those below them
 	$(VENV)/ruff check
 	$(VENV)/ruff format --check
+	$(VENV)/lint-imports --no-logo --no-cache
 
 types: .venv/.installed ## Check types
 	$(VENV)/mypy

@@ -5,79 +5,59 @@ Nothing heavy is imported until it is used: names below are loaded on first acce
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from eap_plugin.lazy import homes, loader
 
 if TYPE_CHECKING:
-    from eap_plugin.api import (
-        algorithms,
-        backends,
-        check,
-        estimate_cost,
-        load_model,
-        load_task,
-        metrics,
-        prune_scores,
-        tasks,
-        wrap_model,
-    )
-    from eap_plugin.data.batch import Batch
-    from eap_plugin.errors import EapPluginError, UsageError
-    from eap_plugin.host import hookimpl
-    from eap_plugin.model.graph import Graph
-    from eap_plugin.results.node_scores import NodeScores
-    from eap_plugin.results.prune_scores import PruneScores
+    from eap_plugin.api import algorithms as algorithms
+    from eap_plugin.api import backends as backends
+    from eap_plugin.api import check as check
+    from eap_plugin.api import estimate_cost as estimate_cost
+    from eap_plugin.api import load_model as load_model
+    from eap_plugin.api import load_task as load_task
+    from eap_plugin.api import metrics as metrics
+    from eap_plugin.api import prune_scores as prune_scores
+    from eap_plugin.api import tasks as tasks
+    from eap_plugin.api import wrap_model as wrap_model
+    from eap_plugin.data.batch import Batch as Batch
+    from eap_plugin.errors import EapPluginError as EapPluginError
+    from eap_plugin.errors import UsageError as UsageError
+    from eap_plugin.host import hookimpl as hookimpl
+    from eap_plugin.model.graph import Graph as Graph
+    from eap_plugin.results.node_scores import NodeScores as NodeScores
+    from eap_plugin.results.prune_scores import PruneScores as PruneScores
 
 __version__ = "0.1.0"
 
-_HOME = {
-    "Batch": "data.batch",
-    "EapPluginError": "errors",
-    "Graph": "model.graph",
-    "NodeScores": "results.node_scores",
-    "PruneScores": "results.prune_scores",
-    "UsageError": "errors",
-    "algorithms": "api",
-    "backends": "api",
-    "check": "api",
-    "estimate_cost": "api",
-    "hookimpl": "host",
-    "load_model": "api",
-    "load_task": "api",
-    "metrics": "api",
-    "prune_scores": "api",
-    "tasks": "api",
-    "wrap_model": "api",
+_NAMES = {
+    "api": (
+        "algorithms",
+        "backends",
+        "check",
+        "estimate_cost",
+        "load_model",
+        "load_task",
+        "metrics",
+        "prune_scores",
+        "tasks",
+        "wrap_model",
+    ),
+    "data.batch": ("Batch",),
+    "errors": ("EapPluginError", "UsageError"),
+    "host": ("hookimpl",),
+    "model.graph": ("Graph",),
+    "results.node_scores": ("NodeScores",),
+    "results.prune_scores": ("PruneScores",),
 }
 
-__all__ = [
-    "Batch",
-    "EapPluginError",
-    "Graph",
-    "NodeScores",
-    "PruneScores",
-    "UsageError",
-    "algorithms",
-    "backends",
-    "check",
-    "estimate_cost",
-    "hookimpl",
-    "load_model",
-    "load_task",
-    "metrics",
-    "prune_scores",
-    "tasks",
-    "wrap_model",
-]
+_HOME = homes(_NAMES)
 
+__all__ = sorted(_HOME)
 
-def __getattr__(name: str) -> Any:
-    """Load a public name from its home."""
-    if name not in _HOME:
-        raise AttributeError(f"module 'eap_plugin' has no attribute {name!r}")
-    return getattr(import_module(f"eap_plugin.{_HOME[name]}"), name)
+__getattr__ = loader(__name__, _HOME)
 
 
 def __dir__() -> list[str]:
-    """The public names."""
-    return sorted([*__all__, "__version__"])
+    """List the public names."""
+    return [*__all__, "__version__"]

@@ -1,4 +1,8 @@
-"""The built-in algorithms, registered through the hook that any plugin uses."""
+"""The built-in algorithms, registered through the hook that any plugin uses.
+
+The code of this folder is sent to servers as source; what it may not use stands in
+``eap_plugin.backend.nnsight.remote.code_shipping``.
+"""
 
 from __future__ import annotations
 

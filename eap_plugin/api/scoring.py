@@ -13,9 +13,9 @@ from eap_plugin.data.microbatches import pieces
 from eap_plugin.errors import EapPluginError
 from eap_plugin.metric.metric import Judge, Metric
 from eap_plugin.model.remote import RemoteOptions
+from eap_plugin.results.loading import scores_of
 from eap_plugin.results.node_scores import NodeScores
 from eap_plugin.results.prune_scores import PruneScores
-from eap_plugin.results.storage import scores_of
 from eap_plugin.runner.cost_estimate import Estimate, estimate
 from eap_plugin.runner.provenance import provenance, run_digest
 from eap_plugin.runner.requests import Kept, run_parts, split

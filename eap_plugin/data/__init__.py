@@ -1,4 +1,5 @@
 """Prompt pairs: the batches that are judged together, and the microbatches that are run together.
 
-This code is sent to servers as source: see ``eap_plugin.backend.nnsight.remote.code_shipping`` for what it may not use.
+The code of this folder is sent to servers as source; what it may not use stands in
+``eap_plugin.backend.nnsight.remote.code_shipping``.
 """

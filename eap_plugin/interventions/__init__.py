@@ -1,4 +1,5 @@
 """What is done to a run of any model: recording, patching, interpolation, changed backward passes.
 
-This code is sent to servers as source: see ``eap_plugin.backend.nnsight.remote.code_shipping`` for what it may not use.
+The code of this folder is sent to servers as source; what it may not use stands in
+``eap_plugin.backend.nnsight.remote.code_shipping``.
 """

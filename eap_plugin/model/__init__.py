@@ -1,4 +1,5 @@
 """A model as algorithms see it: its graph of writers and readers, its norms and projections, and one forward pass.
 
-This code is sent to servers as source: see ``eap_plugin.backend.nnsight.remote.code_shipping`` for what it may not use.
+The code of this folder is sent to servers as source; what it may not use stands in
+``eap_plugin.backend.nnsight.remote.code_shipping``.
 """

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from eap_plugin.errors import UsageError, unknown_name
 from eap_plugin.model.graph import Graph
+from eap_plugin.results.storage import ScoreFile, read_score_file
 
 
 class Node(NamedTuple):
@@ -95,16 +96,13 @@ class NodeScores:
 
     def save(self, path: str | Path) -> None:
         """Write to a safetensors file, whole or not at all; see ``eap_plugin.results.storage``."""
-        from eap_plugin.results.storage import save_scores
-
-        save_scores(self, path)
+        ScoreFile(self.level, self.graph, self.matrix, self.metadata).write(path)
 
     @staticmethod
     def load(path: str | Path, graph: Graph | None = None) -> NodeScores:
         """Read a file that ``save`` wrote; see ``PruneScores.load``."""
-        from eap_plugin.results.storage import load_scores
-
-        scores = load_scores(path, graph)
-        if not isinstance(scores, NodeScores):
+        content = read_score_file(path, graph)
+        if content.level == "edge":
             raise UsageError(f"{path} holds scores of edges; read it with PruneScores.load")
-        return scores
+        level: Literal["node", "neuron"] = "neuron" if content.level == "neuron" else "node"
+        return NodeScores(content.graph, content.matrix, level, content.metadata)

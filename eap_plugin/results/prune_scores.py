@@ -15,6 +15,7 @@ from eap_plugin.errors import UsageError, unknown_name
 from eap_plugin.model.edge_matrix import edge_mask, sum_qkv
 from eap_plugin.model.graph import Graph
 from eap_plugin.results.export import between, from_modules, to_numpy, to_pandas
+from eap_plugin.results.storage import ScoreFile, read_score_file
 
 
 class Edge(NamedTuple):
@@ -247,9 +248,7 @@ class PruneScores(Mapping[str, Tensor]):
 
     def save(self, path: str | Path) -> None:
         """Write to a safetensors file, whole or not at all; see ``eap_plugin.results.storage``."""
-        from eap_plugin.results.storage import save_scores
-
-        save_scores(self, path)
+        ScoreFile(self.level, self.graph, self.matrix, self.metadata).write(path)
 
     @staticmethod
     def load(path: str | Path, graph: Graph | None = None) -> PruneScores:
@@ -262,9 +261,7 @@ class PruneScores(Mapping[str, Tensor]):
         Raises:
             UsageError: if it is not such a file, is damaged, is of a newer schema, or is for another graph.
         """
-        from eap_plugin.results.storage import load_scores
-
-        scores = load_scores(path, graph)
-        if not isinstance(scores, PruneScores):
-            raise UsageError(f"{path} holds scores of {scores.level}s; read it with NodeScores.load")
-        return scores
+        content = read_score_file(path, graph)
+        if content.level != "edge":
+            raise UsageError(f"{path} holds scores of {content.level}s; read it with NodeScores.load")
+        return PruneScores(content.graph, content.matrix, content.metadata)

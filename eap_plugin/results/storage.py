@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,6 @@ from torch import Tensor
 from eap_plugin.errors import EapPluginError, UsageError
 from eap_plugin.files import write_whole
 from eap_plugin.model.graph import Graph
-from eap_plugin.results.node_scores import NodeScores
-from eap_plugin.results.prune_scores import PruneScores
 
 SCHEMA = 1
 """Raised whenever an older version of this package would misread the file."""
@@ -22,20 +21,45 @@ SCHEMA = 1
 _KEY = "eap_plugin"
 
 
-def save_scores(scores: PruneScores | NodeScores, path: str | Path) -> None:
-    """Write scores to ``path``: to a temporary file beside it first, then renamed.
+@dataclass(frozen=True)
+class ScoreFile:
+    """The content of a score file.
+
+    Attributes:
+        level: ``edge``, ``node`` or ``neuron``.
+        graph: the graph that the matrix is of.
+        matrix: the scores.
+        metadata: where they come from.
+    """
+
+    level: str
+    graph: Graph
+    matrix: Tensor
+    metadata: dict[str, Any]
+
+    def write(self, path: str | Path) -> None:
+        """Write it to ``path``: to a temporary file beside it first, then renamed.
+
+        Raises:
+            UsageError: if the folder does not exist.
+            EapPluginError: if it cannot be written.
+        """
+        header = {"schema": SCHEMA, "graph": self.graph.to_dict(), "metadata": self.metadata, "level": self.level}
+        data = save({"matrix": self.matrix.detach().cpu().contiguous()}, {_KEY: json.dumps(header)})
+        write_whole(Path(path), data)
+
+
+def read_score_file(path: str | Path, graph: Graph | None = None) -> ScoreFile:
+    """Read a file that ``ScoreFile.write`` wrote.
+
+    Args:
+        path: the file.
+        graph: the graph it must be for, if given.
 
     Raises:
-        UsageError: if the folder does not exist.
-        EapPluginError: if it cannot be written.
+        UsageError: if it is not such a file, is damaged, is of a newer schema, or is for another graph.
+        EapPluginError: if it cannot be read.
     """
-    header = {"schema": SCHEMA, "graph": scores.graph.to_dict(), "metadata": scores.metadata, "level": scores.level}
-    data = save({"matrix": scores.matrix.detach().cpu().contiguous()}, {_KEY: json.dumps(header)})
-    write_whole(Path(path), data)
-
-
-def load_scores(path: str | Path, graph: Graph | None = None) -> PruneScores | NodeScores:
-    """Read scores of any level from ``path``; see ``PruneScores.load``."""
     path = Path(path)
     if path.is_dir():
         raise UsageError(f"{path} is a folder; give the score file in it")
@@ -44,32 +68,21 @@ def load_scores(path: str | Path, graph: Graph | None = None) -> PruneScores | N
             header = (file.metadata() or {}).get(_KEY)
             if header is None:
                 raise UsageError(f"{path} is a safetensors file, but not one that eap-plugin wrote")
-            scores = _parse(json.loads(header), file.get_tensor("matrix"), path)
+            content = _parse(json.loads(header), file.get_tensor("matrix"), path)
     except (SafetensorError, ValueError, TypeError, KeyError) as error:
         raise UsageError(f"{path} is not a whole score file ({error}); save the scores again") from error
     except FileNotFoundError:
         raise UsageError(f"there is no file {path}") from None
     except OSError as error:
         raise EapPluginError(f"cannot read {path}: {error.strerror or error}") from error
-    if graph is not None and scores.graph != graph:
-        raise UsageError(f"{path} holds scores of another graph: {scores.graph}; expected {graph}")
-    return scores
+    if graph is not None and content.graph != graph:
+        raise UsageError(f"{path} holds scores of another graph: {content.graph}; expected {graph}")
+    return content
 
 
-def _parse(header: dict[str, Any], matrix: Tensor, path: Path) -> PruneScores | NodeScores:
+def _parse(header: dict[str, Any], matrix: Tensor, path: Path) -> ScoreFile:
     if int(header["schema"]) > SCHEMA:
         raise UsageError(
             f"{path} is of schema {header['schema']}, this version reads up to {SCHEMA}; upgrade eap-plugin to read it"
         )
-    return scores_of(header.get("level", "edge"), Graph(**header["graph"]), matrix, dict(header["metadata"]))
-
-
-def scores_of(level: str, graph: Graph, matrix: Tensor, metadata: dict[str, Any]) -> PruneScores | NodeScores:
-    """The scores that a matrix is.
-
-    Raises:
-        UsageError: if it has not the shape of that level's.
-    """
-    if level == "edge":
-        return PruneScores(graph, matrix, metadata)
-    return NodeScores(graph, matrix, "neuron" if level == "neuron" else "node", metadata)
+    return ScoreFile(header.get("level", "edge"), Graph(**header["graph"]), matrix, dict(header["metadata"]))

@@ -15,7 +15,7 @@ from eap_plugin.algorithm.base import Algorithm, Attribution, Level, Progress
 from eap_plugin.data.batch import Batch
 from eap_plugin.data.microbatches import Piece, cut, pieces
 from eap_plugin.errors import UsageError
-from eap_plugin.results.storage import load_scores, scores_of
+from eap_plugin.results.loading import load_scores, scores_of
 from eap_plugin.runner.program import score
 from eap_plugin.runner.run import Run
 

@@ -34,8 +34,8 @@ GOOD = {
         from circuit_lab.options import TwiceOptions
         from circuit_lab.sums import Sum
         from eap_plugin.algorithm.base import Algorithm, Attribution, Cost
-        from eap_plugin.algorithm.eap import EAP
-        from eap_plugin.algorithm.gradient import GradientOptions
+        from eap_plugin.algorithm.gradient.eap import EAP
+        from eap_plugin.algorithm.gradient.base import GradientOptions
 
 
         class Twice(Algorithm):

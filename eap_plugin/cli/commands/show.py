@@ -19,7 +19,7 @@ from eap_plugin.cli.work import working
 def show(file: Path, top: int, as_json: bool) -> None:
     """Show where the scores in FILE come from, and the strongest."""
     with working(not as_json):
-        from eap_plugin.results.storage import load_scores
+        from eap_plugin.results.loading import load_scores
 
         scores = load_scores(file)
     if as_json:

@@ -1,0 +1,30 @@
+"""Scores of whatever level: from their matrix, or from a file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from eap_plugin.model.graph import Graph
+from eap_plugin.results.node_scores import NodeScores
+from eap_plugin.results.prune_scores import PruneScores
+from eap_plugin.results.storage import read_score_file
+
+
+def scores_of(level: str, graph: Graph, matrix: Tensor, metadata: dict[str, Any]) -> PruneScores | NodeScores:
+    """Make scores of a matrix.
+
+    Raises:
+        UsageError: if the matrix has not the shape of that level's.
+    """
+    if level == "edge":
+        return PruneScores(graph, matrix, metadata)
+    return NodeScores(graph, matrix, "neuron" if level == "neuron" else "node", metadata)
+
+
+def load_scores(path: str | Path) -> PruneScores | NodeScores:
+    """Read scores of any level from a file; see ``PruneScores.load``."""
+    content = read_score_file(path)
+    return scores_of(content.level, content.graph, content.matrix, content.metadata)
