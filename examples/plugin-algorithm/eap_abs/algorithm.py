@@ -9,16 +9,24 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
-from eap_plugin.algorithm.base import Algorithm, Attribution, Cost, Progress
-from eap_plugin.algorithm.gradient.scorer import EdgeScorer
-from eap_plugin.data.batch import Batch
-from eap_plugin.data.microbatches import Piece
-from eap_plugin.host.options import option
-from eap_plugin.interventions.recording import GradientTape, ReaderGradients, WriterTape, merge
-from eap_plugin.interventions.writer_outputs import Writers
-from eap_plugin.metric.metric import Metric
-from eap_plugin.model.graph import Graph
-from eap_plugin.model.residual_model import ResidualModel
+from eap_plugin.plugin import (
+    Algorithm,
+    Attribution,
+    Batch,
+    Cost,
+    EdgeScorer,
+    GradientTape,
+    Graph,
+    Metric,
+    Piece,
+    Progress,
+    ReaderGradients,
+    ResidualModel,
+    Writers,
+    WriterTape,
+    merge,
+    option,
+)
 
 T = TypeVar("T", Writers, ReaderGradients)
 

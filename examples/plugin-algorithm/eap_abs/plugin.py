@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from eap_plugin import hookimpl
+from eap_plugin.plugin import hookimpl
 
 
 @hookimpl

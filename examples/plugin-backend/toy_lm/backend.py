@@ -7,10 +7,7 @@ from typing import Any
 
 from transformers import PreTrainedTokenizerFast
 
-from eap_plugin import UsageError
-from eap_plugin.backend.base import Backend
-from eap_plugin.backend.loading import torch_dtype
-from eap_plugin.model.residual_model import ResidualModel
+from eap_plugin.plugin import Backend, ResidualModel, UsageError, torch_dtype
 from toy_lm.model import ToyLM
 from toy_lm.residual import ToyLMResidual
 

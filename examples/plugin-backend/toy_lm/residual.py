@@ -8,11 +8,21 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from eap_plugin.backend.freezing import frozen_modules
-from eap_plugin.backend.module_hooks import Attach, Hook, at_input, at_output, visiting
-from eap_plugin.model.graph import Graph
-from eap_plugin.model.norm import Norm
-from eap_plugin.model.residual_model import Layer, ResidualModel, Site, Visitor, sites_of
+from eap_plugin.plugin import (
+    Attach,
+    Graph,
+    Hook,
+    Layer,
+    Norm,
+    ResidualModel,
+    Site,
+    Visitor,
+    at_input,
+    at_output,
+    frozen_modules,
+    sites_of,
+    visiting,
+)
 from toy_lm.model import Block, ToyLM
 
 
