@@ -9,7 +9,7 @@ import torch
 from eap_plugin.api.models import placed
 from eap_plugin.api.prompts import batches_for
 from eap_plugin.model.remote import RemoteOptions
-from eap_plugin.runner.self_check import CheckReport, self_check
+from eap_plugin.runner.self_check.self_check import CheckReport, self_check
 
 
 def check(

@@ -13,7 +13,7 @@ from eap_plugin.data.microbatches import Piece, cut
 from eap_plugin.metric.metric import Metric
 from eap_plugin.model.residual_model import ResidualModel
 from eap_plugin.runner.performance import performance, with_clean_logits
-from eap_plugin.runner.self_check import CheckReport, self_check
+from eap_plugin.runner.self_check.self_check import CheckReport, self_check
 
 
 @dataclass(frozen=True)

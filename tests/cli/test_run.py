@@ -12,7 +12,7 @@ from click.testing import CliRunner
 from eap_plugin import PruneScores, api
 from eap_plugin.cli import main
 from eap_plugin.errors import UsageError
-from eap_plugin.runner.self_check import CheckReport, CheckRow
+from eap_plugin.runner.self_check.self_check import CheckReport, CheckRow
 from eap_plugin.shipped import SHIPPED
 
 RUN = ("run", "ioi-gpt2", "-t", "ioi", "-n", "4")

@@ -13,7 +13,7 @@ from eap_plugin.cli.work import working
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from eap_plugin.runner.self_check import CheckReport
+    from eap_plugin.runner.self_check.self_check import CheckReport
 
 
 @click.command(short_help="Check that a model's edges are what it computes.")

@@ -1,0 +1,1 @@
+"""Do edge scores mean anything on a model? The report, and what it is made of."""
