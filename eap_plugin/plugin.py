@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from eap_plugin.algorithm.contrast import mean_over as mean_over
     from eap_plugin.algorithm.gradient.base import GradientAlgorithm as GradientAlgorithm
     from eap_plugin.algorithm.gradient.base import GradientOptions as GradientOptions
-    from eap_plugin.algorithm.gradient.base import Work as Work
+    from eap_plugin.algorithm.gradient.base import ScoringContext as ScoringContext
     from eap_plugin.algorithm.gradient.scorer import EdgeScorer as EdgeScorer
     from eap_plugin.algorithm.gradient.scorer import NeuronScorer as NeuronScorer
     from eap_plugin.algorithm.gradient.scorer import Scorer as Scorer
@@ -30,13 +30,13 @@ if TYPE_CHECKING:
     from eap_plugin.backend.loading import model_path as model_path
     from eap_plugin.backend.loading import torch_dtype as torch_dtype
     from eap_plugin.backend.module_hooks import Attach as Attach
-    from eap_plugin.backend.module_hooks import Hook as Hook
+    from eap_plugin.backend.module_hooks import ValueHook as ValueHook
     from eap_plugin.backend.module_hooks import at_input as at_input
     from eap_plugin.backend.module_hooks import at_output as at_output
     from eap_plugin.backend.module_hooks import visiting as visiting
     from eap_plugin.data.batch import NO_ANSWER as NO_ANSWER
     from eap_plugin.data.batch import Batch as Batch
-    from eap_plugin.data.microbatches import Piece as Piece
+    from eap_plugin.data.microbatches import Microbatch as Microbatch
     from eap_plugin.errors import EapPluginError as EapPluginError
     from eap_plugin.errors import UsageError as UsageError
     from eap_plugin.host import hookimpl as hookimpl
@@ -51,9 +51,9 @@ if TYPE_CHECKING:
     from eap_plugin.interventions.counterfactual import ablation_passes as ablation_passes
     from eap_plugin.interventions.edge_patching import EdgePatch as EdgePatch
     from eap_plugin.interventions.reader_inputs import heads_read as heads_read
-    from eap_plugin.interventions.recording import GradientTape as GradientTape
+    from eap_plugin.interventions.recording import GradientRecorder as GradientRecorder
     from eap_plugin.interventions.recording import ReaderGradients as ReaderGradients
-    from eap_plugin.interventions.recording import WriterTape as WriterTape
+    from eap_plugin.interventions.recording import WriterRecorder as WriterRecorder
     from eap_plugin.interventions.recording import merge as merge
     from eap_plugin.interventions.writer_outputs import Writers as Writers
     from eap_plugin.interventions.writer_outputs import all_add as all_add
@@ -85,14 +85,14 @@ if TYPE_CHECKING:
 _NAMES = {
     "algorithm.base": ("Algorithm", "Attribution", "Cost", "Level", "Progress"),
     "algorithm.contrast": ("Contrast", "contrast", "mean_over"),
-    "algorithm.gradient.base": ("GradientAlgorithm", "GradientOptions", "Work"),
+    "algorithm.gradient.base": ("GradientAlgorithm", "GradientOptions", "ScoringContext"),
     "algorithm.gradient.scorer": ("EdgeScorer", "NeuronScorer", "Scorer"),
     "backend.base": ("Backend",),
     "backend.freezing": ("frozen_modules",),
     "backend.loading": ("load_errors", "model_path", "torch_dtype"),
-    "backend.module_hooks": ("Attach", "Hook", "at_input", "at_output", "visiting"),
+    "backend.module_hooks": ("Attach", "ValueHook", "at_input", "at_output", "visiting"),
     "data.batch": ("NO_ANSWER", "Batch"),
-    "data.microbatches": ("Piece",),
+    "data.microbatches": ("Microbatch",),
     "errors": ("EapPluginError", "UsageError"),
     "host": ("hookimpl",),
     "host.options": ("option",),
@@ -106,7 +106,7 @@ _NAMES = {
     "interventions.counterfactual": ("Ablation", "Counterfactual", "ablation_passes"),
     "interventions.edge_patching": ("EdgePatch",),
     "interventions.reader_inputs": ("heads_read",),
-    "interventions.recording": ("GradientTape", "ReaderGradients", "WriterTape", "merge"),
+    "interventions.recording": ("GradientRecorder", "ReaderGradients", "WriterRecorder", "merge"),
     "interventions.writer_outputs": ("Writers", "all_add", "heads_add", "writer_adds"),
     "metric.metric": ("Metric", "difference", "over_answers"),
     "model.edge_matrix": ("edge_mask", "sum_qkv"),

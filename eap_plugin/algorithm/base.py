@@ -10,7 +10,7 @@ from typing import ClassVar, Generic, Literal, NamedTuple, Protocol, TypeVar
 from jaxtyping import Float
 from torch import Tensor
 
-from eap_plugin.data.microbatches import Piece
+from eap_plugin.data.microbatches import Microbatch
 from eap_plugin.metric.metric import Metric
 from eap_plugin.model.graph import Graph
 from eap_plugin.model.residual_model import ResidualModel
@@ -90,7 +90,7 @@ class Algorithm(ABC, Generic[O]):
     def attribute(
         self,
         model: ResidualModel,
-        data: Sequence[Piece],
+        data: Sequence[Microbatch],
         metric: Metric,
         options: O,
         progress: Progress,

@@ -9,9 +9,9 @@ from typing import NamedTuple
 import torch
 
 from eap_plugin.data.batch import Batch
-from eap_plugin.data.microbatches import Piece
+from eap_plugin.data.microbatches import Microbatch
 from eap_plugin.interventions.counterfactual import Counterfactual
-from eap_plugin.interventions.recording import WriterTape
+from eap_plugin.interventions.recording import WriterRecorder
 from eap_plugin.interventions.writer_outputs import Writers
 from eap_plugin.metric.metric import Metric
 from eap_plugin.model.residual_model import ResidualModel
@@ -42,7 +42,7 @@ class Contrast:
     metrics: Metrics
 
 
-def contrast(model: ResidualModel, piece: Piece, metric: Metric, counterfactual: Counterfactual) -> Contrast:
+def contrast(model: ResidualModel, piece: Microbatch, metric: Metric, counterfactual: Counterfactual) -> Contrast:
     """Run a piece's clean prompts and, if writers are changed to what they add there, its corrupt ones."""
     batch = piece.batch.to(model.device)
     clean, on_clean = _run(model, batch, corrupt=False, metric=metric)
@@ -54,10 +54,10 @@ def contrast(model: ResidualModel, piece: Piece, metric: Metric, counterfactual:
 
 
 def _run(model: ResidualModel, batch: Batch, corrupt: bool, metric: Metric) -> tuple[Writers, float]:
-    tape, tokens = WriterTape(model), batch.corrupt if corrupt else batch.clean
+    recorder, tokens = WriterRecorder(model), batch.corrupt if corrupt else batch.clean
     with torch.no_grad():
-        logits = model.forward(tokens, tape.visitors(), attention_mask=batch.attention_mask, last=batch.last)
-        return tape.writers(), float(metric(logits, batch))
+        logits = model.forward(tokens, recorder.visitors(), attention_mask=batch.attention_mask, last=batch.last)
+        return recorder.writers(), float(metric(logits, batch))
 
 
 def mean_over(pieces: Sequence[Metrics]) -> tuple[float, float | None]:

@@ -31,7 +31,7 @@ def check(
     """
     there = placed(model, RemoteOptions(remote, timeout, status))
     if data is not None:
-        batch = batches_for(there, data)[0].select(slice(0, None if there.terms.whole_batches else 4))
+        batch = batches_for(there, data)[0].select(slice(0, None if there.run_constraints.whole_batches else 4))
         return there.run(self_check, batch.clean, batch.attention_mask)
     generator = torch.Generator().manual_seed(0)
     return there.run(self_check, torch.randint(there.n_vocab, (2, min(16, there.n_ctx or 16)), generator=generator))

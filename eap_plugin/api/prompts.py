@@ -70,7 +70,7 @@ def batches_for(model: ResidualModel, data: object) -> tuple[Batch, ...]:
         UsageError: if they are no prompts that this model can be run on.
     """
     batches = as_batches(data)
-    model.terms.check_data(data, batches)
+    model.run_constraints.check_data(data, batches)
     _check_ids(model, batches)
     return tuple(batches)
 

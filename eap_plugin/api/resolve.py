@@ -14,7 +14,7 @@ from eap_plugin.host.options import build_options
 from eap_plugin.metric.metric import Judge, Metric, as_metric
 from eap_plugin.model.remote import RemoteOptions
 from eap_plugin.model.residual_model import ResidualModel
-from eap_plugin.runner.checked_algorithm import Vetted
+from eap_plugin.runner.checked_algorithm import CheckedAlgorithm
 from eap_plugin.runner.run import Run
 
 
@@ -59,7 +59,7 @@ def _metric(metric: str | Metric | Judge) -> Metric:
 
 
 def _options(provider: Algorithm[Any], given: Mapping[str, Any], model: ResidualModel) -> Any:
-    options = model.terms.with_options(given, provider.options, provider.name)
+    options = model.run_constraints.with_options(given, provider.options, provider.name)
     chosen = build_options(provider.options, options, owner=provider.name)
     for name in provider.local_options:
         if model.remote and getattr(chosen, name) is not None:
@@ -69,9 +69,11 @@ def _options(provider: Algorithm[Any], given: Mapping[str, Any], model: Residual
     return chosen
 
 
-def _checked(algorithm: str | Algorithm[Any], provider: Algorithm[Any]) -> Vetted:
+def _checked(algorithm: str | Algorithm[Any], provider: Algorithm[Any]) -> CheckedAlgorithm:
     """Its ``attribute``, checked; an algorithm that is given as it is belongs to no plugin."""
     if isinstance(algorithm, Algorithm):
-        return Vetted(provider.attribute, f"algorithm {provider.name!r} of {type(provider).__module__}", "mend it")
+        return CheckedAlgorithm(
+            provider.attribute, f"algorithm {provider.name!r} of {type(provider).__module__}", "mend it"
+        )
     registry = algorithms()
-    return Vetted(provider.attribute, registry.origin(algorithm), registry.provider(algorithm).advice)
+    return CheckedAlgorithm(provider.attribute, registry.origin(algorithm), registry.provider(algorithm).advice)

@@ -9,7 +9,7 @@ from typing import Any, Literal, overload
 
 from eap_plugin.algorithm.base import Algorithm
 from eap_plugin.api.resolve import resolve
-from eap_plugin.data.microbatches import pieces
+from eap_plugin.data.microbatches import microbatches
 from eap_plugin.errors import EapPluginError
 from eap_plugin.metric.metric import Judge, Metric
 from eap_plugin.model.remote import RemoteOptions
@@ -18,7 +18,7 @@ from eap_plugin.results.node_scores import NodeScores
 from eap_plugin.results.prune_scores import PruneScores
 from eap_plugin.runner.cost_estimate import Estimate, estimate
 from eap_plugin.runner.provenance import provenance, run_digest
-from eap_plugin.runner.requests import Kept, run_parts, split
+from eap_plugin.runner.requests import RequestCache, run_requests, split_requests
 
 
 @overload
@@ -83,15 +83,15 @@ def prune_scores(
         ablation_data=ablation_data,
         remote=RemoteOptions(remote, timeout, status),
     )
-    run.model.terms.check_batch_size(batch_size if prompts_per_request is None else prompts_per_request)
+    run.model.run_constraints.check_batch_size(batch_size if prompts_per_request is None else prompts_per_request)
     about = provenance(run)
-    split_up = split(run.batches, prompts_per_request, run.reference, run.algorithm)
+    split_up = split_requests(run.batches, prompts_per_request, run.reference, run.algorithm)
     kept = None
     if parts is not None:
-        kept = Kept(Path(parts), run_digest(run, about, prompts_per_request), len(split_up))
+        kept = RequestCache(Path(parts), run_digest(run, about, prompts_per_request), len(split_up))
         if not resume:
             kept.remove()
-    found = run_parts(run, split_up, progress, kept)
+    found = run_requests(run, split_up, progress, kept)
     if not (isfinite(found.clean_metric or 0) and isfinite(found.corrupt_metric or 0)):
         raise EapPluginError(
             f"metric {run.metric.name!r} is {found.clean_metric} on clean and {found.corrupt_metric} on corrupt "
@@ -117,4 +117,4 @@ def estimate_cost(
     """How long ``prune_scores`` would take with the same arguments, from one pass timed here."""
     run = resolve(model, data, algorithm=algorithm, metric=metric, batch_size=batch_size, options=options)
     cost = run.algorithm.cost(run.options, run.model.graph)
-    return run.model.run(estimate, pieces(run.batches, batch_size), run.metric, cost)
+    return run.model.run(estimate, microbatches(run.batches, batch_size), run.metric, cost)

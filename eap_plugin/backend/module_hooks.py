@@ -13,15 +13,15 @@ from torch import Tensor, nn
 from eap_plugin.backend.attention_hooks import ATTENTION_SITES, visiting_attention
 from eap_plugin.model.residual_model import SITES, Site, Visitor
 
-Hook = Callable[[Tensor], Tensor]
-Attach = Callable[[Hook], Callable[[], None]]
+ValueHook = Callable[[Tensor], Tensor]
+Attach = Callable[[ValueHook], Callable[[], None]]
 """Puts a hook on a place in the model and gives what takes it off again."""
 
 
 def at_hook_point(point: Any) -> Attach:
     """The value that passes a hook point of TransformerLens. Hooks that others have put there stay."""
 
-    def attach(visitor: Hook) -> Callable[[], None]:
+    def attach(visitor: ValueHook) -> Callable[[], None]:
         def on_activation(value: Tensor, hook: Any) -> Tensor:
             return visitor(value)
 
@@ -40,7 +40,7 @@ def at_hook_point(point: Any) -> Attach:
 def at_input(module: nn.Module) -> Attach:
     """The first argument of a module's forward pass."""
 
-    def attach(hook: Hook) -> Callable[[], None]:
+    def attach(hook: ValueHook) -> Callable[[], None]:
         return module.register_forward_pre_hook(lambda _, args: (hook(args[0]), *args[1:])).remove
 
     return attach
@@ -49,7 +49,7 @@ def at_input(module: nn.Module) -> Attach:
 def at_output(module: nn.Module) -> Attach:
     """What a module returns."""
 
-    def attach(hook: Hook) -> Callable[[], None]:
+    def attach(hook: ValueHook) -> Callable[[], None]:
         return module.register_forward_hook(lambda _, args, output: hook(output)).remove
 
     return attach
@@ -89,7 +89,7 @@ def visiting(
         yield
 
 
-def _hook(visitor: Visitor, layer: int) -> Hook:
+def _hook(visitor: Visitor, layer: int) -> ValueHook:
     def hook(value: Tensor) -> Tensor:
         # An alias of its own, and handed back even when unchanged: only so is the value that the visitor saw the one
         # the model goes on with, and its gradient that of this site alone where two sites share a tensor.

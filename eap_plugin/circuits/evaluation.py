@@ -11,10 +11,10 @@ from jaxtyping import Bool
 from torch import Tensor
 
 from eap_plugin.data.batch import Batch
-from eap_plugin.data.microbatches import pieces
+from eap_plugin.data.microbatches import microbatches
 from eap_plugin.errors import UsageError
 from eap_plugin.interventions.edge_patching import EdgePatch
-from eap_plugin.interventions.recording import WriterTape
+from eap_plugin.interventions.recording import WriterRecorder
 from eap_plugin.metric.metric import Metric
 from eap_plugin.model.residual_model import ResidualModel
 from eap_plugin.results.prune_scores import PruneScores
@@ -61,7 +61,7 @@ def _circuit_metrics(
     """The metric on clean prompts, on corrupt prompts, and with each circuit alone."""
     totals = [0.0] * (2 + len(circuits))
     with torch.no_grad():
-        for batch, share, _ in pieces(batches, batch_size):
+        for batch, share, _ in microbatches(batches, batch_size):
             metrics = _piece_metrics(model, batch.to(model.device), metric, circuits)
             totals = [total + share * value for total, value in zip(totals, metrics, strict=True)]
     return [total / len(batches) for total in totals]
@@ -71,10 +71,10 @@ def _piece_metrics(
     model: ResidualModel, batch: Batch, metric: Metric, circuits: Sequence[Bool[Tensor, "sources readers"]]
 ) -> list[float]:
     read = {"attention_mask": batch.attention_mask, "last": batch.last}
-    tape = WriterTape(model)
-    corrupt = model.forward(batch.corrupt, tape.visitors(), **read)
+    recorder = WriterRecorder(model)
+    corrupt = model.forward(batch.corrupt, recorder.visitors(), **read)
     clean = model.forward(batch.clean, {}, **read)
-    patches = [EdgePatch(model, tape.writers(), (~circuit).float()) for circuit in circuits]
+    patches = [EdgePatch(model, recorder.writers(), (~circuit).float()) for circuit in circuits]
     runs = [model.forward(batch.clean, patch.visitors(), **read) for patch in patches]
     judged = replace(batch, clean_logits=clean)
     return [float(metric(logits, judged)) for logits in (clean, corrupt, *runs)]

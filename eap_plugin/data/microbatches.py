@@ -8,7 +8,7 @@ from typing import NamedTuple
 from eap_plugin.data.batch import Batch
 
 
-class Piece(NamedTuple):
+class Microbatch(NamedTuple):
     """Prompt pairs run through the model together, and their share of the batch they are judged in.
 
     Weighting each piece's mean metric by its share makes the size of pieces a matter of memory alone.
@@ -24,15 +24,15 @@ class Piece(NamedTuple):
     reference: tuple[Batch, ...] = ()
 
 
-def pieces(batches: Iterable[Batch], size: int | None, reference: tuple[Batch, ...] = ()) -> list[Piece]:
+def microbatches(batches: Iterable[Batch], size: int | None, reference: tuple[Batch, ...] = ()) -> list[Microbatch]:
     """Batches cut into pieces of at most ``size`` prompt pairs; uncut when ``size`` is ``None``."""
-    return cut([Piece(batch, 1.0, reference) for batch in batches], size)
+    return split_microbatches([Microbatch(batch, 1.0, reference) for batch in batches], size)
 
 
-def cut(data: Iterable[Piece], size: int | None) -> list[Piece]:
+def split_microbatches(data: Iterable[Microbatch], size: int | None) -> list[Microbatch]:
     """Pieces cut into smaller ones of at most ``size`` prompt pairs; as they are when ``size`` is ``None``."""
     return [
-        Piece(part, piece.share * len(part) / len(piece.batch), piece.reference)
+        Microbatch(part, piece.share * len(part) / len(piece.batch), piece.reference)
         for piece in data
         for part in piece.batch.split(len(piece.batch) if size is None else size)
     ]

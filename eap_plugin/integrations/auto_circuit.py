@@ -15,7 +15,7 @@ from eap_plugin.results.prune_scores import PruneScores
 
 
 @dataclass(frozen=True, eq=False)
-class Scorer:
+class PruneFunction:
     """A function as AutoCircuit calls its algorithms.
 
     Attributes:
@@ -60,7 +60,7 @@ def prune_algo(algorithm: str, key: str | None = None, **arguments: Any) -> Any:
     return _auto_circuit().PruneAlgo(
         key=key or algorithm,
         name=f"{key or algorithm} (eap-plugin)",
-        func=Scorer(algorithm, arguments),
+        func=PruneFunction(algorithm, arguments),
         _short_name=key or algorithm,
     )
 
@@ -98,7 +98,7 @@ def unregister() -> None:
 
 
 def _is_ours(algo: Any) -> bool:
-    return isinstance(algo.func, Scorer)
+    return isinstance(algo.func, PruneFunction)
 
 
 def _auto_circuit() -> Any:

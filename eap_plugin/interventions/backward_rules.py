@@ -1,7 +1,7 @@
 """Changed backward rules, as visitors: the forward pass stays as it is, gradients go another way.
 
 A visitor gives back ``straight_through(value, surrogate)``: the value forwards, the surrogate's derivative backwards.
-So no module is touched, on any backend. Rules are merged in the order of this file, before the tapes.
+So no module is touched, on any backend. Rules are merged in the order of this file, before the recorders.
 """
 
 from __future__ import annotations

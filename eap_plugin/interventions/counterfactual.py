@@ -13,9 +13,9 @@ import torch
 from torch import Tensor
 
 from eap_plugin.data.batch import Batch
-from eap_plugin.data.microbatches import Piece
+from eap_plugin.data.microbatches import Microbatch
 from eap_plugin.errors import UsageError
-from eap_plugin.interventions.recording import WriterTape
+from eap_plugin.interventions.recording import WriterRecorder
 from eap_plugin.interventions.writer_outputs import Writers
 from eap_plugin.model.residual_model import ResidualModel
 
@@ -34,7 +34,7 @@ class Counterfactual:
         corrupt: whether it is the run on the corrupt prompts.
     """
 
-    def __init__(self, model: ResidualModel, data: Sequence[Piece], ablation: Ablation) -> None:
+    def __init__(self, model: ResidualModel, data: Sequence[Microbatch], ablation: Ablation) -> None:
         """Take the mean, if it is one.
 
         Args:
@@ -71,7 +71,7 @@ def _zero(model: ResidualModel) -> Writers:
     )
 
 
-def _mean(model: ResidualModel, data: Sequence[Piece], per_position: bool) -> Writers:
+def _mean(model: ResidualModel, data: Sequence[Microbatch], per_position: bool) -> Writers:
     """The mean over real tokens, of which every position keeps its own if wanted: [1, 1 or pos, ...] each."""
     total: Writers | None = None
     count: Tensor | None = None
@@ -83,12 +83,12 @@ def _mean(model: ResidualModel, data: Sequence[Piece], per_position: bool) -> Wr
                 f"ablation 'mean-per-position' needs prompts of one length, got {data[0].batch.clean.shape[1]} and "
                 f"{batch.corrupt.shape[1]} tokens; use ablation=mean"
             )
-        tape = WriterTape(model)
+        recorder = WriterRecorder(model)
         with torch.no_grad():
-            model.forward(batch.corrupt, tape.visitors(), attention_mask=batch.attention_mask, last=batch.last)
+            model.forward(batch.corrupt, recorder.visitors(), attention_mask=batch.attention_mask, last=batch.last)
         mask = torch.ones_like(batch.corrupt) if batch.attention_mask is None else batch.attention_mask
         real = mask.to(torch.promote_types(model.dtype, torch.float32))
-        run = tape.writers()
+        run = recorder.writers()
         added = _paired(run, run, partial(_sum_real, real, dims))
         here = real.sum(dims, keepdim=True)
         total = added if total is None else _paired(total, added, torch.add)

@@ -80,7 +80,7 @@ class EdgePatch:
 
     def _shift(self, column: int, count: int) -> Float[Tensor, "readers batch pos d_model"] | None:
         """What patching adds to the residual stream as ``count`` readers see it; ``None`` for nothing."""
-        cut = self._graph.readers[column].cut
+        cut = self._graph.readers[column].n_upstream
         shift: Tensor | None = None
         for row, change in self._change.items():
             patch = self._patch[row : row + len(change), column : column + count]

@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from eap_plugin.interventions.recording import Place
+from eap_plugin.interventions.recording import LayerSite
 from eap_plugin.interventions.writer_outputs import Writers, output_weight
 from eap_plugin.model.residual_model import ResidualModel, Site, Visitor
 
@@ -16,9 +16,9 @@ Rule = Literal["eap-ig", "midpoint"]
 """Which points of the line stand for it: those that EAP-IG's code takes, or the middle of each step."""
 
 
-def places(model: ResidualModel) -> list[Place]:
+def places(model: ResidualModel) -> list[LayerSite]:
     """Where writers add to the residual stream, in order: the embedding, then each layer's heads, and its MLP."""
-    found: list[Place] = [("embed", 0)]
+    found: list[LayerSite] = [("embed", 0)]
     for layer in range(model.graph.n_layers):
         found.append(("attn_out", layer))
         if model.graph.has_mlp:
@@ -26,7 +26,7 @@ def places(model: ResidualModel) -> list[Place]:
     return found
 
 
-def added_at(model: ResidualModel, writers: Writers, place: Place) -> Float[Tensor, "batch pos d_model"]:
+def added_at(model: ResidualModel, writers: Writers, place: LayerSite) -> Float[Tensor, "batch pos d_model"]:
     """What the writers at a place add together."""
     site, index = place
     if site == "embed":
@@ -37,7 +37,7 @@ def added_at(model: ResidualModel, writers: Writers, place: Place) -> Float[Tens
     return z.flatten(2) @ weight.flatten(0, 1).to(z.dtype)
 
 
-def only_at(writers: Writers, place: Place) -> Writers:
+def only_at(writers: Writers, place: LayerSite) -> Writers:
     """The writers at a place as they are, and zero for all others."""
     return Writers(
         writers.embed if place == ("embed", 0) else torch.zeros_like(writers.embed),
@@ -46,7 +46,7 @@ def only_at(writers: Writers, place: Place) -> Writers:
     )
 
 
-def moved(place: Place, by: Float[Tensor, "batch later d_model"], start: int) -> dict[Site, Visitor]:
+def moved(place: LayerSite, by: Float[Tensor, "batch later d_model"], start: int) -> dict[Site, Visitor]:
     """Visitors that add something to what a place's writers add, from position ``start`` on, and let no gradient in."""
     site, index = place
 

@@ -16,7 +16,7 @@ from eap_plugin.errors import EapPluginError, UsageError
 from eap_plugin.interventions.writer_outputs import Writers, scaled_z
 from eap_plugin.model.residual_model import ResidualModel, Site, Visitor
 
-Place = tuple[Site, int]
+LayerSite = tuple[Site, int]
 """A site and the layer that it is in."""
 
 
@@ -43,7 +43,7 @@ class ReaderGradients:
     frozen_norms: bool = False
 
 
-class WriterTape:
+class WriterRecorder:
     """Visitors that keep what every writer adds, from position ``start`` on."""
 
     def __init__(self, model: ResidualModel, start: int = 0) -> None:
@@ -80,7 +80,7 @@ class WriterTape:
         self._mlp[layer] = value.detach()[:, self._start :].clone()
 
 
-class GradientTape:
+class GradientRecorder:
     """Visitors that keep where the readers read, and afterwards give the gradient there.
 
     The run is made differentiable from the embedding on: frozen weights ask for no gradient themselves.
@@ -91,7 +91,7 @@ class GradientTape:
         model: ResidualModel,
         start: int = 0,
         frozen_norms: bool = False,
-        cut: frozenset[Place] = frozenset(),
+        cut: frozenset[LayerSite] = frozenset(),
     ) -> None:
         """Record runs of ``model``.
 
@@ -102,7 +102,7 @@ class GradientTape:
             cut: readers whose gradient is taken to be zero.
         """
         self._graph, self._start, self._frozen_norms, self._cut = model.graph, start, frozen_norms, cut
-        self._at: dict[Place, Tensor] = {}
+        self._at: dict[LayerSite, Tensor] = {}
 
     def visitors(self) -> dict[Site, Visitor]:
         """What to call at which site."""

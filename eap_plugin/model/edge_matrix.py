@@ -13,7 +13,7 @@ from eap_plugin.model.graph import Graph
 
 def edge_mask(graph: Graph) -> Bool[Tensor, "sources readers"]:
     """True where the graph has an edge."""
-    cuts = torch.tensor([reader.cut for reader in graph.readers])
+    cuts = torch.tensor([reader.n_upstream for reader in graph.readers])
     return torch.arange(len(graph.sources))[:, None] < cuts
 
 

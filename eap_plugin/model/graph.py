@@ -21,16 +21,16 @@ class Reader(NamedTuple):
         slot: what is read.
         layer: the layer it is in; for the logits, the last one.
         head: which head (for k and v, which key/value head; for qkv, which group); 0 for the others.
-        cut: how many sources come before it: it is fed by the first ``cut`` of them.
+        n_upstream: how many sources come before it; those first ones feed it.
     """
 
     slot: Slot
     layer: int
     head: int
-    cut: int
+    n_upstream: int
 
 
-class Hook(NamedTuple):
+class HookPoint(NamedTuple):
     """A hook point by TransformerLens' name; ``head`` is the index on its head axis, if it has one."""
 
     name: str
@@ -154,7 +154,7 @@ class Graph:
     @property
     def n_edges(self) -> int:
         """How many edges there are."""
-        return sum(reader.cut for reader in self.readers)
+        return sum(reader.n_upstream for reader in self.readers)
 
     def edge_name(self, row: int, column: int) -> str:
         """The name of an edge, such as ``a0.h1->a3.h2<q>``."""
@@ -174,11 +174,11 @@ class Graph:
         if reader not in self.columns:
             raise unknown_name("reader", reader, self.columns)
         row, column = self.rows[source], self.columns[reader]
-        if row >= self.readers[column].cut:
+        if row >= self.readers[column].n_upstream:
             raise UsageError(f"there is no edge {name!r}: {source} does not come before {reader}")
         return row, column
 
-    def hook_name(self, node: str, reader: bool = False) -> Hook:
+    def hook_name(self, node: str, reader: bool = False) -> HookPoint:
         """Where TransformerLens shows what a source adds, or what a reader reads before its norm.
 
         Args:
@@ -192,15 +192,15 @@ class Graph:
             if node not in self.columns:
                 raise unknown_name("reader", node, self.columns)
             found = self.readers[self.columns[node]]
-            return Hook(self.module_name(found), None if found.slot in ("mlp", "logits") else found.head)
+            return HookPoint(self.module_name(found), None if found.slot in ("mlp", "logits") else found.head)
         if node not in self.rows:
             raise unknown_name("source", node, self.sources)
         layer, head = divmod(self.rows[node] - 1, self.sources_per_layer)
         if layer < 0:
-            return Hook("blocks.0.hook_resid_pre")
+            return HookPoint("blocks.0.hook_resid_pre")
         if head == self.n_heads:
-            return Hook(f"blocks.{layer}.hook_mlp_out")
-        return Hook(f"blocks.{layer}.attn.hook_result", head)
+            return HookPoint(f"blocks.{layer}.hook_mlp_out")
+        return HookPoint(f"blocks.{layer}.attn.hook_result", head)
 
     def to_dict(self) -> dict[str, Any]:
         """The graph as plain values, for files."""

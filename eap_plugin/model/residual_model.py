@@ -20,7 +20,7 @@ from eap_plugin.errors import EapPluginError
 from eap_plugin.model.graph import Graph
 from eap_plugin.model.norm import Norm
 from eap_plugin.model.remote import Remote
-from eap_plugin.model.run_constraints import Terms
+from eap_plugin.model.run_constraints import RunConstraints
 
 Site = Literal[
     "embed",
@@ -141,7 +141,7 @@ class ResidualModel(ABC):
         prepend_bos: whether text prompts begin with the tokenizer's beginning-of-sequence token.
         provenance: backend, library versions and revision, for the files that scores are saved in.
         remote: the server that it runs on; ``None`` for this process.
-        terms: what kind of run the user's object was made for, if not for any.
+        run_constraints: what kind of run the user's object was made for, if not for any.
     """
 
     graph: Graph
@@ -152,7 +152,7 @@ class ResidualModel(ABC):
     prepend_bos: bool = False
     provenance: dict[str, str] = field(default_factory=dict)
     remote: Remote | None = None
-    terms: Terms = field(default_factory=Terms)
+    run_constraints: RunConstraints = field(default_factory=RunConstraints)
 
     @abstractmethod
     def parameter(self) -> Tensor:

@@ -11,7 +11,7 @@ from eap_plugin.errors import UsageError
 
 
 @dataclass(frozen=True)
-class Terms:
+class RunConstraints:
     """What a model object was made for; AutoCircuit's ``PatchableModel`` is made for one kind of run.
 
     Attributes:

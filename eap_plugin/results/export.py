@@ -80,13 +80,19 @@ def from_modules(graph: Graph, modules: Mapping[str, Any]) -> Float[Tensor, "*po
     for module, part in parts.items():
         columns = graph.modules[module]
         reader = graph.readers[columns[0]]
-        shape = [*positions, reader.cut] if reader.slot in ("mlp", "logits") else [*positions, len(columns), reader.cut]
+        shape = (
+            [*positions, reader.n_upstream]
+            if reader.slot in ("mlp", "logits")
+            else [*positions, len(columns), reader.n_upstream]
+        )
         if list(part.shape) != shape:
             raise UsageError(
                 f"scores of {module} must be {shape} for this graph, got {list(part.shape)}; where every query head "
                 f"has a k and v reader, as in AutoCircuit, the graph's n_kv_heads is its n_heads"
             )
-        matrix[..., : reader.cut, columns] = part.reshape(*positions, len(columns), reader.cut).mT.to(matrix)
+        matrix[..., : reader.n_upstream, columns] = part.reshape(*positions, len(columns), reader.n_upstream).mT.to(
+            matrix
+        )
     return matrix
 
 

@@ -63,7 +63,7 @@ class PruneScores(Mapping[str, Tensor]):
             raise KeyError(str(unknown_name("reader module", module, self.graph.modules)))
         columns = self.graph.modules[module]
         reader = self.graph.readers[columns[0]]
-        part = self.matrix[..., : reader.cut, columns[0] : columns[-1] + 1].mT
+        part = self.matrix[..., : reader.n_upstream, columns[0] : columns[-1] + 1].mT
         return part.squeeze(-2) if reader.slot in ("mlp", "logits") else part
 
     def __iter__(self) -> Iterator[str]:

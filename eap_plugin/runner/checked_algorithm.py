@@ -9,7 +9,7 @@ from typing import Any
 from torch import Tensor
 
 from eap_plugin.algorithm.base import Attribution, Progress
-from eap_plugin.data.microbatches import Piece
+from eap_plugin.data.microbatches import Microbatch
 from eap_plugin.errors import EapPluginError, blaming
 from eap_plugin.metric.metric import Metric
 from eap_plugin.model.edge_matrix import edge_mask
@@ -18,7 +18,7 @@ from eap_plugin.model.residual_model import ResidualModel
 
 
 @dataclass(frozen=True)
-class Vetted:
+class CheckedAlgorithm:
     """An algorithm's ``attribute``, checked; it runs wherever that does.
 
     Attributes:
@@ -34,7 +34,7 @@ class Vetted:
     def __call__(
         self,
         model: ResidualModel,
-        data: Sequence[Piece],
+        data: Sequence[Microbatch],
         metric: Metric,
         options: Any,
         progress: Progress,

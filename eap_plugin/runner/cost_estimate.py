@@ -9,8 +9,8 @@ from dataclasses import dataclass, replace
 import torch
 
 from eap_plugin.algorithm.base import Cost
-from eap_plugin.data.microbatches import Piece
-from eap_plugin.interventions.recording import GradientTape
+from eap_plugin.data.microbatches import Microbatch
+from eap_plugin.interventions.recording import GradientRecorder
 from eap_plugin.metric.metric import Metric
 from eap_plugin.model.residual_model import ResidualModel
 
@@ -34,7 +34,7 @@ class Estimate:
     seconds: float
 
 
-def estimate(model: ResidualModel, data: Sequence[Piece], metric: Metric, cost: Cost) -> Estimate:
+def estimate(model: ResidualModel, data: Sequence[Microbatch], metric: Metric, cost: Cost) -> Estimate:
     """Time one forward and one backward pass, after one to warm up, on the largest piece; for ``model.run``."""
     largest = max(data, key=lambda piece: piece.batch.clean.numel())
     forward, backward = min(_passes(model, largest, metric) for _ in range(2))
@@ -43,7 +43,7 @@ def estimate(model: ResidualModel, data: Sequence[Piece], metric: Metric, cost: 
     return Estimate(cost, len(data), forward, backward, seconds)
 
 
-def _passes(model: ResidualModel, piece: Piece, metric: Metric) -> tuple[float, float]:
+def _passes(model: ResidualModel, piece: Microbatch, metric: Metric) -> tuple[float, float]:
     """Seconds of a forward pass without gradient, and of a backward pass."""
     batch = piece.batch.to(model.device)
     read = {"attention_mask": batch.attention_mask, "last": batch.last}
@@ -51,9 +51,9 @@ def _passes(model: ResidualModel, piece: Piece, metric: Metric) -> tuple[float, 
         started = time.perf_counter()
         clean = model.forward(batch.clean, {}, **read)
         forward = time.perf_counter() - started
-    tape = GradientTape(model)
-    logits = model.forward(batch.clean, tape.visitors(), **read)
+    recorder = GradientRecorder(model)
+    logits = model.forward(batch.clean, recorder.visitors(), **read)
     loss = -metric(logits, replace(batch, clean_logits=clean))
     started = time.perf_counter()
-    tape.gradients(loss)
+    recorder.gradients(loss)
     return forward, time.perf_counter() - started

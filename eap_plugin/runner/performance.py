@@ -10,12 +10,12 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from eap_plugin.data.batch import Batch
-from eap_plugin.data.microbatches import Piece, cut
+from eap_plugin.data.microbatches import Microbatch, split_microbatches
 from eap_plugin.metric.metric import Metric
 from eap_plugin.model.residual_model import ResidualModel
 
 
-def performance(model: ResidualModel, parts: Sequence[Piece], metric: Metric) -> tuple[float, float]:
+def performance(model: ResidualModel, parts: Sequence[Microbatch], metric: Metric) -> tuple[float, float]:
     """The metric on the clean and the corrupt prompts, averaged over batches."""
     clean, corrupt = 0.0, 0.0
     for part, share, _ in parts:
@@ -27,11 +27,11 @@ def performance(model: ResidualModel, parts: Sequence[Piece], metric: Metric) ->
     return clean / total, corrupt / total
 
 
-def with_clean_logits(model: ResidualModel, data: Sequence[Piece], size: int | None) -> list[Piece]:
+def with_clean_logits(model: ResidualModel, data: Sequence[Microbatch], size: int | None) -> list[Microbatch]:
     """The pieces with the logits of the unchanged model, run at most ``size`` prompt pairs at a time."""
     out = []
     for piece in data:
-        parts = [part.batch.to(model.device) for part in cut([piece], size)]
+        parts = [part.batch.to(model.device) for part in split_microbatches([piece], size)]
         with torch.no_grad():
             logits = torch.cat([_logits(model, part, part.clean) for part in parts])
         out.append(piece._replace(batch=replace(piece.batch, clean_logits=logits)))

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from eap_plugin.algorithm.base import Attribution, Progress
-from eap_plugin.data.microbatches import Piece, cut
+from eap_plugin.data.microbatches import Microbatch, split_microbatches
 from eap_plugin.metric.metric import Metric
 from eap_plugin.model.residual_model import ResidualModel
 from eap_plugin.runner.performance import performance, with_clean_logits
@@ -31,7 +31,7 @@ class Outcome:
 
 def score(
     model: ResidualModel,
-    data: Sequence[Piece],
+    data: Sequence[Microbatch],
     size: int | None,
     attribute: Callable[..., Attribution],
     metric: Metric,
@@ -49,13 +49,13 @@ def score(
         options: the algorithm's options.
         progress: called as pieces get done.
     """
-    first = data[0].batch.select(slice(0, None if model.terms.whole_batches else 1))
+    first = data[0].batch.select(slice(0, None if model.run_constraints.whole_batches else 1))
     report = self_check(model, first.clean, first.attention_mask)
     if not report.ok:
         return Outcome(report)
     if metric.needs_clean_logits:
         data = with_clean_logits(model, data, size)
-    parts = cut(data, size)
+    parts = split_microbatches(data, size)
     with torch.enable_grad():
         found = attribute(model, parts, metric, options, progress)
     if found.clean_metric is None or found.corrupt_metric is None:

@@ -13,16 +13,16 @@ from torch.nn.functional import pad
 
 from eap_plugin.algorithm.base import Algorithm, Attribution, Level, Progress
 from eap_plugin.data.batch import Batch
-from eap_plugin.data.microbatches import Piece, cut, pieces
+from eap_plugin.data.microbatches import Microbatch, microbatches, split_microbatches
 from eap_plugin.errors import UsageError
 from eap_plugin.results.loading import load_scores, scores_of
 from eap_plugin.runner.program import score
 from eap_plugin.runner.run import Run
 
 
-def split(
+def split_requests(
     batches: Sequence[Batch], most: int | None, reference: tuple[Batch, ...], algorithm: Algorithm[Any]
-) -> list[list[Piece]]:
+) -> list[list[Microbatch]]:
     """The data in parts of at most ``most`` prompt pairs, as few as go if batches are cut but not moved.
 
     Args:
@@ -35,7 +35,7 @@ def split(
         UsageError: if ``most`` is not a positive number, or the algorithm's scores of parts do not add up.
     """
     if most is None or most >= sum(map(len, batches)):
-        return [pieces(batches, None, reference)]
+        return [microbatches(batches, None, reference)]
     if most < 1:
         raise UsageError(f"prompts_per_request must be at least 1, got {most}")
     if not algorithm.additive:
@@ -43,9 +43,9 @@ def split(
             f"scores of {algorithm.name} on parts of the prompts do not add up to those on all; "
             f"run it without prompts_per_request"
         )
-    parts: list[list[Piece]] = []
+    parts: list[list[Microbatch]] = []
     room = 0
-    for piece in pieces(batches, most, reference or tuple(batches)):
+    for piece in microbatches(batches, most, reference or tuple(batches)):
         if len(piece.batch) > room:
             parts.append([])
             room = most
@@ -54,7 +54,7 @@ def split(
     return parts
 
 
-class Kept:
+class RequestCache:
     """The finished parts of one run, in a folder."""
 
     def __init__(self, folder: Path, digest: str, n_parts: int) -> None:
@@ -87,11 +87,11 @@ class Kept:
         return self._folder / f"{self._digest[:16]}-{index + 1}-of-{self._n_parts}.safetensors"
 
 
-def run_parts(
+def run_requests(
     run: Run,
-    parts: Sequence[Sequence[Piece]],
+    parts: Sequence[Sequence[Microbatch]],
     progress: Callable[[int, int], None] | None,
-    kept: Kept | None,
+    kept: RequestCache | None,
 ) -> Attribution:
     """Run an algorithm on each part of the data, but for those that are kept, and add up.
 
@@ -117,8 +117,8 @@ def run_parts(
     return add_up(found, [sum(piece.share for piece in part) for part in parts])
 
 
-def _run_part(run: Run, part: Sequence[Piece], ticker: _Ticker) -> Attribution:
-    sizes = [len(piece.batch) for piece in cut(part, run.batch_size)]
+def _run_part(run: Run, part: Sequence[Microbatch], ticker: _Ticker) -> Attribution:
+    sizes = [len(piece.batch) for piece in split_microbatches(part, run.batch_size)]
     tick = nothing if run.model.remote else ticker.over(sizes)
     outcome = run.model.run(score, part, run.batch_size, run.checked, run.metric, run.options, tick)
     outcome.report.raise_if_failed()
@@ -147,7 +147,7 @@ def _lengthened(matrix: Tensor, length: int) -> Tensor:
     return pad(matrix, [0, 0] * (matrix.ndim - 1) + [0, length - len(matrix)])
 
 
-def _count(part: Sequence[Piece]) -> int:
+def _count(part: Sequence[Microbatch]) -> int:
     return sum(len(piece.batch) for piece in part)
 
 

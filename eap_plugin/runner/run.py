@@ -9,7 +9,7 @@ from eap_plugin.algorithm.base import Algorithm
 from eap_plugin.data.batch import Batch
 from eap_plugin.metric.metric import Metric
 from eap_plugin.model.residual_model import ResidualModel
-from eap_plugin.runner.checked_algorithm import Vetted
+from eap_plugin.runner.checked_algorithm import CheckedAlgorithm
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class Run:
     batches: tuple[Batch, ...]
     reference: tuple[Batch, ...]
     algorithm: Algorithm[Any]
-    checked: Vetted
+    checked: CheckedAlgorithm
     options: Any
     metric: Metric
     batch_size: int | None

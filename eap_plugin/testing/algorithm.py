@@ -15,7 +15,7 @@ import eap_plugin
 from eap_plugin.algorithm.base import Algorithm
 from eap_plugin.api import algorithms, backends, metrics
 from eap_plugin.data.batch import Batch
-from eap_plugin.data.microbatches import pieces
+from eap_plugin.data.microbatches import microbatches
 from eap_plugin.host.options import build_options, describe_options
 from eap_plugin.model.residual_model import ResidualModel
 from eap_plugin.results.prune_scores import PruneScores
@@ -120,7 +120,7 @@ class AlgorithmTests:
     def test_passes_are_as_declared(self, chosen: Chosen, provider: Algorithm[Any], model: ResidualModel) -> None:
         """Prompts run forward and back are as many as ``cost`` says; ``progress`` adds up to all pieces."""
         options = build_options(provider.options, chosen.options, chosen.name)
-        parts, done = pieces([prompts(model)], 3), list[float]()
+        parts, done = microbatches([prompts(model)], 3), list[float]()
         watched = Watched(model)
         watched.run(provider.attribute, parts, metrics()[self.metric], options, lambda n=1.0: done.append(n))
         n_prompts = sum(len(part.batch) for part in parts)
@@ -145,7 +145,9 @@ class AlgorithmTests:
                 if fail:
                     raise InTheMiddleError
 
-            watched.run(provider.attribute, pieces([prompts(model)], None), metrics()[self.metric], options, progress)
+            watched.run(
+                provider.attribute, microbatches([prompts(model)], None), metrics()[self.metric], options, progress
+            )
 
         fail_at = 1 if where == "first pass" else None
         if where == "last pass":

@@ -15,7 +15,7 @@ from eap_plugin.api import backends, metrics
 from eap_plugin.data.batch import Batch
 from eap_plugin.errors import EapPluginError
 from eap_plugin.interventions.edge_patching import EdgePatch
-from eap_plugin.interventions.recording import WriterTape
+from eap_plugin.interventions.recording import WriterRecorder
 from eap_plugin.model.residual_model import SITES, ResidualModel, Site, Visitor
 from eap_plugin.results.prune_scores import PruneScores
 from eap_plugin.testing.sites import WATCHED_ONLY, Run, expected_shape
@@ -250,10 +250,10 @@ def _moved(model: ResidualModel, tokens: Int[Tensor, "batch pos"], site: Site, l
 
 def _patched(model: ResidualModel, batch: Batch, patch: Float[Tensor, "sources readers"]) -> Float[Tensor, ""]:
     """The metric on clean prompts with edges patched towards the corrupt ones."""
-    tape = WriterTape(model)
+    recorder = WriterRecorder(model)
     with torch.no_grad():
-        model.forward(batch.corrupt, tape.visitors())
-        logits = model.forward(batch.clean, EdgePatch(model, tape.writers(), patch).visitors())
+        model.forward(batch.corrupt, recorder.visitors())
+        logits = model.forward(batch.clean, EdgePatch(model, recorder.writers(), patch).visitors())
     value: Tensor = metrics()["logit_diff"](logits, batch)
     return value
 

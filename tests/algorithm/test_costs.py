@@ -13,13 +13,13 @@ import torch
 import eap_plugin
 from eap_plugin.algorithm.base import Cost
 from eap_plugin.data.batch import Batch
-from eap_plugin.data.microbatches import pieces
+from eap_plugin.data.microbatches import microbatches
 from eap_plugin.host.options import build_options
 from tests.support.bridges import bridge
 from tests.support.quick import QUICK
 from tests.support.zoo import build, prompts
 
-PIECES = pieces([Batch(*prompts(6, 5))], 2)
+PIECES = microbatches([Batch(*prompts(6, 5))], 2)
 MODELS = {name: eap_plugin.wrap_model(bridge(build(name))) for name in ("gpt2", "gptj")}
 
 

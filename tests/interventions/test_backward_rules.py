@@ -17,7 +17,7 @@ from eap_plugin.algorithm.base import Cost
 from eap_plugin.algorithm.gradient.gim import GIM, GIMOptions
 from eap_plugin.algorithm.gradient.relp import RelP, RelPOptions
 from eap_plugin.data.batch import Batch
-from eap_plugin.data.microbatches import Piece
+from eap_plugin.data.microbatches import Microbatch
 from eap_plugin.interventions.backward_rules import (
     IdentityActivations,
     constant_pattern,
@@ -157,7 +157,7 @@ def test_levels_positions_and_ablations(algorithm: str) -> None:
 def test_declared_cost(algorithm: Any, options: Any, ablation: str) -> None:
     model, chosen = eap_plugin.wrap_model(bridge(build("llama"))), options(ablation=ablation)
     watched = Watched(model)
-    watched.run(algorithm.attribute, [Piece(Batch(*prompts(3, 6)), 1.0)], METRICS[0], chosen, lambda: None)
+    watched.run(algorithm.attribute, [Microbatch(Batch(*prompts(3, 6)), 1.0)], METRICS[0], chosen, lambda: None)
     assert algorithm.cost(chosen, model.graph) == Cost(watched.forwards, watched.backwards)
     assert watched.forwards == (2 if ablation == "corrupt" else 1)
 

@@ -11,7 +11,7 @@ import eap_plugin
 from eap_plugin.circuits.evaluation import faithfulness, strongest
 from eap_plugin.data.batch import Batch
 from eap_plugin.interventions.edge_patching import EdgePatch
-from eap_plugin.interventions.recording import WriterTape
+from eap_plugin.interventions.recording import WriterRecorder
 from eap_plugin.metric.metric import METRICS
 from eap_plugin.model.residual_model import ResidualModel
 from tests.oracle.precision import InFloat64
@@ -24,9 +24,9 @@ LOGIT_DIFF = METRICS[0]
 def patched_metric(model: ResidualModel, batch: Batch, patch: torch.Tensor) -> float:
     def program(model: ResidualModel) -> float:
         with torch.no_grad():
-            tape = WriterTape(model)
-            model.forward(batch.corrupt, tape.visitors())
-            logits = model.forward(batch.clean, EdgePatch(model, tape.writers(), patch).visitors())
+            recorder = WriterRecorder(model)
+            model.forward(batch.corrupt, recorder.visitors())
+            logits = model.forward(batch.clean, EdgePatch(model, recorder.writers(), patch).visitors())
         return float(LOGIT_DIFF(logits, batch))
 
     return model.run(program)

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 import eap_plugin
-from eap_plugin.model.graph import Graph, Hook
+from eap_plugin.model.graph import Graph, HookPoint
 from eap_plugin.results.prune_scores import PruneScores
 
 GRAPHS = {
@@ -70,8 +70,8 @@ def test_pandas_has_every_edge_once(graph: Graph) -> None:
     for row in frame.itertuples():
         assert row.edge == f"{row.source}->{row.reader}"
         assert row.score == float(scores(graph).edge(row.edge))
-        assert graph.hook_name(row.source) == Hook(row.source_hook, _none(row.source_head))
-        assert graph.hook_name(row.reader, reader=True) == Hook(row.reader_hook, _none(row.reader_head))
+        assert graph.hook_name(row.source) == HookPoint(row.source_hook, _none(row.source_head))
+        assert graph.hook_name(row.reader, reader=True) == HookPoint(row.reader_hook, _none(row.reader_head))
         part = scores(graph)[row.reader_hook]
         part = part if _none(row.reader_head) is None else part[row.reader_head]
         assert row.score == float(part[graph.rows[row.source]])
@@ -141,13 +141,13 @@ def test_between_hook_points() -> None:
 
 def test_hook_names() -> None:
     graph = GRAPHS["grouped"]
-    assert graph.hook_name("input") == Hook("blocks.0.hook_resid_pre")
-    assert graph.hook_name("a1.h3") == Hook("blocks.1.attn.hook_result", 3)
-    assert graph.hook_name("m1") == Hook("blocks.1.hook_mlp_out")
-    assert graph.hook_name("m1", reader=True) == Hook("blocks.1.hook_mlp_in")
-    assert graph.hook_name("a1.h1<k>") == Hook("blocks.1.hook_k_input", 1)
-    assert graph.hook_name("logits") == Hook("blocks.1.hook_resid_post")
-    assert GRAPHS["summed"].hook_name("a1.h1", reader=True) == Hook("blocks.1.hook_attn_in", 1)
+    assert graph.hook_name("input") == HookPoint("blocks.0.hook_resid_pre")
+    assert graph.hook_name("a1.h3") == HookPoint("blocks.1.attn.hook_result", 3)
+    assert graph.hook_name("m1") == HookPoint("blocks.1.hook_mlp_out")
+    assert graph.hook_name("m1", reader=True) == HookPoint("blocks.1.hook_mlp_in")
+    assert graph.hook_name("a1.h1<k>") == HookPoint("blocks.1.hook_k_input", 1)
+    assert graph.hook_name("logits") == HookPoint("blocks.1.hook_resid_post")
+    assert GRAPHS["summed"].hook_name("a1.h1", reader=True) == HookPoint("blocks.1.hook_attn_in", 1)
     with fails("unknown source 'a9.h0'"):
         graph.hook_name("a9.h0")
     with fails("unknown reader 'a1.h0'"):

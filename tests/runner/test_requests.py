@@ -15,7 +15,7 @@ from eap_plugin.algorithm.gradient.eap import EAP
 from eap_plugin.cli import main
 from eap_plugin.cli.work import Work
 from eap_plugin.model.residual_model import ResidualModel
-from eap_plugin.runner.requests import split
+from eap_plugin.runner.requests import split_requests
 from tests.backend.nnsight.test_nnsight import difference
 from tests.support.bridges import bridge
 from tests.support.zoo import build, prompts
@@ -38,7 +38,7 @@ def counting(model: ResidualModel, monkeypatch: pytest.MonkeyPatch) -> list[int]
 
 @pytest.mark.parametrize(("most", "sizes"), [(2, [2, 2, 1, 2, 2]), (4, [4, 4, 1]), (9, [9]), (None, [9])])
 def test_parts_are_as_few_as_go(most: int | None, sizes: list[int]) -> None:
-    parts = split(DATA, most, (), EAP())
+    parts = split_requests(DATA, most, (), EAP())
     assert [sum(len(piece.batch) for piece in part) for part in parts] == sizes
     assert sum(piece.share for part in parts for piece in part) == pytest.approx(len(DATA))
     tokens = torch.cat([piece.batch.clean.flatten() for part in parts for piece in part])
@@ -91,7 +91,7 @@ def test_a_run_goes_on_with_its_own_parts(
     assert kept == 3
     runs = counting(model, monkeypatch)
     scores = eap_plugin.prune_scores(model, DATA, resume=True, **how)
-    assert len(runs) == len(split(DATA, 2, (), EAP())) - kept
+    assert len(runs) == len(split_requests(DATA, 2, (), EAP())) - kept
     assert scores == whole
     assert scores.metadata["clean_metric"] == whole.metadata["clean_metric"]
     assert not (tmp_path / "parts").exists()
@@ -114,7 +114,7 @@ def test_parts_of_another_run_are_not_taken(
     how = {"prompts_per_request": 2, "metric": lambda logits, batch: logits[:, 3]} | other
     runs = counting(model, monkeypatch)
     eap_plugin.prune_scores(model, DATA, parts=tmp_path, resume=True, **how)
-    assert len(runs) == len(split(DATA, how["prompts_per_request"], (), EAP()))
+    assert len(runs) == len(split_requests(DATA, how["prompts_per_request"], (), EAP()))
 
 
 def test_without_resume_a_run_begins_anew(
@@ -123,7 +123,7 @@ def test_without_resume_a_run_begins_anew(
     interrupted(model, tmp_path, 4)
     runs = counting(model, monkeypatch)
     eap_plugin.prune_scores(model, DATA, prompts_per_request=2, parts=tmp_path)
-    assert len(runs) == len(split(DATA, 2, (), EAP()))
+    assert len(runs) == len(split_requests(DATA, 2, (), EAP()))
 
 
 def test_what_does_not_add_up_is_not_split(model: ResidualModel) -> None:

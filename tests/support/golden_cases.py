@@ -209,7 +209,7 @@ def eapig(model: str, case: str, graph: Graph) -> dict[str, list[float]]:
     assert list(scores.shape) == [len(graph.sources), len(readers)]
     out: dict[str, list[float]] = {}
     for column, reader in enumerate(readers):
-        for row in range(reader.cut):
+        for row in range(reader.n_upstream):
             edge = f"{graph.sources[row]}->{graph.reader_name(reader)}"
             out.setdefault(edge, []).append(float(scores[row, column]))
     return out

@@ -9,7 +9,7 @@ import pytest
 import eap_plugin
 from eap_plugin.algorithm.base import Cost
 from eap_plugin.data.batch import Batch
-from eap_plugin.data.microbatches import pieces
+from eap_plugin.data.microbatches import microbatches
 from eap_plugin.host.options import build_options
 from eap_plugin.testing.watched import Watched
 from tests.support.bridges import bridge
@@ -21,7 +21,7 @@ def assert_declared(algorithm: str, **options: Any) -> None:
     provider = eap_plugin.algorithms()[algorithm]
     chosen = build_options(provider.options, options, algorithm)
     model, done = Watched(eap_plugin.wrap_model(bridge(build("llama")))), list[float]()
-    data = pieces([Batch(*prompts(4, 5))], 2)
+    data = microbatches([Batch(*prompts(4, 5))], 2)
     model.run(provider.attribute, data, eap_plugin.metrics()["logit_diff"], chosen, lambda n=1.0: done.append(n))
     assert Cost(model.prompts / 4, model.prompts_back / 4) == provider.cost(chosen, model.graph)
     assert sum(done) == pytest.approx(2)

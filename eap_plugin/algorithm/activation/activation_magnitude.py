@@ -12,9 +12,9 @@ from torch import Tensor
 
 from eap_plugin.algorithm.base import Algorithm, Attribution, Cost
 from eap_plugin.data.batch import Batch
-from eap_plugin.data.microbatches import Piece
+from eap_plugin.data.microbatches import Microbatch
 from eap_plugin.host.options import option
-from eap_plugin.interventions.recording import WriterTape
+from eap_plugin.interventions.recording import WriterRecorder
 from eap_plugin.interventions.writer_outputs import writer_adds
 from eap_plugin.metric.metric import Metric
 from eap_plugin.model.edge_matrix import edge_mask
@@ -49,7 +49,7 @@ class ActivationMagnitude(Algorithm[ActivationMagnitudeOptions]):
     def attribute(
         self,
         model: ResidualModel,
-        data: Sequence[Piece],
+        data: Sequence[Microbatch],
         metric: Metric,
         options: ActivationMagnitudeOptions,
         progress: Callable[[], None],
@@ -60,12 +60,12 @@ class ActivationMagnitude(Algorithm[ActivationMagnitudeOptions]):
         total, count = torch.zeros(len(graph.sources), dtype=dtype, device=model.device), 0
         for batch, share, _ in data:
             batch = batch.to(model.device)
-            tape = WriterTape(model)
+            recorder = WriterRecorder(model)
             with torch.no_grad():
                 logits = model.forward(
-                    batch.clean, tape.visitors(), attention_mask=batch.attention_mask, last=batch.last
+                    batch.clean, recorder.visitors(), attention_mask=batch.attention_mask, last=batch.last
                 )
-            writers = tape.writers()
+            writers = recorder.writers()
             clean += share * float(metric(logits, batch))
             for row in range(len(graph.sources)):
                 real = _at_real_tokens(writer_adds(model, writers, row), batch).to(dtype)

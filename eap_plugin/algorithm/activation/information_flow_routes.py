@@ -17,9 +17,9 @@ from torch import Tensor
 
 from eap_plugin.algorithm.base import Algorithm, Attribution, Cost, Progress
 from eap_plugin.data.batch import Batch
-from eap_plugin.data.microbatches import Piece
+from eap_plugin.data.microbatches import Microbatch
 from eap_plugin.host.options import option
-from eap_plugin.interventions.recording import WriterTape, merge
+from eap_plugin.interventions.recording import WriterRecorder, merge
 from eap_plugin.interventions.workspace import workspace
 from eap_plugin.interventions.writer_outputs import Writers, all_add
 from eap_plugin.metric.metric import Metric
@@ -50,7 +50,7 @@ class InformationFlowRoutes(Algorithm[RoutesOptions]):
     def attribute(
         self,
         model: ResidualModel,
-        data: Sequence[Piece],
+        data: Sequence[Microbatch],
         metric: Metric,
         options: RoutesOptions,
         progress: Progress,
@@ -75,7 +75,7 @@ class InformationFlowRoutes(Algorithm[RoutesOptions]):
 
 def _watch(model: ResidualModel, batch: Batch) -> tuple[Writers, dict[tuple[Site, int], Tensor]]:
     """What is added and what is read on the clean prompts."""
-    tape, streams = WriterTape(model), dict[tuple[Site, int], Tensor]()
+    recorder, streams = WriterRecorder(model), dict[tuple[Site, int], Tensor]()
 
     def keep(site: Site) -> Visitor:
         def visitor(layer: int, value: Tensor) -> None:
@@ -84,10 +84,10 @@ def _watch(model: ResidualModel, batch: Batch) -> tuple[Writers, dict[tuple[Site
         return visitor
 
     sites: tuple[Site, ...] = ("attn_in", "mlp_in", "final") if model.graph.has_mlp else ("attn_in", "final")
-    visit = merge({site: keep(site) for site in sites}, tape.visitors())
+    visit = merge({site: keep(site) for site in sites}, recorder.visitors())
     with torch.no_grad():
         model.forward(batch.clean, visit, attention_mask=batch.attention_mask, last=batch.last)
-    return tape.writers(), streams
+    return recorder.writers(), streams
 
 
 def _weights(batch: Batch) -> Float[Tensor, "batch pos"]:
@@ -108,7 +108,7 @@ def _add_positions(
     """Add the scores of some positions, with what every writer adds there expanded."""
     added = all_add(model, writers, part).to(out.dtype)
     for place, columns in _places(model.graph).items():
-        cut = model.graph.readers[columns[0]].cut
+        cut = model.graph.readers[columns[0]].n_upstream
         read = streams[place][:, part].to(out.dtype)
         near = (read.abs().sum(-1) - (read - added[:cut]).abs().sum(-1)).clamp_min(0)
         share = near / near.sum(0).clamp_min(torch.finfo(out.dtype).tiny)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 
 from eap_plugin.algorithm.base import Algorithm, Attribution, Cost, Progress
-from eap_plugin.data.microbatches import Piece
+from eap_plugin.data.microbatches import Microbatch
 from eap_plugin.host.options import option
 from eap_plugin.metric.metric import Metric
 from eap_plugin.model.edge_matrix import edge_mask
@@ -39,7 +39,7 @@ class Random(Algorithm[RandomOptions]):
     def attribute(
         self,
         model: ResidualModel,
-        data: Sequence[Piece],
+        data: Sequence[Microbatch],
         metric: Metric,
         options: RandomOptions,
         progress: Progress,

@@ -18,7 +18,7 @@ from eap_plugin.algorithm.base import Algorithm, Attribution, Cost, Progress
 from eap_plugin.algorithm.contrast import Contrast, contrast, mean_over
 from eap_plugin.algorithm.edge_pruning.checkpoint import load_checkpoint, save_checkpoint
 from eap_plugin.algorithm.edge_pruning.gate_training import GateOptions, GateTraining
-from eap_plugin.data.microbatches import Piece
+from eap_plugin.data.microbatches import Microbatch
 from eap_plugin.host.options import option
 from eap_plugin.interventions.counterfactual import Ablation, Counterfactual, ablation_passes
 from eap_plugin.interventions.edge_patching import EdgePatch
@@ -60,7 +60,7 @@ class EdgePruning(Algorithm[EdgePruningOptions]):
     def attribute(
         self,
         model: ResidualModel,
-        data: Sequence[Piece],
+        data: Sequence[Microbatch],
         metric: Metric,
         options: EdgePruningOptions,
         progress: Progress,

@@ -15,11 +15,11 @@ from jaxtyping import Float
 from torch import Tensor
 
 from eap_plugin.algorithm.base import Cost
-from eap_plugin.algorithm.gradient.base import GradientAlgorithm, GradientOptions, Work
-from eap_plugin.algorithm.gradient.recomputed_attention import AttentionTape
+from eap_plugin.algorithm.gradient.base import GradientAlgorithm, GradientOptions, ScoringContext
+from eap_plugin.algorithm.gradient.recomputed_attention import AttentionRecorder
 from eap_plugin.algorithm.gradient.scorer import EdgeScorer
 from eap_plugin.host.options import option
-from eap_plugin.interventions.recording import GradientTape, ReaderGradients, WriterTape, merge
+from eap_plugin.interventions.recording import GradientRecorder, ReaderGradients, WriterRecorder, merge
 from eap_plugin.interventions.writer_outputs import Writers
 from eap_plugin.model.graph import Graph
 from eap_plugin.model.residual_model import Site, Visitor
@@ -53,18 +53,20 @@ class AtPStar(GradientAlgorithm[AtPStarOptions]):
         """One forward pass on the corrupt prompts, one on the clean ones, and back once for each dropped layer."""
         return Cost(forwards=1 + options.ablation_passes, backwards=len(_runs(graph, options)))
 
-    def add(self, work: Work, options: AtPStarOptions) -> tuple[float, float | None]:
-        """See ``GradientAlgorithm.add``."""
-        model, graph = work.model, work.model.graph
-        other, on_corrupt = work.corrupt()
-        clean, readers = WriterTape(model, work.start), GradientTape(model, work.start)
-        attention, drop = AttentionTape(model, work.start), LayerDrop(graph)
+    def score_microbatch(self, context: ScoringContext, options: AtPStarOptions) -> tuple[float, float | None]:
+        """See ``GradientAlgorithm.score_microbatch``."""
+        model, graph = context.model, context.model.graph
+        other, on_corrupt = context.corrupt()
+        clean, readers = WriterRecorder(model, context.start), GradientRecorder(model, context.start)
+        attention, drop = AttentionRecorder(model, context.start), LayerDrop(graph)
         recompute = attention.visitors() if options.level == "edge" else {}
-        logits = work.forward(work.batch.clean, merge(drop.visitors(), recompute, clean.visitors(), readers.visitors()))
-        value = work.share * work.metric(logits, work.batch)
-        change = work.change(other, clean.writers())
-        first_order = FirstOrder(work, change, options.positions)
-        shares = _shares(graph, options).to(work.scorer.matrix)
+        logits = context.forward(
+            context.batch.clean, merge(drop.visitors(), recompute, clean.visitors(), readers.visitors())
+        )
+        value = context.share * context.metric(logits, context.batch)
+        change = context.change(other, clean.writers())
+        first_order = FirstOrder(context, change, options.positions)
+        shares = _shares(graph, options).to(context.scorer.matrix)
         total = torch.zeros_like(first_order.matrix)
         at_pattern: list[dict[int, Tensor]] = []
         for layer, share in zip(_runs(graph, options), shares, strict=True):
@@ -81,8 +83,8 @@ class AtPStar(GradientAlgorithm[AtPStarOptions]):
                 columns = slice(first, first + effects.shape[-1])
                 weighted = shares[:, None, None, :cut, columns] * _sized(effects, options)
                 total[:, :, :cut, columns] = weighted.sum(0)
-        where = slice(work.start, work.start + total.shape[1]) if options.positions else slice(0, 1)
-        work.scorer.matrix[where] += total.sum(0)
+        where = slice(context.start, context.start + total.shape[1]) if options.positions else slice(0, 1)
+        context.scorer.matrix[where] += total.sum(0)
         return float(value.detach()), on_corrupt
 
 
@@ -118,17 +120,17 @@ class FirstOrder:
 
     matrix: Float[Tensor, "batch pos sources readers"]
 
-    def __init__(self, work: Work, change: Writers, positions: bool) -> None:
+    def __init__(self, context: ScoringContext, change: Writers, positions: bool) -> None:
         """Prepare one piece of the data.
 
         Args:
-            work: the piece.
+            context: the piece.
             change: how much every writer changes.
             positions: keep positions apart, too; if not, there is one.
         """
         self._positions = positions
         batch, n_pos, _ = change.embed.shape
-        self._scorer = EdgeScorer(work.model, work.scorer.matrix.dtype, batch * n_pos if positions else batch)
+        self._scorer = EdgeScorer(context.model, context.scorer.matrix.dtype, batch * n_pos if positions else batch)
         self._change = self._apart(change)
         self.matrix = torch.unflatten(self._scorer.matrix, 0, (batch, -1))
 

@@ -1,6 +1,6 @@
 """What gradient methods share: each multiplies what writers change by a gradient at the readers, over one or more runs.
 
-A method says which runs those are: see ``GradientAlgorithm.add``. Everything else is the same for all of them:
+A method says which runs those are: see ``GradientAlgorithm.score_microbatch``. All else is the same for all of them:
 ablations, levels, positions, pieces, and the metric on the way.
 """
 
@@ -18,11 +18,11 @@ from torch import Tensor
 from eap_plugin.algorithm.base import Algorithm, Attribution, Level, Progress
 from eap_plugin.algorithm.gradient.scorer import EdgeScorer, NeuronScorer, Scorer
 from eap_plugin.data.batch import NO_ANSWER, Batch
-from eap_plugin.data.microbatches import Piece
+from eap_plugin.data.microbatches import Microbatch
 from eap_plugin.errors import UsageError
 from eap_plugin.host.options import option
 from eap_plugin.interventions.counterfactual import Ablation, Counterfactual, ablation_passes
-from eap_plugin.interventions.recording import GradientTape, Place, ReaderGradients, WriterTape, merge
+from eap_plugin.interventions.recording import GradientRecorder, LayerSite, ReaderGradients, WriterRecorder, merge
 from eap_plugin.interventions.writer_outputs import Writers
 from eap_plugin.metric.metric import Metric
 from eap_plugin.model.edge_matrix import sum_qkv
@@ -62,8 +62,8 @@ O = TypeVar("O", bound=GradientOptions)  # noqa: E741 - a method's options
 
 
 @dataclass(frozen=True)
-class Work:
-    """One piece of the data, as ``GradientAlgorithm.add`` scores it.
+class ScoringContext:
+    """One piece of the data, as ``GradientAlgorithm.score_microbatch`` scores it.
 
     Attributes:
         model: the model.
@@ -89,10 +89,10 @@ class Work:
 
     def record(self, tokens: Int[Tensor, "batch pos"]) -> tuple[Writers, Float[Tensor, "batch vocab"]]:
         """What every writer adds on the piece's prompts, clean or corrupt, and their logits; without gradients."""
-        tape = WriterTape(self.model, self.start)
+        recorder = WriterRecorder(self.model, self.start)
         with torch.no_grad():
-            logits = self.forward(tokens, tape.visitors())
-        return tape.writers(), logits
+            logits = self.forward(tokens, recorder.visitors())
+        return recorder.writers(), logits
 
     def value(self, logits: Float[Tensor, "batch vocab"]) -> float:
         """The piece's share of the metric."""
@@ -122,7 +122,7 @@ class Work:
         *visitors: Mapping[Site, Visitor],
         weight: float = 1.0,
         frozen_norms: bool = False,
-        cut: frozenset[Place] = frozenset(),
+        cut: frozenset[LayerSite] = frozenset(),
     ) -> tuple[ReaderGradients, float]:
         """Run the model on prompts, changed by visitors, and take the gradient of minus the metric at every reader.
 
@@ -136,10 +136,10 @@ class Work:
         Returns:
             The gradients, weighted; and the piece's share of the metric on this run, not weighted.
         """
-        tape = GradientTape(self.model, self.start, frozen_norms, cut)
-        logits = self.forward(tokens, merge(*visitors, tape.visitors()))
+        recorder = GradientRecorder(self.model, self.start, frozen_norms, cut)
+        logits = self.forward(tokens, merge(*visitors, recorder.visitors()))
         value = self.share * self.metric(logits, self.batch)
-        return tape.gradients(-weight * value), float(value.detach())
+        return recorder.gradients(-weight * value), float(value.detach())
 
     def add_clean_run(self, rules: Mapping[Site, Visitor], *, frozen_norms: bool = False) -> tuple[float, float | None]:
         """Add the scores by the gradient on the clean run, of which some backward rules may be changed.
@@ -149,10 +149,10 @@ class Work:
             frozen_norms: whether these hold the norms' scales constant.
 
         Returns:
-            What ``GradientAlgorithm.add`` returns.
+            What ``GradientAlgorithm.score_microbatch`` returns.
         """
         other, on_corrupt = self.corrupt()
-        clean = WriterTape(self.model, self.start)
+        clean = WriterRecorder(self.model, self.start)
         gradients, on_clean = self.gradients(self.batch.clean, rules, clean.visitors(), frozen_norms=frozen_norms)
         self.add(self.change(other, clean.writers()), gradients)
         return on_clean, on_corrupt
@@ -169,7 +169,7 @@ class GradientAlgorithm(Algorithm[O]):
     levels: ClassVar[tuple[Level, ...]] = ("edge", "node", "neuron")
 
     @abstractmethod
-    def add(self, work: Work, options: O) -> tuple[float | None, float | None]:
+    def score_microbatch(self, context: ScoringContext, options: O) -> tuple[float | None, float | None]:
         """Add the scores of one piece of the data.
 
         Returns:
@@ -183,7 +183,7 @@ class GradientAlgorithm(Algorithm[O]):
     def attribute(
         self,
         model: ResidualModel,
-        data: Sequence[Piece],
+        data: Sequence[Microbatch],
         metric: Metric,
         options: O,
         progress: Progress,
@@ -204,8 +204,8 @@ class GradientAlgorithm(Algorithm[O]):
             if not options.answer_diff:
                 batch = replace(batch, wrong_answers=torch.full_like(batch.wrong_answers, NO_ANSWER))
             start = first_difference(batch) if counterfactual.corrupt else 0
-            work = Work(model, batch.to(model.device), metric, share, start, scorer, counterfactual)
-            seen.append(self.add(work, options))
+            context = ScoringContext(model, batch.to(model.device), metric, share, start, scorer, counterfactual)
+            seen.append(self.score_microbatch(context, options))
             progress()
         total = sum(piece.share for piece in data)
         matrix = scorer.matrix if options.positions else scorer.matrix[0]

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from eap_plugin.algorithm.base import Cost
-from eap_plugin.algorithm.gradient.base import GradientAlgorithm, GradientOptions, Work
-from eap_plugin.interventions.recording import WriterTape
+from eap_plugin.algorithm.gradient.base import GradientAlgorithm, GradientOptions, ScoringContext
+from eap_plugin.interventions.recording import WriterRecorder
 from eap_plugin.model.graph import Graph
 
 
@@ -21,12 +21,12 @@ class CleanCorrupted(GradientAlgorithm[GradientOptions]):
         """One forward pass and one back on either prompt."""
         return Cost(forwards=2 + options.mean_passes, backwards=2)
 
-    def add(self, work: Work, options: GradientOptions) -> tuple[float | None, float | None]:
-        """See ``GradientAlgorithm.add``."""
-        corrupt, clean = WriterTape(work.model, work.start), WriterTape(work.model, work.start)
-        at_corrupt, on_corrupt = work.gradients(work.batch.corrupt, corrupt.visitors(), weight=0.5)
-        at_clean, on_clean = work.gradients(work.batch.clean, clean.visitors(), weight=0.5)
-        change = work.change(corrupt.writers(), clean.writers())
-        work.add(change, at_corrupt)
-        work.add(change, at_clean)
+    def score_microbatch(self, context: ScoringContext, options: GradientOptions) -> tuple[float | None, float | None]:
+        """See ``GradientAlgorithm.score_microbatch``."""
+        corrupt, clean = WriterRecorder(context.model, context.start), WriterRecorder(context.model, context.start)
+        at_corrupt, on_corrupt = context.gradients(context.batch.corrupt, corrupt.visitors(), weight=0.5)
+        at_clean, on_clean = context.gradients(context.batch.clean, clean.visitors(), weight=0.5)
+        change = context.change(corrupt.writers(), clean.writers())
+        context.add(change, at_corrupt)
+        context.add(change, at_clean)
         return on_clean, on_corrupt

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from eap_plugin.algorithm.base import Cost
-from eap_plugin.algorithm.gradient.base import GradientAlgorithm, GradientOptions, Work
+from eap_plugin.algorithm.gradient.base import GradientAlgorithm, GradientOptions, ScoringContext
 from eap_plugin.model.graph import Graph
 
 
@@ -20,6 +20,6 @@ class EAP(GradientAlgorithm[GradientOptions]):
         """One forward pass on the corrupt prompts, one on the clean ones and back."""
         return Cost(forwards=1 + options.ablation_passes, backwards=1)
 
-    def add(self, work: Work, options: GradientOptions) -> tuple[float | None, float | None]:
-        """See ``GradientAlgorithm.add``."""
-        return work.add_clean_run({})
+    def score_microbatch(self, context: ScoringContext, options: GradientOptions) -> tuple[float | None, float | None]:
+        """See ``GradientAlgorithm.score_microbatch``."""
+        return context.add_clean_run({})

@@ -9,9 +9,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from eap_plugin.algorithm.base import Cost
-from eap_plugin.algorithm.gradient.base import GradientAlgorithm, GradientOptions, Work
+from eap_plugin.algorithm.gradient.base import GradientAlgorithm, GradientOptions, ScoringContext
 from eap_plugin.host.options import option
-from eap_plugin.interventions.recording import GradientTape, WriterTape, merge
+from eap_plugin.interventions.recording import GradientRecorder, WriterRecorder, merge
 from eap_plugin.model.graph import Graph
 from eap_plugin.model.residual_model import Site, Visitor
 
@@ -41,19 +41,19 @@ class EAPGP(GradientAlgorithm[EAPGPOptions]):
         """One forward pass on either prompt, and one forward and two back for each step."""
         return Cost(forwards=2 + options.mean_passes + options.steps, backwards=2 * options.steps)
 
-    def add(self, work: Work, options: EAPGPOptions) -> tuple[float | None, float | None]:
-        """See ``GradientAlgorithm.add``."""
-        corrupt, target = work.record(work.batch.corrupt)
-        path, clean = _Path(target, options.length), WriterTape(work.model, work.start)
-        logits = work.forward(work.batch.clean, merge(clean.visitors(), path.visitors()))
-        change, on_clean = work.change(corrupt, clean.writers()), work.value(logits)
+    def score_microbatch(self, context: ScoringContext, options: EAPGPOptions) -> tuple[float | None, float | None]:
+        """See ``GradientAlgorithm.score_microbatch``."""
+        corrupt, target = context.record(context.batch.corrupt)
+        path, clean = _Path(target, options.length), WriterRecorder(context.model, context.start)
+        logits = context.forward(context.batch.clean, merge(clean.visitors(), path.visitors()))
+        change, on_clean = context.change(corrupt, clean.writers()), context.value(logits)
         for _ in range(options.steps):
             path.step(logits)
-            tape = GradientTape(work.model, work.start)
-            logits = work.forward(work.batch.clean, merge(tape.visitors(), path.visitors()))
-            loss = -work.share / options.steps * work.metric(logits, work.batch)
-            work.add(change, tape.gradients(loss, keep_graph=True))
-        return on_clean, work.value(target)
+            recorder = GradientRecorder(context.model, context.start)
+            logits = context.forward(context.batch.clean, merge(recorder.visitors(), path.visitors()))
+            loss = -context.share / options.steps * context.metric(logits, context.batch)
+            context.add(change, recorder.gradients(loss, keep_graph=True))
+        return on_clean, context.value(target)
 
 
 class _Path:

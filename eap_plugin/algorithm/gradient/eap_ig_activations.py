@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from typing import Literal
 
 from eap_plugin.algorithm.base import Cost
-from eap_plugin.algorithm.gradient.base import GradientAlgorithm, GradientOptions, Work
+from eap_plugin.algorithm.gradient.base import GradientAlgorithm, GradientOptions, ScoringContext
 from eap_plugin.host.options import option
 from eap_plugin.interventions.interpolation import Rule, added_at, moved, only_at, places
-from eap_plugin.interventions.recording import Place
+from eap_plugin.interventions.recording import LayerSite
 from eap_plugin.model.graph import Graph
 from eap_plugin.model.residual_model import Site
 
@@ -52,30 +52,32 @@ class EAPIGActivations(GradientAlgorithm[EAPIGActivationsOptions]):
         runs = options.steps * (1 + graph.n_layers * (1 + graph.has_mlp))
         return Cost(forwards=1 + options.ablation_passes + runs, backwards=runs)
 
-    def add(self, work: Work, options: EAPIGActivationsOptions) -> tuple[float | None, float | None]:
-        """See ``GradientAlgorithm.add``."""
-        other, on_corrupt = work.corrupt()
-        clean, logits = work.record(work.batch.clean)
-        change, order = work.change(other, clean), places(work.model)
+    def score_microbatch(
+        self, context: ScoringContext, options: EAPIGActivationsOptions
+    ) -> tuple[float | None, float | None]:
+        """See ``GradientAlgorithm.score_microbatch``."""
+        other, on_corrupt = context.corrupt()
+        clean, logits = context.record(context.batch.clean)
+        change, order = context.change(other, clean), places(context.model)
         own = options.scored == "own"
         weight = 1 / (options.steps * (1 if own else len(order)))
         for place in order:
-            way = added_at(work.model, change, place)
+            way = added_at(context.model, change, place)
             scored = only_at(change, place) if own else change
             cut = _before(place, order) if own else _into(place)
             for corruption in options.corruptions:
-                point = moved(place, corruption * way, work.start)
-                gradients, _ = work.gradients(work.batch.clean, point, weight=weight, cut=cut)
-                work.add(scored, gradients)
-        return work.value(logits), on_corrupt
+                point = moved(place, corruption * way, context.start)
+                gradients, _ = context.gradients(context.batch.clean, point, weight=weight, cut=cut)
+                context.add(scored, gradients)
+        return context.value(logits), on_corrupt
 
 
-def _into(place: Place) -> frozenset[Place]:
+def _into(place: LayerSite) -> frozenset[LayerSite]:
     """The readers of the writers at a place: what they read is lost where these are given a value."""
     sites: dict[Site, tuple[Site, ...]] = {"embed": (), "attn_out": ("q", "k", "v"), "mlp_out": ("mlp",)}
     return frozenset((site, place[1]) for site in sites[place[0]])
 
 
-def _before(place: Place, order: Sequence[Place]) -> frozenset[Place]:
+def _before(place: LayerSite, order: Sequence[LayerSite]) -> frozenset[LayerSite]:
     """The readers of these writers and of all that come before."""
-    return frozenset[Place]().union(*(_into(earlier) for earlier in order[: order.index(place) + 1]))
+    return frozenset[LayerSite]().union(*(_into(earlier) for earlier in order[: order.index(place) + 1]))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from eap_plugin.algorithm.base import Cost
-from eap_plugin.algorithm.gradient.base import GradientAlgorithm, GradientOptions, Work
+from eap_plugin.algorithm.gradient.base import GradientAlgorithm, GradientOptions, ScoringContext
 from eap_plugin.host.options import option
 from eap_plugin.interventions.interpolation import Rule, moved
 from eap_plugin.model.graph import Graph
@@ -42,13 +42,15 @@ class EAPIGInputs(GradientAlgorithm[EAPIGInputsOptions]):
         """One forward pass on either prompt, and one forward and back for each step."""
         return Cost(forwards=1 + options.ablation_passes + options.steps, backwards=options.steps)
 
-    def add(self, work: Work, options: EAPIGInputsOptions) -> tuple[float | None, float | None]:
-        """See ``GradientAlgorithm.add``."""
-        other, on_corrupt = work.corrupt()
-        clean, logits = work.record(work.batch.clean)
-        change = work.change(other, clean)
+    def score_microbatch(
+        self, context: ScoringContext, options: EAPIGInputsOptions
+    ) -> tuple[float | None, float | None]:
+        """See ``GradientAlgorithm.score_microbatch``."""
+        other, on_corrupt = context.corrupt()
+        clean, logits = context.record(context.batch.clean)
+        change = context.change(other, clean)
         for corruption in options.corruptions:
-            point = moved(("embed", 0), corruption * change.embed, work.start)
-            gradients, _ = work.gradients(work.batch.clean, point, weight=1 / options.steps)
-            work.add(change, gradients)
-        return work.value(logits), on_corrupt
+            point = moved(("embed", 0), corruption * change.embed, context.start)
+            gradients, _ = context.gradients(context.batch.clean, point, weight=1 / options.steps)
+            context.add(change, gradients)
+        return context.value(logits), on_corrupt

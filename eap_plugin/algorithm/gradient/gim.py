@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from eap_plugin.algorithm.base import Cost
-from eap_plugin.algorithm.gradient.base import GradientAlgorithm, GradientOptions, Work
+from eap_plugin.algorithm.gradient.base import GradientAlgorithm, GradientOptions, ScoringContext
 from eap_plugin.host.options import option
 from eap_plugin.interventions.backward_rules import FrozenNorms, halved_products, softened_softmax
 from eap_plugin.interventions.recording import merge
@@ -39,13 +39,13 @@ class GIM(GradientAlgorithm[GIMOptions]):
         """One forward pass on the corrupt prompts, one on the clean ones and back."""
         return Cost(forwards=1 + options.ablation_passes, backwards=1)
 
-    def add(self, work: Work, options: GIMOptions) -> tuple[float, float | None]:
-        """See ``GradientAlgorithm.add``."""
+    def score_microbatch(self, context: ScoringContext, options: GIMOptions) -> tuple[float, float | None]:
+        """See ``GradientAlgorithm.score_microbatch``."""
         rules = []
         if options.halve_products:
-            rules.append(halved_products(work.model))
+            rules.append(halved_products(context.model))
         if options.temperature != 1:
             rules.append(softened_softmax(options.temperature))
         if options.freeze_norms:
-            rules.append(FrozenNorms(work.model, work.batch.last).visitors())
-        return work.add_clean_run(merge(*rules), frozen_norms=options.freeze_norms)
+            rules.append(FrozenNorms(context.model, context.batch.last).visitors())
+        return context.add_clean_run(merge(*rules), frozen_norms=options.freeze_norms)

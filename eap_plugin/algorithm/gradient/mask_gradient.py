@@ -6,10 +6,10 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from eap_plugin.algorithm.base import Cost
-from eap_plugin.algorithm.gradient.base import GradientAlgorithm, GradientOptions, Work
-from eap_plugin.algorithm.gradient.uniform_edge_mask import EdgeMixture
+from eap_plugin.algorithm.gradient.base import GradientAlgorithm, GradientOptions, ScoringContext
+from eap_plugin.algorithm.gradient.uniform_edge_mask import UniformEdgeMask
 from eap_plugin.host.options import option
-from eap_plugin.interventions.recording import WriterTape
+from eap_plugin.interventions.recording import WriterRecorder
 from eap_plugin.metric.answers import AnswerFunction, answer_metric
 from eap_plugin.model.graph import Graph
 
@@ -60,19 +60,24 @@ class MaskGradient(GradientAlgorithm[MaskGradientOptions]):
         """Whether no edge is ablated at all."""
         return options.masks == [0] and options.grad_function == "metric"
 
-    def add(self, work: Work, options: MaskGradientOptions) -> tuple[float | None, float | None]:
-        """See ``GradientAlgorithm.add``."""
-        corrupt, on_corrupt = work.corrupt()
-        other, judged = work.target(corrupt), work
+    def score_microbatch(
+        self, context: ScoringContext, options: MaskGradientOptions
+    ) -> tuple[float | None, float | None]:
+        """See ``GradientAlgorithm.score_microbatch``."""
+        corrupt, on_corrupt = context.corrupt()
+        other, judged = context.target(corrupt), context
         if options.grad_function != "metric":
-            judged = replace(work, metric=answer_metric(options.grad_function, options.answer_function))
+            judged = replace(context, metric=answer_metric(options.grad_function, options.answer_function))
         on_clean = None
         for mask in options.masks:
-            mixture, this = EdgeMixture(work.model, other, mask, work.start), WriterTape(work.model, work.start)
-            gradients, value = judged.gradients(
-                work.batch.clean, mixture.visitors(), this.visitors(), weight=1 / len(options.masks)
+            mixture, this = (
+                UniformEdgeMask(context.model, other, mask, context.start),
+                WriterRecorder(context.model, context.start),
             )
-            work.add(other.minus(this.writers()), mixture.at_readers(gradients))
-            if mask == 0 and judged is work:
+            gradients, value = judged.gradients(
+                context.batch.clean, mixture.visitors(), this.visitors(), weight=1 / len(options.masks)
+            )
+            context.add(other.minus(this.writers()), mixture.at_readers(gradients))
+            if mask == 0 and judged is context:
                 on_clean = value
         return on_clean, on_corrupt

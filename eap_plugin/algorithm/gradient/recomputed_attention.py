@@ -22,10 +22,10 @@ from torch import Tensor
 from eap_plugin.interventions.writer_outputs import Writers, output_weight
 from eap_plugin.model.residual_model import ResidualModel, Site, Visitor
 
-Slot = Literal["q", "k"]
+QueryOrKey = Literal["q", "k"]
 
 
-class AttentionTape:
+class AttentionRecorder:
     """Visitors that keep each layer's attention with its autograd graph, and the gradient that arrives at its pattern.
 
     Attributes:
@@ -64,7 +64,7 @@ class AttentionTape:
     def effects(
         self,
         index: int,
-        slot: Slot,
+        slot: QueryOrKey,
         change: Writers,
         gradients: Float[Tensor, "runs batch heads query key"],
         positions: bool,
@@ -98,7 +98,7 @@ class AttentionTape:
         effects = torch.cat(parts, 3)
         return torch.unflatten(effects, -1, (self._at[slot, index].shape[2], -1)).sum(-1)
 
-    def _slopes(self, index: int, slot: Slot) -> Float[Tensor, "other batch pos heads d_head"]:
+    def _slopes(self, index: int, slot: QueryOrKey) -> Float[Tensor, "other batch pos heads d_head"]:
         """For a query, what each key multiplies it by to give the score; for a key, each query. From ``start`` on.
 
         Heads that share a key are told apart by asking for one head of each group at a time.
@@ -118,7 +118,7 @@ class AttentionTape:
         return torch.stack(rows)
 
     def _read(
-        self, index: int, slot: Slot, added: Float[Tensor, "sources batch pos d_model"], dtype: torch.dtype
+        self, index: int, slot: QueryOrKey, added: Float[Tensor, "sources batch pos d_model"], dtype: torch.dtype
     ) -> Float[Tensor, "sources batch pos heads d_head"]:
         """How the queries or keys change with the residual stream that they read; keys once for each query head."""
         layer = self._model.layers[index]

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from eap_plugin.algorithm.base import Cost
-from eap_plugin.algorithm.gradient.base import GradientAlgorithm, GradientOptions, Work
+from eap_plugin.algorithm.gradient.base import GradientAlgorithm, GradientOptions, ScoringContext
 from eap_plugin.host.options import option
 from eap_plugin.interventions.backward_rules import FrozenNorms, IdentityActivations, constant_pattern
 from eap_plugin.interventions.recording import merge
@@ -40,9 +40,9 @@ class RelP(GradientAlgorithm[RelPOptions]):
         """One forward pass on the corrupt prompts, one on the clean ones and back."""
         return Cost(forwards=1 + options.ablation_passes, backwards=1)
 
-    def add(self, work: Work, options: RelPOptions) -> tuple[float, float | None]:
-        """See ``GradientAlgorithm.add``."""
+    def score_microbatch(self, context: ScoringContext, options: RelPOptions) -> tuple[float, float | None]:
+        """See ``GradientAlgorithm.score_microbatch``."""
         attention = constant_pattern() if options.attention == "constant" else {}
-        activations = IdentityActivations(work.model).visitors()
-        norms = FrozenNorms(work.model, work.batch.last).visitors()
-        return work.add_clean_run(merge(attention, activations, norms), frozen_norms=True)
+        activations = IdentityActivations(context.model).visitors()
+        norms = FrozenNorms(context.model, context.batch.last).visitors()
+        return context.add_clean_run(merge(attention, activations, norms), frozen_norms=True)

@@ -20,7 +20,7 @@ from eap_plugin.model.norm import normed
 from eap_plugin.model.residual_model import ResidualModel, Site, Visitor
 
 
-class EdgeMixture:
+class UniformEdgeMask:
     """Visitors for one run in which every edge's mask has the same value."""
 
     def __init__(self, model: ResidualModel, other: Writers, mask: float, start: int = 0) -> None:

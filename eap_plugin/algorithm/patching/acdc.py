@@ -16,7 +16,7 @@ from torch import Tensor
 
 from eap_plugin.algorithm.base import Algorithm, Attribution, Cost, Progress
 from eap_plugin.algorithm.contrast import Contrast, contrast, mean_over
-from eap_plugin.data.microbatches import Piece
+from eap_plugin.data.microbatches import Microbatch
 from eap_plugin.errors import UsageError
 from eap_plugin.host.options import option
 from eap_plugin.interventions.counterfactual import Ablation, Counterfactual, ablation_passes
@@ -59,7 +59,7 @@ class ACDC(Algorithm[ACDCOptions]):
     def attribute(
         self,
         model: ResidualModel,
-        data: Sequence[Piece],
+        data: Sequence[Microbatch],
         metric: Metric,
         options: ACDCOptions,
         progress: Progress,
@@ -94,7 +94,7 @@ def _gone(
     patch = torch.zeros(len(graph.sources), len(graph.readers), device=model.device)
     before, _ = mean_over([run.metrics for run in runs])
     for column in reversed(range(len(graph.readers))):
-        for row in reversed(range(graph.readers[column].cut)):
+        for row in reversed(range(graph.readers[column].n_upstream)):
             patch[row, column] = 1
             after = _patched(model, runs, metric, patch)
             if before - after < threshold:

@@ -12,9 +12,9 @@ from torch import Tensor
 
 from eap_plugin.algorithm.base import Algorithm, Attribution, Cost, Progress
 from eap_plugin.algorithm.contrast import contrast, mean_over
-from eap_plugin.algorithm.patching.single_patches import EdgeEach, WriterEach
+from eap_plugin.algorithm.patching.single_patches import SingleEdgePatches, SingleWriterPatches
 from eap_plugin.data.batch import Batch
-from eap_plugin.data.microbatches import Piece
+from eap_plugin.data.microbatches import Microbatch
 from eap_plugin.host.options import option
 from eap_plugin.interventions.counterfactual import Ablation, Counterfactual, ablation_passes
 from eap_plugin.interventions.workspace import workspace
@@ -60,7 +60,7 @@ class Exact(Algorithm[ExactOptions]):
     def attribute(
         self,
         model: ResidualModel,
-        data: Sequence[Piece],
+        data: Sequence[Microbatch],
         metric: Metric,
         options: ExactOptions,
         progress: Progress,
@@ -85,11 +85,13 @@ class Exact(Algorithm[ExactOptions]):
         return Attribution(model.graph, matrix, *mean_over(metrics), options.level)
 
 
-def _targets(graph: Graph, level: str) -> tuple[type[EdgeEach] | type[WriterEach], Sequence[Any]]:
+def _targets(graph: Graph, level: str) -> tuple[type[SingleEdgePatches] | type[SingleWriterPatches], Sequence[Any]]:
     """What is patched, and how: each writer's row, or each edge's row and column."""
     if level == "node":
-        return WriterEach, range(len(graph.sources))
-    return EdgeEach, [(row, column) for column, reader in enumerate(graph.readers) for row in range(reader.cut)]
+        return SingleWriterPatches, range(len(graph.sources))
+    return SingleEdgePatches, [
+        (row, column) for column, reader in enumerate(graph.readers) for row in range(reader.n_upstream)
+    ]
 
 
 def _as_edges(
@@ -104,11 +106,11 @@ def _as_edges(
 def _fitting(model: ResidualModel, run: Writers) -> int:
     """How many copies to run at a time: as many as have a block's activations fit in the workspace, at least one."""
     fitting = workspace(run.embed.device) // (_BLOCK * run.embed.numel())
-    return 1 if model.terms.whole_batches else max(1, fitting)
+    return 1 if model.run_constraints.whole_batches else max(1, fitting)
 
 
 def _metrics(
-    model: ResidualModel, batch: Batch, metric: Metric, patch: EdgeEach | WriterEach, n_copies: int
+    model: ResidualModel, batch: Batch, metric: Metric, patch: SingleEdgePatches | SingleWriterPatches, n_copies: int
 ) -> list[float]:
     """The metric on each of some copies of a batch, run together."""
     mask = None if batch.attention_mask is None else batch.attention_mask.repeat(n_copies, 1)

@@ -27,7 +27,7 @@ class Changed(NamedTuple):
     head: int
 
 
-class EdgeEach:
+class SingleEdgePatches:
     """Visitors that patch one edge in each copy."""
 
     def __init__(self, model: ResidualModel, change: Writers, edges: Sequence[tuple[int, int]]) -> None:
@@ -97,11 +97,11 @@ class EdgeEach:
         return out.flatten(0, 1)
 
 
-class WriterEach:
+class SingleWriterPatches:
     """Visitors that change what one writer adds in each copy, whoever reads it."""
 
     def __init__(self, model: ResidualModel, change: Writers, rows: Sequence[int]) -> None:
-        """Prepare one run; as for ``EdgeEach``, with the row of the writer that each copy has changed."""
+        """Prepare one run; as for ``SingleEdgePatches``, with the row of the writer that each copy has changed."""
         self._model, self._change, self._n_copies = model, change, len(rows)
         self._at: dict[tuple[Site, int], list[Changed]] = {}
         for copy, row in enumerate(rows):

@@ -54,7 +54,7 @@ class Prefix:
         return Prefix(tuple(entries), change(self.mask))
 
 
-class Past:
+class CachedPrefix:
     """Prefixes by number of prompts, as AutoCircuit caches them; the caches are read and left as they are.
 
     Attributes:

@@ -10,7 +10,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from eap_plugin.backend.freezing import frozen_modules
-from eap_plugin.backend.module_hooks import Attach, Hook, at_hook_point, at_input, at_output, visiting
+from eap_plugin.backend.module_hooks import Attach, ValueHook, at_hook_point, at_input, at_output, visiting
 from eap_plugin.errors import EapPluginError
 from eap_plugin.model.graph import Graph
 from eap_plugin.model.norm import Norm
@@ -167,7 +167,7 @@ class HookedModel(ResidualModel):
 def _at_attention_input(attention: nn.Module) -> Attach:
     """What q, k and v are projected from: three arguments, which are the same tensor's norm three times."""
 
-    def attach(hook: Hook) -> Callable[[], None]:
+    def attach(hook: ValueHook) -> Callable[[], None]:
         def on_call(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
             value = hook(kwargs["query_input"])
             return args, kwargs | {"query_input": value, "key_input": value, "value_input": value}

@@ -10,10 +10,10 @@ from typing import Any
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from eap_plugin.backend.transformer_lens.cached_prefix import Past
+from eap_plugin.backend.transformer_lens.cached_prefix import CachedPrefix
 from eap_plugin.backend.transformer_lens.hooked import HookedModel
 from eap_plugin.errors import UsageError
-from eap_plugin.model.run_constraints import Terms
+from eap_plugin.model.run_constraints import RunConstraints
 
 
 class PatchableHooked(HookedModel):
@@ -27,7 +27,7 @@ class PatchableHooked(HookedModel):
         """Wrap a model that ``check_patchable`` has passed."""
         model = patchable.wrapped_model
         self._wrappers = tuple(patchable.wrappers)
-        self._past = Past(patchable.kv_caches) if patchable.kv_caches else None
+        self._past = CachedPrefix(patchable.kv_caches) if patchable.kv_caches else None
         super().__init__(model, ungrouped=True, **about)
         self.provenance |= {"auto-circuit": version("auto-circuit")}
         n_prefix = 0 if self._past is None else self._past.n_pos
@@ -37,7 +37,7 @@ class PatchableHooked(HookedModel):
             options["positions"] = True, f"seq_len={patchable.seq_len}"
         if not patchable.separate_qkv:
             options["qkv"] = "summed", "separate_qkv=False"
-        self.terms = Terms(
+        self.run_constraints = RunConstraints(
             n_prefix=n_prefix,
             n_pos=patchable.seq_len,
             whole_batches=self._past is not None and not self._past.alike,

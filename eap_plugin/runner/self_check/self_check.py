@@ -113,7 +113,7 @@ def _residues(
             W, b = layer.project(slot)
             read = torch.einsum("bpd,hde->bphe", x, W.to(x.dtype))
             compare(index, f"reader {slot}", read if b is None else read + b, slot)
-        if not model.terms.n_prefix:
+        if not model.run_constraints.n_prefix:
             z = seen["z", index][:, first]
             compare(index, "heads of v", _along(_repeated(seen["v", index][:, first], z), z), "z", z)
         written = attention_output(layer, seen["z", index].to(layer.W_O.dtype)).to(stream.dtype)

@@ -15,15 +15,15 @@ from eap_plugin.plugin import (
     Batch,
     Cost,
     EdgeScorer,
-    GradientTape,
+    GradientRecorder,
     Graph,
     Metric,
-    Piece,
+    Microbatch,
     Progress,
     ReaderGradients,
     ResidualModel,
+    WriterRecorder,
     Writers,
-    WriterTape,
     merge,
     option,
 )
@@ -56,7 +56,7 @@ class EapAbs(Algorithm[EapAbsOptions]):
     def attribute(
         self,
         model: ResidualModel,
-        data: Sequence[Piece],
+        data: Sequence[Microbatch],
         metric: Metric,
         options: EapAbsOptions,
         progress: Progress,
@@ -79,7 +79,7 @@ class EapAbs(Algorithm[EapAbsOptions]):
 def _run(model: ResidualModel, batch: Batch, metric: Metric) -> tuple[Writers, ReaderGradients]:
     """What every writer changes when prompts are corrupted, and the gradient of minus the metric where readers read."""
     read: dict[str, Any] = {"attention_mask": batch.attention_mask, "last": batch.last}
-    corrupt, clean, gradients = WriterTape(model), WriterTape(model), GradientTape(model)
+    corrupt, clean, gradients = WriterRecorder(model), WriterRecorder(model), GradientRecorder(model)
     with torch.no_grad():
         model.forward(batch.corrupt, corrupt.visitors(), **read)
     logits = model.forward(batch.clean, merge(clean.visitors(), gradients.visitors()), **read)

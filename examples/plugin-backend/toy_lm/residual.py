@@ -11,11 +11,11 @@ from torch import Tensor, nn
 from eap_plugin.plugin import (
     Attach,
     Graph,
-    Hook,
     Layer,
     Norm,
     ResidualModel,
     Site,
+    ValueHook,
     Visitor,
     at_input,
     at_output,
@@ -108,7 +108,7 @@ class ToyLMResidual(ResidualModel):
 def _by_head(attach: Attach, d_head: int) -> Attach:
     """A place whose value [batch, pos, heads · d_head] is visited as [batch, pos, heads, d_head]."""
 
-    def attach_by_head(hook: Hook) -> Any:
+    def attach_by_head(hook: ValueHook) -> Any:
         return attach(lambda value: hook(value.unflatten(-1, (-1, d_head))).flatten(-2))
 
     return attach_by_head

@@ -16,7 +16,7 @@ from eap_plugin.algorithm.edge_pruning.hard_concrete import gates, open_probabil
 from eap_plugin.circuits.evaluation import faithfulness, strongest
 from eap_plugin.data.batch import Batch
 from eap_plugin.interventions.edge_patching import EdgePatch
-from eap_plugin.interventions.recording import WriterTape
+from eap_plugin.interventions.recording import WriterRecorder
 from tests.interventions.test_edge_patching import LOGIT_DIFF, patched_metric
 from tests.oracle.precision import InFloat64
 from tests.support.bridges import bridge
@@ -41,9 +41,9 @@ def test_the_gradient_of_a_patched_run(name: str, wrap: Any) -> None:
         patch, direction = torch.rand(2, *shape, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
 
         def program(model: Any) -> torch.Tensor:
-            tape, leaf = WriterTape(model), patch.clone().requires_grad_()
-            model.forward(batch.corrupt, tape.visitors())
-            logits = model.forward(batch.clean, EdgePatch(model, tape.writers(), leaf).visitors())
+            recorder, leaf = WriterRecorder(model), patch.clone().requires_grad_()
+            model.forward(batch.corrupt, recorder.visitors())
+            logits = model.forward(batch.clean, EdgePatch(model, recorder.writers(), leaf).visitors())
             return torch.autograd.grad(LOGIT_DIFF(logits, batch), leaf)[0]
 
         slope = float((model.run(program) * direction).sum())

@@ -14,7 +14,7 @@ import eap_plugin
 from eap_plugin.algorithm.base import Cost
 from eap_plugin.algorithm.gradient.atp_star import AtPStar, AtPStarOptions
 from eap_plugin.data.batch import Batch
-from eap_plugin.data.microbatches import Piece
+from eap_plugin.data.microbatches import Microbatch
 from eap_plugin.metric.metric import METRICS
 from eap_plugin.testing.watched import Watched
 from tests.algorithm.gradient.test_eap_oracle import MODELS, worst
@@ -191,7 +191,7 @@ def test_declared_cost(name: str, options: dict[str, Any]) -> None:
     model = eap_plugin.wrap_model(nnsight.NNsight(plain))
     chosen = AtPStarOptions(**options)
     watched = Watched(model)
-    watched.run(AtPStar().attribute, [Piece(Batch(*prompts(3, 6)), 1.0)], METRICS[0], chosen, lambda: None)
+    watched.run(AtPStar().attribute, [Microbatch(Batch(*prompts(3, 6)), 1.0)], METRICS[0], chosen, lambda: None)
     assert AtPStar().cost(chosen, model.graph) == Cost(watched.forwards, watched.backwards)
     assert watched.backwards == (model.graph.n_layers if chosen.grad_drop else 1)
 

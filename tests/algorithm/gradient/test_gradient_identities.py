@@ -11,10 +11,10 @@ from torch import Tensor
 
 import eap_plugin
 from eap_plugin.data.batch import Batch
-from eap_plugin.data.microbatches import pieces
+from eap_plugin.data.microbatches import microbatches
 from eap_plugin.interventions.counterfactual import Counterfactual
 from eap_plugin.interventions.edge_patching import EdgePatch
-from eap_plugin.interventions.recording import WriterTape
+from eap_plugin.interventions.recording import WriterRecorder
 from eap_plugin.interventions.writer_outputs import Writers
 from eap_plugin.metric.metric import METRICS
 from eap_plugin.model.residual_model import ResidualModel
@@ -41,12 +41,12 @@ METHODS: tuple[tuple[str, dict[str, Any]], ...] = (
 
 
 def other_run(model: ResidualModel, batch: Batch, ablation: str) -> Writers:
-    counterfactual = Counterfactual(model, pieces([batch], None), ablation)  # type: ignore[arg-type]
+    counterfactual = Counterfactual(model, microbatches([batch], None), ablation)  # type: ignore[arg-type]
     if not counterfactual.corrupt:
         return counterfactual.constant(batch)
-    tape = WriterTape(model)
-    model.forward(batch.corrupt, tape.visitors())
-    return tape.writers()
+    recorder = WriterRecorder(model)
+    model.forward(batch.corrupt, recorder.visitors())
+    return recorder.writers()
 
 
 def patched(model: ResidualModel, batch: Batch, patches: list[Tensor], ablation: str = "corrupt") -> list[float]:
@@ -149,7 +149,7 @@ def test_all_masks_gradients_add_up_to_the_change_of_the_metric(name: str) -> No
 
 def exact(model: ResidualModel, batch: Batch, ablation: str) -> Tensor:
     """The effect of each edge alone, one run for each."""
-    edges = [(row, column) for column, reader in enumerate(model.graph.readers) for row in range(reader.cut)]
+    edges = [(row, column) for column, reader in enumerate(model.graph.readers) for row in range(reader.n_upstream)]
     patches = [everything(model, 0)]
     for edge in edges:
         patch = everything(model, 0)

@@ -35,7 +35,7 @@ def greedy(name: str, graph: Any, threshold: float) -> set[tuple[str, str]]:
 
     before = metric(gone)
     for reader in reversed(graph.readers):
-        for source in reversed(graph.sources[: reader.cut]):
+        for source in reversed(graph.sources[: reader.n_upstream]):
             tried = {*gone, (source, graph.reader_name(reader))}
             after = metric(tried)
             if before - after < threshold:

@@ -22,7 +22,7 @@ from eap_plugin.backend.nnsight.remote.server import Server
 from eap_plugin.errors import EapPluginError
 
 
-def require_travelling(work: tuple[Any, ...], server: Server) -> None:
+def require_shippable(work: tuple[Any, ...], server: Server) -> None:
     """Have the packages of a program and its arguments sent along, and check that all of it can be.
 
     Raises:

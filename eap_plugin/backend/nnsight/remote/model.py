@@ -11,10 +11,10 @@ from nnsight.modeling.huggingface import _ID_CACHE
 
 from eap_plugin.backend.nnsight.model import NNsightModel
 from eap_plugin.backend.nnsight.plan import Plan
-from eap_plugin.backend.nnsight.remote.code_shipping import require_travelling
+from eap_plugin.backend.nnsight.remote.code_shipping import require_shippable
 from eap_plugin.backend.nnsight.remote.errors import fails_once, plainly
 from eap_plugin.backend.nnsight.remote.request import Connection
-from eap_plugin.backend.nnsight.remote.result_codec import pack, unpack
+from eap_plugin.backend.nnsight.remote.result_codec import decode_result, encode_result
 from eap_plugin.backend.nnsight.remote.server import SIMULATED, Server, address, ask
 from eap_plugin.backend.nnsight.remote.simulation import Simulation
 from eap_plugin.errors import EapPluginError, UsageError
@@ -63,7 +63,7 @@ class RemoteModel(NNsightModel):
         try:
             if self._server is None:
                 self._server = ask(self.remote)
-            require_travelling(work, self._server)
+            require_shippable(work, self._server)
             answer = self._send(work)
         except EapPluginError:
             raise
@@ -71,7 +71,7 @@ class RemoteModel(NNsightModel):
             raise plainly(error, self.name, self.remote, self._server) from error
         if "error" in answer:
             raise (UsageError if answer["usage"] else EapPluginError)(answer["error"])
-        value: T = unpack(answer["value"])
+        value: T = decode_result(answer["value"])
         return value
 
     def _send(self, work: tuple[Any, ...]) -> Mapping[str, Any]:
@@ -100,6 +100,6 @@ def execute(
 ) -> dict[str, Any]:
     """Run a program where the weights are: what it gives, packed, or the message of an error of this package."""
     try:
-        return {"value": pack(model.run(program, *args, **kwargs))}
+        return {"value": encode_result(model.run(program, *args, **kwargs))}
     except EapPluginError as error:
         return {"error": str(error), "usage": isinstance(error, UsageError)}

@@ -13,7 +13,7 @@ from torch import Tensor
 from eap_plugin.errors import EapPluginError
 
 
-def pack(value: Any) -> Any:
+def encode_result(value: Any) -> Any:
     """A value as numbers, texts, tensors on the CPU, and tuples of these; runs on the server.
 
     Raises:
@@ -26,28 +26,28 @@ def pack(value: Any) -> Any:
     kind = f"{type(value).__module__}:{type(value).__qualname__}"
     fields = getattr(value, "__dataclass_fields__", None)
     if fields is not None:
-        return kind, {name: pack(getattr(value, name)) for name, field in fields.items() if field.init}
+        return kind, {name: encode_result(getattr(value, name)) for name, field in fields.items() if field.init}
     if isinstance(value, tuple) and hasattr(value, "_fields"):
-        return kind, {name: pack(getattr(value, name)) for name in value._fields}
+        return kind, {name: encode_result(getattr(value, name)) for name in value._fields}
     if isinstance(value, (list, tuple)):
-        return type(value).__name__, [pack(item) for item in value]
+        return type(value).__name__, [encode_result(item) for item in value]
     if isinstance(value, dict):
-        return "dict", [(pack(key), pack(item)) for key, item in value.items()]
+        return "dict", [(encode_result(key), encode_result(item)) for key, item in value.items()]
     raise EapPluginError(f"a {kind} cannot be brought back from a server; return numbers, tensors and dataclasses")
 
 
-def unpack(packed: Any) -> Any:
+def decode_result(packed: Any) -> Any:
     """The value that was packed, of this process's classes."""
     if not isinstance(packed, tuple):
         return packed
     kind, content = packed
     if kind == "dict":
-        return {unpack(key): unpack(item) for key, item in content}
+        return {decode_result(key): decode_result(item) for key, item in content}
     if kind in ("list", "tuple"):
-        items = [unpack(item) for item in content]
+        items = [decode_result(item) for item in content]
         return items if kind == "list" else tuple(items)
     module, _, name = kind.partition(":")
     cls: Any = sys.modules[module]
     for part in name.split("."):
         cls = getattr(cls, part)
-    return cls(**{name: unpack(item) for name, item in content.items()})
+    return cls(**{name: decode_result(item) for name, item in content.items()})
