@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from dataclasses import dataclass, fields
+from functools import wraps
+from typing import TYPE_CHECKING, Any
 
 import click
+
+if TYPE_CHECKING:
+    from eap_plugin.model.residual_model import ResidualModel
 
 CONFIGURED = "configured"
 """What ``--remote`` without a value stands for."""
@@ -43,8 +48,39 @@ _SERVER_OPTIONS = (
 )
 
 
+@dataclass(frozen=True)
+class ModelChoice:
+    """The model that a command is to load, as its options say; named like them."""
+
+    model: str
+    backend: str
+    device: str
+    dtype: str
+    revision: str | None
+    remote: bool | str
+    timeout: float | None
+
+    def load(self) -> ResidualModel:
+        """Load the model."""
+        from eap_plugin import api
+
+        return api.load_model(
+            self.model,
+            backend=self.backend,
+            device=self.device,
+            dtype=self.dtype,
+            revision=self.revision,
+            remote=self.remote,
+        )
+
+
 def model_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """The argument ``MODEL``, which model it is, and the options ``--remote`` and ``--timeout``."""
+    """Give a command the argument ``MODEL`` and the options of a model, which it takes as one ``ModelChoice``."""
+
+    @wraps(command)
+    def collecting(**given: Any) -> Any:
+        return command(ModelChoice(**{field.name: given.pop(field.name) for field in fields(ModelChoice)}), **given)
+
     for option in reversed(_OPTIONS + _SERVER_OPTIONS):
-        command = option(command)
-    return click.argument("model")(command)
+        collecting = option(collecting)
+    return click.argument("model")(collecting)

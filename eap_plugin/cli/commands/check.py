@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from eap_plugin.cli.load import model_options
+from eap_plugin.cli.load import ModelChoice, model_options
 from eap_plugin.cli.output import json_option, print_json, stdout, table
 from eap_plugin.cli.work import working
 
@@ -20,17 +20,7 @@ if TYPE_CHECKING:
 @model_options
 @click.option("--task", "-t", "task_name", help="Check on this task's prompts (name or file) and not on random tokens.")
 @json_option
-def check(
-    model: str,
-    backend: str,
-    device: str,
-    dtype: str,
-    revision: str | None,
-    remote: bool | str,
-    timeout: float | None,
-    task_name: str | None,
-    as_json: bool,
-) -> None:
+def check(choice: ModelChoice, task_name: str | None, as_json: bool) -> None:
     """Check that the edges of MODEL are what the model really computes.
 
     At every reader, what the writers are said to add must sum to the residual stream, and the
@@ -41,10 +31,10 @@ def check(
         work.step("Loading the model")
         from eap_plugin import api
 
-        loaded = api.load_model(model, backend=backend, device=device, dtype=dtype, revision=revision, remote=remote)
+        loaded = choice.load()
         task = None if task_name is None else api.load_task(task_name, loaded)
         work.step("Checking")
-        report = api.check(loaded, task, timeout=timeout, status=work.tell)
+        report = api.check(loaded, task, timeout=choice.timeout, status=work.tell)
     failing = report.failing
     if as_json:
         print_json(

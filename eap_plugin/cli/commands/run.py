@@ -3,22 +3,28 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from eap_plugin.cli.edges import edges_table, scores_json
 from eap_plugin.cli.estimate import tell_estimate
-from eap_plugin.cli.load import model_options
+from eap_plugin.cli.load import ModelChoice, model_options
 from eap_plugin.cli.output import json_option, print_json, stdout, top_option
-from eap_plugin.cli.parts import keeping, parts_folder
+from eap_plugin.cli.parts import keeping
+from eap_plugin.cli.run_options import RunOptions
 from eap_plugin.cli.verdict import report_dropped, require_behaviour, summary
-from eap_plugin.cli.work import working
+from eap_plugin.cli.work import Work, working
 from eap_plugin.errors import UsageError
-from eap_plugin.host.options import build_options, parse_assignments
+
+if TYPE_CHECKING:
+    from eap_plugin.model.residual_model import ResidualModel
+    from eap_plugin.results.node_scores import NodeScores
+    from eap_plugin.results.prune_scores import PruneScores
+    from eap_plugin.runner.cost_estimate import Estimate
+    from eap_plugin.task.task import Task
 
 
 @click.command(short_help="Score every edge of a model on a task.")
@@ -61,105 +67,97 @@ from eap_plugin.host.options import build_options, parse_assignments
 @json_option
 @click.option("--dry-run", is_flag=True, help="Only say how long it would take, from one pass timed here.")
 @click.option("--quiet", "-q", is_flag=True, help="Print results and errors only.")
-def run(
-    model: str,
-    task_name: str,
-    algorithm: str,
-    metric: str,
-    assignments: Sequence[str],
-    prompts: int,
-    seed: int,
-    bos: bool | None,
-    file_format: str | None,
-    batch_size: int | None,
-    prompts_per_request: int | None,
-    resume: bool,
-    ablation_task: str | None,
-    backend: str,
-    device: str,
-    dtype: str,
-    revision: str | None,
-    remote: bool | str,
-    timeout: float | None,
-    output: Path | None,
-    top: int,
-    force: bool,
-    as_json: bool,
-    dry_run: bool,
-    quiet: bool,
-) -> None:
+def run(choice: ModelChoice, **given: Any) -> None:
     """Score every edge of MODEL on a task, and list the strongest.
 
     MODEL is a shipped model (ioi-gpt2 or ioi-llama), a folder that save_pretrained wrote, or a name on the
     Hugging Face hub. A positive score means that corrupting this edge alone lowers the metric.
     """
-    if output is not None:
-        _check_writable(output)
-    options: dict[str, Any] = parse_assignments(assignments)
-    parts = parts_folder(output, prompts_per_request, resume)
-    with keeping(parts), working(not (quiet or as_json)) as work:
+    options = RunOptions(**given)
+    if options.output is not None:
+        _check_writable(options.output)
+    with keeping(options.parts), working(not (options.quiet or options.as_json)) as work:
         work.step("Loading the model")
-        from eap_plugin import api
-
-        # Names and options come first: a mistake in them must not cost the loading of a model.
-        build_options(api.algorithms()[algorithm].options, options, algorithm)
-        _ = api.metrics()[metric], api.task_source(task_name, file_format)
-        if ablation_task is not None:
-            api.task_source(ablation_task)
-        loaded = api.load_model(model, backend=backend, device=device, dtype=dtype, revision=revision, remote=remote)
-        task = api.load_task(task_name, loaded, n_prompts=prompts, seed=seed, format=file_format, prepend_bos=bos)
-        other = None
-        if ablation_task is not None:
-            other = api.load_task(ablation_task, loaded, n_prompts=prompts, seed=seed, prepend_bos=bos)
-        if dry_run:
+        options.check_names()
+        model = choice.load()
+        task, other = options.load_prompts(model)
+        if options.dry_run:
             work.step("Timing a pass")
-            estimate = api.estimate_cost(
-                loaded, task, algorithm=algorithm, metric=metric, batch_size=batch_size, **options
-            )
+            estimate = _estimate(options, model, task)
         else:
             work.step("Scoring")
-            scores = api.prune_scores(
-                loaded,
-                task,
-                algorithm=algorithm,
-                metric=metric,
-                batch_size=batch_size,
-                ablation_data=other,
-                progress=work.advance,
-                timeout=timeout,
-                status=work.tell,
-                prompts_per_request=prompts_per_request,
-                parts=parts,
-                resume=resume,
-                **options,
-            )
-    if dry_run:
-        tell_estimate(estimate, f"{algorithm} on {loaded.name}", len(task), as_json)
+            scores = _score(options, model, task, other, choice.timeout, work)
+    if options.dry_run:
+        tell_estimate(estimate, f"{options.algorithm} on {model.name}", len(task), options.as_json)
         return
-    if task.dropped and not (quiet or as_json):
+    if task.dropped and not (options.quiet or options.as_json):
         report_dropped(task.dropped, len(task))
-    if not force:
+    if not options.force:
         require_behaviour(scores)
-    if output is not None:
-        scores.save(output)
-    if as_json:
-        print_json(
-            {
-                "metadata": scores.metadata,
-                **scores_json(scores, top),
-                "dropped": [asdict(d) for d in task.dropped],
-                "output": None if output is None else str(output),
-            }
-        )
-        return
+    if options.output is not None:
+        scores.save(options.output)
+    if options.as_json:
+        _print_json(options, task, scores)
+    else:
+        _print(options, scores)
+
+
+def _estimate(options: RunOptions, model: ResidualModel, task: Task) -> Estimate:
+    from eap_plugin import api
+
+    return api.estimate_cost(
+        model,
+        task,
+        algorithm=options.algorithm,
+        metric=options.metric,
+        batch_size=options.batch_size,
+        **options.algorithm_options,
+    )
+
+
+def _score(
+    options: RunOptions, model: ResidualModel, task: Task, other: Task | None, timeout: float | None, work: Work
+) -> PruneScores | NodeScores:
+    from eap_plugin import api
+
+    scores: PruneScores | NodeScores = api.prune_scores(
+        model,
+        task,
+        algorithm=options.algorithm,
+        metric=options.metric,
+        batch_size=options.batch_size,
+        ablation_data=other,
+        progress=work.advance,
+        timeout=timeout,
+        status=work.tell,
+        prompts_per_request=options.prompts_per_request,
+        parts=options.parts,
+        resume=options.resume,
+        **options.algorithm_options,
+    )
+    return scores
+
+
+def _print_json(options: RunOptions, task: Task, scores: PruneScores | NodeScores) -> None:
+    print_json(
+        {
+            "metadata": scores.metadata,
+            **scores_json(scores, options.top),
+            "dropped": [asdict(d) for d in task.dropped],
+            "output": None if options.output is None else str(options.output),
+        }
+    )
+
+
+def _print(options: RunOptions, scores: PruneScores | NodeScores) -> None:
     console = stdout()
     console.print(summary(scores))
-    if top:
+    if options.top:
         console.print()
-        console.print(edges_table(scores, top))
-    if output is not None:
-        console.print(f"\nSaved to {output}; to read it: eap show {output}", soft_wrap=True)
-    elif not quiet:
+        console.print(edges_table(scores, options.top))
+    if options.output is not None:
+        console.print(f"\nSaved to {options.output}; to read it: eap show {options.output}", soft_wrap=True)
+    elif not options.quiet:
         console.print("\nNot saved; to keep the scores, add -o scores.safetensors")
 
 
