@@ -94,7 +94,7 @@ class BackendTests:
                 assert b is None or b.shape == (count, d_head)
 
     def test_every_site_is_visited_once_a_layer_in_order(self, model: ResidualModel) -> None:
-        """Each with the shape that ``residual.py`` gives; a site that the model lacks is refused."""
+        """Each with the shape that ``model/residual_model.py`` gives; a site that the model lacks is refused."""
         run = model.run(Run.of, _tokens(model), model.sites)
         for site in model.sites:
             layers = [layer for seen, layer in run.order if seen == site]

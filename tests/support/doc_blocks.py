@@ -88,6 +88,7 @@ EVALUATORS = {
     "python": PythonEvaluator(),
     "console": _console,
     "sh": _shell,
+    "mermaid": lambda example: None,
     "text": lambda example: None,
     "toml": lambda example: None,
 }
