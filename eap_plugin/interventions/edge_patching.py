@@ -15,6 +15,7 @@ from torch import Tensor
 
 from eap_plugin.errors import UsageError
 from eap_plugin.interventions.reader_inputs import heads_read
+from eap_plugin.interventions.site_recorder import SiteRecorder
 from eap_plugin.interventions.writer_outputs import Writers, heads_add, scaled_z
 from eap_plugin.model.norm import normed
 from eap_plugin.model.residual_model import ResidualModel, Site, Visitor
@@ -44,13 +45,13 @@ class EdgePatch:
         self._patch = patch.to(other.embed)
         self._change: dict[int, Tensor] = {}  # by the row of the first of some writers, [sources, batch, pos, d_model]
         self._columns = {(r.slot, r.layer): c for c, r in reversed(list(enumerate(self._graph.readers)))}
-        self._residual: dict[Site, Tensor] = {}
+        self._residual = SiteRecorder(latest_only=True)
 
     def visitors(self) -> dict[Site, Visitor]:
         """What to call at which site."""
         visit: dict[Site, Visitor] = {
             "embed": self._on_embed,
-            "attn_in": self._keep("attn_in"),
+            **self._residual.visitors("attn_in"),
             "q": self._read_heads("q"),
             "k": self._read_heads("k"),
             "v": self._read_heads("v"),
@@ -58,7 +59,7 @@ class EdgePatch:
             "final": self._read_final,
         }
         if self._graph.has_mlp:
-            visit |= {"mlp_in": self._keep("mlp_in"), "mlp": self._read_mlp, "mlp_out": self._on_mlp_out}
+            visit |= self._residual.visitors("mlp_in") | {"mlp": self._read_mlp, "mlp_out": self._on_mlp_out}
         return visit
 
     def _on_embed(self, layer: int, value: Tensor) -> None:
@@ -71,12 +72,6 @@ class EdgePatch:
 
     def _on_mlp_out(self, layer: int, value: Tensor) -> None:
         self._change[self._graph.mlp_row(layer)] = (self._other.mlp[layer] - value)[None]
-
-    def _keep(self, site: Site) -> Visitor:
-        def visitor(layer: int, value: Tensor) -> None:
-            self._residual[site] = value
-
-        return visitor
 
     def _shift(self, column: int, count: int) -> Float[Tensor, "readers batch pos d_model"] | None:
         """What patching adds to the residual stream as ``count`` readers see it; ``None`` for nothing."""
@@ -94,7 +89,9 @@ class EdgePatch:
             shift = self._shift(self._columns[slot, index], value.shape[2])
             if shift is None:
                 return None
-            read = heads_read(self._model.layers[index], slot, self._residual["attn_in"] + shift, slice(None))
+            read = heads_read(
+                self._model.layers[index], slot, self._residual.values["attn_in", index] + shift, slice(None)
+            )
             return read.movedim(0, 2).to(value.dtype)
 
         return visitor
@@ -103,7 +100,9 @@ class EdgePatch:
         shift = self._shift(self._columns["mlp", index], 1)
         if shift is None:
             return None
-        return normed(self._model.layers[index].mlp_norm, self._residual["mlp_in"] + shift[0]).to(value.dtype)
+        return normed(self._model.layers[index].mlp_norm, self._residual.values["mlp_in", index] + shift[0]).to(
+            value.dtype
+        )
 
     def _read_final(self, layer: int, value: Tensor) -> Tensor | None:
         shift = self._shift(len(self._graph.readers) - 1, 1)

@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from eap_plugin.interventions.recording import LayerSite
+from eap_plugin.interventions.site_recorder import LayerSite
 from eap_plugin.interventions.writer_outputs import Writers, output_weight
 from eap_plugin.model.residual_model import ResidualModel, Site, Visitor
 

@@ -13,11 +13,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from eap_plugin.errors import EapPluginError, UsageError
+from eap_plugin.interventions.site_recorder import LayerSite, SiteRecorder
 from eap_plugin.interventions.writer_outputs import Writers, scaled_z
 from eap_plugin.model.residual_model import ResidualModel, Site, Visitor
-
-LayerSite = tuple[Site, int]
-"""A site and the layer that it is in."""
 
 
 @dataclass
@@ -102,15 +100,14 @@ class GradientRecorder:
             cut: readers whose gradient is taken to be zero.
         """
         self._graph, self._start, self._frozen_norms, self._cut = model.graph, start, frozen_norms, cut
-        self._at: dict[LayerSite, Tensor] = {}
+        self._recorder = SiteRecorder()
 
     def visitors(self) -> dict[Site, Visitor]:
         """What to call at which site."""
-        sites: tuple[Site, ...] = ("attn_in", "q", "k", "v", "final")
-        visit = {site: self._keep(site) for site in sites}
+        sites: list[Site] = ["attn_in", "q", "k", "v", "final"]
         if self._graph.has_mlp:
-            visit |= {"mlp_in": self._keep("mlp_in"), "mlp": self._keep("mlp")}
-        return visit | {"embed": _make_differentiable}
+            sites += ["mlp_in", "mlp"]
+        return self._recorder.visitors(*sites) | {"embed": _make_differentiable}
 
     def gradients(self, loss: Float[Tensor, ""], *, keep_graph: bool = False) -> ReaderGradients:
         """The gradient of ``loss`` at every reader.
@@ -127,8 +124,9 @@ class GradientRecorder:
             raise UsageError(
                 "the metric has no gradient; compute it from the logits with torch operations, no detach() or item()"
             )
-        keys = [key for key in self._at if key[0] not in ("attn_in", "mlp_in") and key not in self._cut]
-        grads = torch.autograd.grad(loss, [self._at[key] for key in keys], retain_graph=keep_graph, allow_unused=True)
+        values = self._recorder.values
+        keys = [key for key in values if key[0] not in ("attn_in", "mlp_in") and key not in self._cut]
+        grads = torch.autograd.grad(loss, [values[key] for key in keys], retain_graph=keep_graph, allow_unused=True)
         for (site, layer), grad in zip(keys, grads, strict=True):
             if grad is None:
                 raise EapPluginError(
@@ -151,13 +149,7 @@ class GradientRecorder:
         )
 
     def _residual(self, site: Site, layer: int) -> Tensor:
-        return self._at[site, layer].detach()[:, self._start :]
-
-    def _keep(self, site: Site) -> Visitor:
-        def visitor(layer: int, value: Tensor) -> None:
-            self._at[site, layer] = value
-
-        return visitor
+        return self._recorder.values[site, layer].detach()[:, self._start :]
 
 
 def merge(*visitors: Mapping[Site, Visitor]) -> dict[Site, Visitor]:

@@ -6,14 +6,13 @@ import hashlib
 import inspect
 import json
 import platform
-from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import datetime, timezone
 from importlib.metadata import version
 from typing import Any, cast
 
 import eap_plugin
-from eap_plugin.data.batch import Batch
+from eap_plugin.data.prompt_digest import prompt_digest
 from eap_plugin.runner.run import Run
 from eap_plugin.task.task import Task
 
@@ -34,7 +33,7 @@ def provenance(run: Run) -> dict[str, Any]:
         "host": model.remote.host if model.remote else "",
         "versions": _versions(),
         "task": data.name if isinstance(data, Task) else type(data).__name__,
-        "task_digest": data.digest if isinstance(data, Task) else _digest(run.batches),
+        "task_digest": prompt_digest(run.batches),
         "n_prompts": sum(len(batch) for batch in run.batches),
         "n_batches": len(run.batches),
         "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
@@ -60,17 +59,6 @@ def _source(function: object) -> str:
         return inspect.getsource(cast(Any, function))
     except (OSError, TypeError):
         return f"{type(function).__module__}.{type(function).__qualname__}"
-
-
-def _digest(batches: Sequence[Batch]) -> str:
-    content = [
-        [b.clean.tolist(), b.corrupt.tolist(), b.answers.tolist(), b.wrong_answers.tolist(), _mask(b)] for b in batches
-    ]
-    return hashlib.sha256(json.dumps(content).encode()).hexdigest()
-
-
-def _mask(batch: Batch) -> list[list[bool]] | None:
-    return None if batch.attention_mask is None else batch.attention_mask.tolist()
 
 
 def _versions() -> dict[str, str]:

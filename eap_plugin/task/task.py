@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -12,6 +10,7 @@ from typing import Any
 import torch
 
 from eap_plugin.data.batch import Batch, pad_answers
+from eap_plugin.data.prompt_digest import prompt_digest
 from eap_plugin.errors import UsageError
 
 Ids = tuple[int, ...]
@@ -65,8 +64,7 @@ class Task:
     @cached_property
     def digest(self) -> str:
         """A hash of the token ids and answers, which tells whether two score files judge the same prompts."""
-        content = [self.clean, self.corrupt, self.answers, self.wrong_answers]
-        return hashlib.sha256(json.dumps(content).encode()).hexdigest()
+        return prompt_digest([self.batch()])
 
     def batch(self) -> Batch:
         """All prompts as one batch, padded on the right where lengths differ, the shortest first.

@@ -20,11 +20,12 @@ from eap_plugin.data.batch import Batch
 from eap_plugin.data.microbatches import Microbatch
 from eap_plugin.host.options import option
 from eap_plugin.interventions.recording import WriterRecorder, merge
+from eap_plugin.interventions.site_recorder import SiteRecorder
 from eap_plugin.interventions.workspace import workspace
 from eap_plugin.interventions.writer_outputs import Writers, all_add
 from eap_plugin.metric.metric import Metric
 from eap_plugin.model.graph import Graph
-from eap_plugin.model.residual_model import ResidualModel, Site, Visitor
+from eap_plugin.model.residual_model import ResidualModel, Site
 
 
 @dataclass(frozen=True)
@@ -75,19 +76,12 @@ class InformationFlowRoutes(Algorithm[RoutesOptions]):
 
 def _watch(model: ResidualModel, batch: Batch) -> tuple[Writers, dict[tuple[Site, int], Tensor]]:
     """What is added and what is read on the clean prompts."""
-    recorder, streams = WriterRecorder(model), dict[tuple[Site, int], Tensor]()
-
-    def keep(site: Site) -> Visitor:
-        def visitor(layer: int, value: Tensor) -> None:
-            streams[site, layer] = value
-
-        return visitor
-
-    sites: tuple[Site, ...] = ("attn_in", "mlp_in", "final") if model.graph.has_mlp else ("attn_in", "final")
-    visit = merge({site: keep(site) for site in sites}, recorder.visitors())
+    recorder, streams = WriterRecorder(model), SiteRecorder()
+    sites: list[Site] = ["attn_in", "mlp_in", "final"] if model.graph.has_mlp else ["attn_in", "final"]
+    visit = merge(streams.visitors(*sites), recorder.visitors())
     with torch.no_grad():
         model.forward(batch.clean, visit, attention_mask=batch.attention_mask, last=batch.last)
-    return recorder.writers(), streams
+    return recorder.writers(), streams.values
 
 
 def _weights(batch: Batch) -> Float[Tensor, "batch pos"]:

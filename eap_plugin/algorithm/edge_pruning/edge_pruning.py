@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from hashlib import sha256
 
 import torch
 from jaxtyping import Float
@@ -19,6 +18,7 @@ from eap_plugin.algorithm.contrast import Contrast, contrast, mean_over
 from eap_plugin.algorithm.edge_pruning.checkpoint import load_checkpoint, save_checkpoint
 from eap_plugin.algorithm.edge_pruning.gate_training import GateOptions, GateTraining
 from eap_plugin.data.microbatches import Microbatch
+from eap_plugin.data.prompt_digest import prompt_digest
 from eap_plugin.host.options import option
 from eap_plugin.interventions.counterfactual import Ablation, Counterfactual, ablation_passes
 from eap_plugin.interventions.edge_patching import EdgePatch
@@ -123,16 +123,10 @@ def _about(
     """What tells one run's checkpoint from another's; that may have been stopped at another step."""
     names = ("ablation", "learning_rate", "sparsity", "warmup", "penalty", "seed")
     chosen = {name: getattr(options, name) for name in names}
-    return {"model": model.name, "graph": model.graph.to_dict(), "metric": metric.name, "data": _digest(runs), **chosen}
-
-
-def _digest(runs: Sequence[Contrast]) -> str:
-    """Of the prompts and their answers, in whatever pieces they are run."""
-    digest = sha256()
-    for run in runs:
-        batch = run.batch
-        mask = torch.ones_like(batch.clean) if batch.attention_mask is None else batch.attention_mask
-        columns = (batch.clean, batch.corrupt, batch.answers, batch.wrong_answers, mask.long())
-        for row in zip(*(column.tolist() for column in columns), strict=True):
-            digest.update(str(row).encode())
-    return digest.hexdigest()[:16]
+    return {
+        "model": model.name,
+        "graph": model.graph.to_dict(),
+        "metric": metric.name,
+        "data": prompt_digest(run.batch for run in runs),
+        **chosen,
+    }

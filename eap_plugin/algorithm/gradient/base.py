@@ -15,14 +15,15 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from eap_plugin.algorithm.base import Algorithm, Attribution, Level, Progress
+from eap_plugin.algorithm.base import Algorithm, Attribution, Cost, Level, Progress
 from eap_plugin.algorithm.gradient.scorer import EdgeScorer, NeuronScorer, Scorer
 from eap_plugin.data.batch import NO_ANSWER, Batch
 from eap_plugin.data.microbatches import Microbatch
 from eap_plugin.errors import UsageError
 from eap_plugin.host.options import option
 from eap_plugin.interventions.counterfactual import Ablation, Counterfactual, ablation_passes
-from eap_plugin.interventions.recording import GradientRecorder, LayerSite, ReaderGradients, WriterRecorder, merge
+from eap_plugin.interventions.recording import GradientRecorder, ReaderGradients, WriterRecorder, merge
+from eap_plugin.interventions.site_recorder import LayerSite
 from eap_plugin.interventions.writer_outputs import Writers
 from eap_plugin.metric.metric import Metric
 from eap_plugin.model.edge_matrix import sum_qkv
@@ -175,6 +176,10 @@ class GradientAlgorithm(Algorithm[O]):
         Returns:
             The piece's share of the metric on the clean and on the corrupt prompts; ``None`` if that was not run.
         """
+
+    def cost(self, options: O, graph: Graph) -> Cost:
+        """One forward pass on the corrupt prompts, one on the clean ones and back."""
+        return Cost(forwards=1 + options.ablation_passes, backwards=1)
 
     def on_clean(self, options: O) -> bool:
         """Whether gradients are taken on the clean run only."""

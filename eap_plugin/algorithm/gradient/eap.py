@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from eap_plugin.algorithm.base import Cost
 from eap_plugin.algorithm.gradient.base import GradientAlgorithm, GradientOptions, ScoringContext
-from eap_plugin.model.graph import Graph
 
 
 class EAP(GradientAlgorithm[GradientOptions]):
@@ -15,10 +13,6 @@ class EAP(GradientAlgorithm[GradientOptions]):
     reference = "Syed et al. 2023, arXiv 2310.10348"
     gradient_run = "clean"
     options = GradientOptions
-
-    def cost(self, options: GradientOptions, graph: Graph) -> Cost:
-        """One forward pass on the corrupt prompts, one on the clean ones and back."""
-        return Cost(forwards=1 + options.ablation_passes, backwards=1)
 
     def score_microbatch(self, context: ScoringContext, options: GradientOptions) -> tuple[float | None, float | None]:
         """See ``GradientAlgorithm.score_microbatch``."""

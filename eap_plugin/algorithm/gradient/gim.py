@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from eap_plugin.algorithm.base import Cost
 from eap_plugin.algorithm.gradient.base import GradientAlgorithm, GradientOptions, ScoringContext
 from eap_plugin.host.options import option
 from eap_plugin.interventions.backward_rules import FrozenNorms, halved_products, softened_softmax
 from eap_plugin.interventions.recording import merge
-from eap_plugin.model.graph import Graph
 
 
 @dataclass(frozen=True)
@@ -34,10 +32,6 @@ class GIM(GradientAlgorithm[GIMOptions]):
     reference = "Edin et al. 2025, arXiv 2505.17630"
     gradient_run = "clean"
     options = GIMOptions
-
-    def cost(self, options: GIMOptions, graph: Graph) -> Cost:
-        """One forward pass on the corrupt prompts, one on the clean ones and back."""
-        return Cost(forwards=1 + options.ablation_passes, backwards=1)
 
     def score_microbatch(self, context: ScoringContext, options: GIMOptions) -> tuple[float, float | None]:
         """See ``GradientAlgorithm.score_microbatch``."""

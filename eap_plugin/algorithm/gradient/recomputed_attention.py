@@ -19,7 +19,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from eap_plugin.interventions.writer_outputs import Writers, output_weight
+from eap_plugin.interventions.site_recorder import SiteRecorder
+from eap_plugin.interventions.writer_outputs import Writers, heads_add
 from eap_plugin.model.residual_model import ResidualModel, Site, Visitor
 
 QueryOrKey = Literal["q", "k"]
@@ -35,19 +36,12 @@ class AttentionRecorder:
     def __init__(self, model: ResidualModel, start: int) -> None:
         """Record a run of ``model``, whose writers change from position ``start`` on."""
         self._model, self._start = model, start
-        self._at: dict[tuple[Site, int], Tensor] = {}
+        self._recorder = SiteRecorder()
         self.gradient: dict[int, Tensor] = {}
 
     def visitors(self) -> dict[Site, Visitor]:
         """What to call at which site."""
-        sites: tuple[Site, ...] = ("attn_in", "q", "k", "scores")
-        return {site: self._keep(site) for site in sites} | {"pattern": self._on_pattern}
-
-    def _keep(self, site: Site) -> Visitor:
-        def visitor(layer: int, value: Tensor) -> None:
-            self._at[site, layer] = value
-
-        return visitor
+        return self._recorder.visitors("attn_in", "q", "k", "scores") | {"pattern": self._on_pattern}
 
     def _on_pattern(self, layer: int, value: Tensor) -> None:
         store = self.gradient  # not self, whose tensors lead back to this hook: none of them would ever be freed
@@ -55,7 +49,7 @@ class AttentionRecorder:
 
     def mixes_heads(self, index: int) -> bool:
         """Whether a head's scores depend on other heads' queries, as where one norm is over all of them (OLMo 2)."""
-        scores, q = self._at["scores", index], self._at["q", index]
+        scores, q = self._recorder.values["scores", index], self._recorder.values["q", index]
         first_head = torch.zeros_like(scores)
         first_head[:, 0] = 1
         (gradient,) = torch.autograd.grad(scores, q, first_head, retain_graph=True)
@@ -80,7 +74,7 @@ class AttentionRecorder:
                 effect of all of them together.
         """
         dtype = gradients.dtype
-        scores = self._at["scores", index].detach()[:, :, self._start :].to(dtype)
+        scores = self._recorder.values["scores", index].detach()[:, :, self._start :].to(dtype)
         gradients = gradients[:, :, :, self._start :]
         slopes = self._slopes(index, slot).to(dtype)
         parts = []
@@ -96,14 +90,14 @@ class AttentionRecorder:
                 together = torch.einsum("rbhqk,sbhqk->rbsh", gradients, _moved_pattern(scores, whole, gradients))
                 parts.append(together[:, :, None])
         effects = torch.cat(parts, 3)
-        return torch.unflatten(effects, -1, (self._at[slot, index].shape[2], -1)).sum(-1)
+        return torch.unflatten(effects, -1, (self._recorder.values[slot, index].shape[2], -1)).sum(-1)
 
     def _slopes(self, index: int, slot: QueryOrKey) -> Float[Tensor, "other batch pos heads d_head"]:
         """For a query, what each key multiplies it by to give the score; for a key, each query. From ``start`` on.
 
         Heads that share a key are told apart by asking for one head of each group at a time.
         """
-        scores, x = self._at["scores", index], self._at[slot, index]
+        scores, x = self._recorder.values["scores", index], self._recorder.values[slot, index]
         group = scores.shape[1] // x.shape[2]
         others = range(scores.shape[3]) if slot == "q" else range(self._start, scores.shape[2])
         rows = []
@@ -123,7 +117,7 @@ class AttentionRecorder:
         """How the queries or keys change with the residual stream that they read; keys once for each query head."""
         layer = self._model.layers[index]
         W, _ = layer.project(slot)
-        x = self._at["attn_in", index].detach()[:, self._start :].to(dtype)
+        x = self._recorder.values["attn_in", index].detach()[:, self._start :].to(dtype)
         if layer.attn_norm is not None:
             added = layer.attn_norm.apply(x + added) - layer.attn_norm.apply(x)
         moved = torch.einsum("sbpd,hde->sbphe", added.to(dtype), W.to(dtype))
@@ -136,8 +130,7 @@ def contributions(
     """What the writers before a layer's attention add, in order: the input, then each layer's heads and its MLP."""
     yield change.embed[None]
     for index in range(before):
-        z = change.z[index]
-        yield torch.einsum("bphe,hed->hbpd", z, output_weight(model.layers[index]).to(z.dtype))
+        yield heads_add(model.layers[index], change.z[index])
         if model.graph.has_mlp:
             yield change.mlp[index][None]
 

@@ -9,12 +9,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from eap_plugin.algorithm.base import Cost
 from eap_plugin.algorithm.gradient.base import GradientAlgorithm, GradientOptions, ScoringContext
 from eap_plugin.host.options import option
 from eap_plugin.interventions.backward_rules import FrozenNorms, IdentityActivations, constant_pattern
 from eap_plugin.interventions.recording import merge
-from eap_plugin.model.graph import Graph
 
 
 @dataclass(frozen=True)
@@ -35,10 +33,6 @@ class RelP(GradientAlgorithm[RelPOptions]):
     reference = "Jafari et al. 2025, arXiv 2508.21258"
     gradient_run = "clean"
     options = RelPOptions
-
-    def cost(self, options: RelPOptions, graph: Graph) -> Cost:
-        """One forward pass on the corrupt prompts, one on the clean ones and back."""
-        return Cost(forwards=1 + options.ablation_passes, backwards=1)
 
     def score_microbatch(self, context: ScoringContext, options: RelPOptions) -> tuple[float, float | None]:
         """See ``GradientAlgorithm.score_microbatch``."""

@@ -14,6 +14,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from eap_plugin.interventions.reader_inputs import heads_read
+from eap_plugin.interventions.site_recorder import SiteRecorder
 from eap_plugin.interventions.writer_outputs import Writers, writer_adds
 from eap_plugin.model.norm import normed
 from eap_plugin.model.residual_model import ResidualModel, Site, Visitor
@@ -43,7 +44,7 @@ class SingleEdgePatches:
         for copy, (row, column) in enumerate(edges):
             reader = model.graph.readers[column]
             self._at.setdefault((reader.slot, reader.layer), []).append(Changed(copy, row, reader.head))
-        self._residual: dict[Site, Tensor] = {}
+        self._residual = SiteRecorder(latest_only=True)
 
     def visitors(self) -> dict[Site, Visitor]:
         """What to call at which site."""
@@ -51,16 +52,10 @@ class SingleEdgePatches:
         visit: dict[Site, Visitor] = {}
         for slot in ("q", "k", "v"):
             if slot in slots:
-                visit |= {"attn_in": self._keep("attn_in"), slot: self._read_heads(slot)}
+                visit |= self._residual.visitors("attn_in") | {slot: self._read_heads(slot)}
         if "mlp" in slots:
-            visit |= {"mlp_in": self._keep("mlp_in"), "mlp": self._read_mlp}
+            visit |= self._residual.visitors("mlp_in") | {"mlp": self._read_mlp}
         return visit | ({"final": self._read_final} if "logits" in slots else {})
-
-    def _keep(self, site: Site) -> Visitor:
-        def visitor(layer: int, value: Tensor) -> None:
-            self._residual[site] = value
-
-        return visitor
 
     def _seen(self, residual: Tensor, changed: Sequence[Changed]) -> Float[Tensor, "changed batch pos d_model"]:
         """The residual stream as the changed readers see it."""
@@ -72,7 +67,7 @@ class SingleEdgePatches:
             changed = self._at.get((slot, index))
             if changed is None:
                 return None
-            seen, heads = self._seen(self._residual["attn_in"], changed), [c.head for c in changed]
+            seen, heads = self._seen(self._residual.values["attn_in", index], changed), [c.head for c in changed]
             read = heads_read(self._model.layers[index], slot, seen, heads).to(value.dtype)
             out = torch.unflatten(value.clone(), 0, (self._n_copies, -1))
             out[[c.copy for c in changed], :, :, heads] = read
@@ -84,7 +79,7 @@ class SingleEdgePatches:
         changed = self._at.get(("mlp", index))
         if changed is None:
             return None
-        seen = normed(self._model.layers[index].mlp_norm, self._seen(self._residual["mlp_in"], changed))
+        seen = normed(self._model.layers[index].mlp_norm, self._seen(self._residual.values["mlp_in", index], changed))
         return self._replaced(value, changed, seen)
 
     def _read_final(self, index: int, value: Tensor) -> Tensor | None:
