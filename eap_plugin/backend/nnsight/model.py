@@ -11,6 +11,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from eap_plugin.backend.attention import visiting_attention
+from eap_plugin.backend.calls import CalledOnce
 from eap_plugin.backend.nnsight.plan import Place, Plan
 from eap_plugin.backend.nnsight.weights import read_layer, read_norm
 from eap_plugin.backend.state import frozen_modules
@@ -79,9 +80,11 @@ class NNsightModel(ResidualModel):
         self._check_sites(visit)
         inputs = {"input_ids": tokens, "use_cache": False, **self._padding(attention_mask)}
         places = [place for place in self.plan.places if any(here.site in visit for here in place.visits)]
+        model = self._loaded()
+        called_once = CalledOnce({place.path: model.get_submodule(place.path) for place in places})
         logits: list[Tensor] = []  # filled inside the trace, which hands no other value out
         try:
-            with visiting_attention(visit, self.graph.n_layers), self.envoy.trace(**inputs):
+            with called_once, visiting_attention(visit, self.graph.n_layers), self.envoy.trace(**inputs):
                 for place in places:
                     self._come_by(place, visit, tokens.shape)
                 unembed = _part(self.envoy, self.plan.unembed)

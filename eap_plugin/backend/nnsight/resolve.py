@@ -66,7 +66,7 @@ def _plan(model: nn.Module, adapter: Any) -> Plan:
         places=(
             Place(0, f"{stack.path}.0", "input", (Visit("embed"),)),
             *(place for block in blocks for place in block.places),
-            Place(len(blocks) - 1, ln_final.path, "input", (Visit("final"),)),
+            Place(len(blocks) - 1, f"{stack.path}.{len(blocks) - 1}", "output", (Visit("final"),)),
         ),
         layers=tuple(block.layer for block in blocks),
         final_norm=norm_place(ln_final),

@@ -128,7 +128,7 @@ class BridgeModel(ResidualModel):
         if site == "embed":
             yield 0, at_hook_point(self._blocks[0].hook_in)
         elif site == "final":
-            yield len(self._blocks) - 1, at_hook_point(self.bridge.ln_final.hook_in)
+            yield len(self._blocks) - 1, at_hook_point(self._blocks[-1].hook_out)
         else:
             for layer, block in enumerate(self._blocks):
                 yield layer, at_hook_point(_hook_point(block, site))
