@@ -67,10 +67,15 @@ unembed  [1, batch, d_model]           what the unembedding reads, at the positi
 
 A model may lack some of them: see ``ResidualModel.sites``. ``attn_in`` and ``mlp_in`` are to be watched; to change what
 is read, replace ``attn`` and ``mlp``, or ``q``, ``k`` and ``v``.
+
+Visitors may rely on the order in which sites are visited, and every backend must keep it. ``embed`` is first, and all
+sites of a layer come before those of the next one. Within a layer ``attn_in`` is first; the sites of attention, and
+those of the MLP, come in the order of this table, and unless the block is parallel, attention's before the MLP's. In a
+parallel block, attention and MLP may be computed in either order, and their sites may alternate.
 """
 
 SITES: tuple[Site, ...] = get_args(Site)
-"""In an order in which a layer's sites are visited; where several fall together, visitors are called in it."""
+"""In the order of ``Site``'s table; where several sites are at one tensor, visitors are called in this order."""
 
 _MLP_SITES: tuple[Site, ...] = ("mlp_in", "mlp", "mlp_out")
 _HIDDEN_SITES: tuple[Site, ...] = ("mlp_pre", "mlp_post", "mlp_proj")
