@@ -16,9 +16,9 @@ from eap_plugin.batch import Batch
 from tests.bridges import bridge
 from tests.oracle.brute_force import oracle_scores
 from tests.oracle.precision import InFloat64
-from tests.test_eap_oracle import MODELS, worst
+from tests.test_eap_oracle import worst
 from tests.test_patching import patched_metric
-from tests.zoo import ARCHITECTURES, build, prompts
+from tests.zoo import ARCHITECTURES, FAMILIES, build, prompts
 
 MASKS = {
     "left": [[0, 0, 1, 1, 1, 1], [1, 1, 1, 1, 1, 1], [0, 0, 0, 1, 1, 1]],
@@ -36,7 +36,7 @@ def difference(ours: torch.Tensor, theirs: torch.Tensor) -> float:
     return float((ours - theirs).abs().max() / theirs.abs().max())
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", FAMILIES)
 def test_float32(name: str, record_property: pytest.RecordProperty) -> None:
     tokens = prompts(4, 7)
     ours, theirs = (eap_plugin.prune_scores(model, [Batch(*tokens)]) for model in both(lambda: build(name)))
@@ -48,7 +48,7 @@ def test_float32(name: str, record_property: pytest.RecordProperty) -> None:
     assert difference(ours.matrix, theirs.matrix) <= 3e-6
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", FAMILIES)
 def test_float64(name: str, record_property: pytest.RecordProperty) -> None:
     model, tokens = build(name, torch.float64), prompts(3, 6, seed=1)
     wrapped = nnsight.NNsight(build(name, torch.float64))
@@ -86,7 +86,7 @@ def test_padding_on_the_left_does_not_change_a_prompt(name: str) -> None:
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", FAMILIES)
 def test_the_self_check_passes(name: str, dtype: torch.dtype) -> None:
     report = eap_plugin.check(nnsight.NNsight(build(name, dtype)))
     assert report.ok, report.worst

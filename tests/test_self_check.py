@@ -10,11 +10,11 @@ import torch
 import eap_plugin
 from eap_plugin.batch import Batch
 from tests.bridges import bridge
-from tests.zoo import ARCHITECTURES, build, prompts
+from tests.zoo import FAMILIES, build, prompts
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-@pytest.mark.parametrize("name", ARCHITECTURES)
+@pytest.mark.parametrize("name", FAMILIES)
 def test_passes(name: str, dtype: torch.dtype) -> None:
     report = eap_plugin.check(bridge(build(name, dtype)))
     assert report.ok, report.worst
