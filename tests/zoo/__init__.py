@@ -5,8 +5,7 @@ Nothing is downloaded: every model is made from its configuration, the same one 
 
 from __future__ import annotations
 
-from tests.zoo import refused
-from tests.zoo.models import RECIPES, build
+from tests.zoo.models import FAMILIES, RECIPES, REFUSED, build
 from tests.zoo.sizes import D_MODEL, N_HEADS, N_KV_HEADS, N_LAYERS, VOCAB
 from tests.zoo.tokens import FIRST_WORD, prompts
 
@@ -29,10 +28,7 @@ ARCHITECTURES: tuple[str, ...] = (
 """Those on which every algorithm is tested."""
 
 VARIANTS: tuple[str, ...] = ("falcon_new", "gpt_neox_sequential", "llama_biased")
-FAMILIES: tuple[str, ...] = tuple(RECIPES)
-"""All, on which Edge Attribution Patching is tested."""
-
-REFUSED: tuple[str, ...] = tuple(refused.RECIPES)
+"""On which the oracle is tested, too."""
 
 __all__ = [
     "ARCHITECTURES",

@@ -9,20 +9,32 @@ from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 from transformers.models.nemotron.modeling_nemotron import NemotronLayerNorm1P
 
 from tests.zoo import experts, gpt, llama, post_norm, refused
-from tests.zoo.sizes import VOCAB, Recipes
+from tests.zoo.sizes import VOCAB, Recipe
 
-RECIPES: Recipes = {**gpt.RECIPES, **llama.RECIPES, **post_norm.RECIPES, **experts.RECIPES}
+FAMILIES: tuple[str, ...] = (*gpt.RECIPES, *llama.RECIPES, *post_norm.RECIPES, *experts.RECIPES)
+"""On which Edge Attribution Patching is tested."""
+
+REFUSED: tuple[str, ...] = tuple(refused.RECIPES)
+"""Which are refused by name."""
+
+RECIPES: dict[str, Recipe] = {
+    **gpt.RECIPES,
+    **llama.RECIPES,
+    **post_norm.RECIPES,
+    **experts.RECIPES,
+    **refused.RECIPES,
+}
 
 _SPECIAL = {"bos_token_id": 0, "eos_token_id": 1, "pad_token_id": 2}
 
 
 def build(name: str, dtype: torch.dtype = torch.float32, seed: int = 0) -> PreTrainedModel:
-    """The model called ``name``, of ``RECIPES`` or those refused, in eval mode with eager attention.
+    """The model called ``name``, of ``RECIPES``, in eval mode with eager attention.
 
     The weights do not depend on ``dtype`` but for rounding.
     """
-    model_type, settings = {**RECIPES, **refused.RECIPES}[name]
-    config = CONFIG_MAPPING[model_type](vocab_size=VOCAB, **_SPECIAL, **settings)
+    recipe = RECIPES[name]
+    config = CONFIG_MAPPING[recipe.model_type](vocab_size=VOCAB, **_SPECIAL, **recipe.settings)
     eager = {"attn_implementation": "eager"}
     if name in experts.RECIPES:
         eager["experts_implementation"] = "eager"

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+from tests.zoo.gpt import FALCON
 from tests.zoo.sizes import (
     D_HEAD,
     D_MLP,
     D_MODEL,
+    EXPERTS,
+    GPT,
     GROUPED,
     N_HEADS,
     N_KV_HEADS,
     N_LAYERS,
     PLAIN,
-    SIZES,
     WINDOW,
-    Recipes,
+    Recipe,
 )
 
 _DBRX = {
@@ -49,20 +51,20 @@ _ENCODER_DECODER = {
     "max_position_embeddings": 32,
 }
 
-RECIPES: Recipes = {
-    "dbrx": ("dbrx", _DBRX),
-    "helium": ("helium", {**GROUPED, "head_dim": D_HEAD}),
-    "falcon_new": (
-        "falcon",
-        {
-            **SIZES,
-            "max_position_embeddings": 32,
-            "ffn_hidden_size": D_MLP,
-            "new_decoder_architecture": True,
-            "num_kv_heads": N_KV_HEADS,
-        },
+RECIPES: dict[str, Recipe] = {
+    "dbrx": Recipe("DBRX", "dbrx", _DBRX),
+    "helium": Recipe("Helium", "helium", {**GROUPED, "head_dim": D_HEAD}),
+    "phimoe": Recipe("Phi-3.5 MoE", "phimoe", {**GROUPED, **EXPERTS}),
+    "gpt_bigcode_multi_head": Recipe(
+        "GPT-BigCode (every head its own key and value)", "gpt_bigcode", {**GPT, "multi_query": False}
     ),
-    "laguna": (
+    "falcon_new": Recipe(
+        "Falcon (new decoder architecture)",
+        "falcon",
+        {**FALCON, "new_decoder_architecture": True, "num_kv_heads": N_KV_HEADS},
+    ),
+    "laguna": Recipe(
+        "Laguna",
         "laguna",
         {
             **GROUPED,
@@ -72,15 +74,18 @@ RECIPES: Recipes = {
             "sliding_window": WINDOW,
         },
     ),
-    "deepseek_v2": ("deepseek_v2", {**_LATENT_ATTENTION, "num_key_value_heads": N_HEADS}),
-    "deepseek_v3": ("deepseek_v3", {**_LATENT_ATTENTION, "num_key_value_heads": N_HEADS}),
-    "mamba": ("mamba", {"hidden_size": D_MODEL, "num_hidden_layers": N_LAYERS, "state_size": 4}),
-    "jamba": (
+    "deepseek_v2": Recipe("DeepSeek-V2", "deepseek_v2", {**_LATENT_ATTENTION, "num_key_value_heads": N_HEADS}),
+    "deepseek_v3": Recipe("DeepSeek-V3", "deepseek_v3", {**_LATENT_ATTENTION, "num_key_value_heads": N_HEADS}),
+    "mamba": Recipe("Mamba", "mamba", {"hidden_size": D_MODEL, "num_hidden_layers": N_LAYERS, "state_size": 4}),
+    "jamba": Recipe(
+        "Jamba",
         "jamba",
         {**GROUPED, "attn_layer_period": 2, "attn_layer_offset": 1, "num_experts": 2, "use_mamba_kernels": False},
     ),
-    "bart": ("bart", _ENCODER_DECODER),
-    "t5": ("t5", {"d_model": D_MODEL, "num_layers": N_LAYERS, "num_heads": N_HEADS, "d_kv": D_HEAD, "d_ff": D_MLP}),
+    "bart": Recipe("BART", "bart", _ENCODER_DECODER),
+    "t5": Recipe(
+        "T5", "t5", {"d_model": D_MODEL, "num_layers": N_LAYERS, "num_heads": N_HEADS, "d_kv": D_HEAD, "d_ff": D_MLP}
+    ),
 }
 
 ENCODER_DECODERS: tuple[str, ...] = ("bart", "t5")

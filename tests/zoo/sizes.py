@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 VOCAB = 64
 D_MODEL = 32
@@ -14,8 +14,20 @@ N_LAYERS = 2
 WINDOW = 3
 """How far sliding and local attention see: less than a prompt's length."""
 
-Recipes = dict[str, tuple[str, dict[str, Any]]]
-"""By name, the Hugging Face model type and its configuration."""
+
+class Recipe(NamedTuple):
+    """What a model of the zoo is made from.
+
+    Attributes:
+        title: the family's name, and in brackets what is particular about this model.
+        model_type: its name in Hugging Face's configurations.
+        settings: its configuration.
+    """
+
+    title: str
+    model_type: str
+    settings: dict[str, Any]
+
 
 SIZES = {"hidden_size": D_MODEL, "num_hidden_layers": N_LAYERS, "num_attention_heads": N_HEADS}
 PLAIN = {**SIZES, "max_position_embeddings": 32, "intermediate_size": D_MLP}

@@ -54,6 +54,12 @@ _FALCON = Layout(
     mlp_norm="input_layernorm",
     parallel=True,
 )
+_FALCON_SEQUENTIAL = replace(
+    _FALCON,
+    heads=head_by_head("self_attention.query_key_value"),
+    mlp_norm="post_attention_layernorm",
+    parallel=False,
+)
 _FALCON_NEW = replace(
     _FALCON,
     heads=group_by_group("self_attention.query_key_value"),
@@ -126,6 +132,7 @@ LAYOUTS: dict[str, Layout] = {
     "bloom": _BLOOM,
     "falcon": _FALCON,
     "falcon_new": _FALCON_NEW,
+    "falcon_sequential": _FALCON_SEQUENTIAL,
     "mpt": _MPT,
     "phi": _PHI,
     "stablelm": _STARCODER2,
