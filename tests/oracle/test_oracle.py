@@ -18,6 +18,8 @@ from tests.zoo import ARCHITECTURES, D_MODEL, N_LAYERS, VARIANTS, build, prompts
 
 PROMPTS = prompts(3, 7, seed=1)
 CLEAN, CORRUPT, ANSWERS, WRONG = PROMPTS
+NORMALIZED_TOGETHER = ("olmo2", "olmo3", "olmoe", "flex_olmo", "minimax_m2")
+"""Whose queries are normalized over all heads at once, as are their keys."""
 
 
 @pytest.fixture(params=LAYOUTS)
@@ -103,7 +105,7 @@ def test_a_slot_moves_what_its_head_should(name: str, model: Any, kind: str) -> 
         assert not middle[:3].any()
         assert middle[3].any()
         assert middle[4:].any() == (kind != "q")
-        if not (name in ("olmo2", "olmoe") and kind in "qk"):  # normalized over all heads together
+        if not (name in NORMALIZED_TOGETHER and kind in "qk"):
             n_heads = len(layout.heads["q"])
             own = [h * len(slots) // n_heads == head for h in range(n_heads)]
             assert middle.any(dim=0).tolist() == own

@@ -28,6 +28,11 @@ class Recipe(NamedTuple):
     model_type: str
     settings: dict[str, Any]
 
+    @property
+    def family(self) -> str:
+        """The title without what is in brackets."""
+        return self.title.partition(" (")[0]
+
 
 SIZES = {"hidden_size": D_MODEL, "num_hidden_layers": N_LAYERS, "num_attention_heads": N_HEADS}
 PLAIN = {**SIZES, "max_position_embeddings": 32, "intermediate_size": D_MLP}

@@ -1,6 +1,8 @@
 """Where Llama, and those after its plan, have their readers and writers.
 
-- OLMo 2 and OLMoE normalize queries and keys over all heads at once, so one head's query changes the others'.
+- OLMo 2, OLMo 3, OLMoE, FlexOlmo and MiniMax-M2 normalize queries and keys over all heads at once, so one head's query
+  changes the others'.
+- NanoChat's final norm is also applied to the embeddings; what the logits read is its last call's input.
 - OLMo clips what the projections give in place: a hook on a projection must keep a copy.
 - Gemma's ``post_attention_layernorm`` is a norm after the block, where Llama's is before the MLP.
 - gpt-oss's MLP module returns a tuple, so the experts inside it tell what is written, with batch and position as one
