@@ -68,7 +68,7 @@ def plan_block(block: Found, index: int, d_head: int) -> BlockPlan:
     o = find(attn, attn.component.submodules, "o")
     layer = LayerPlan(
         **reads,
-        o=Projection(o.path, _stored_in_out(o.module), tuple(range(len(reads["q"].heads)))),
+        o=Projection(o.path, tuple(range(len(reads["q"].heads)))),
         attn_norm=norm_place(norms.get("ln1")),
         mlp_norm=norm_place(norms.get("ln2", norms.get("ln1") if parallel else None)),
         attn_post_norm=norm_place(norms.get("ln1_post")),
@@ -150,7 +150,7 @@ def _readers(attn: Found, d_head: int) -> dict[str, Projection]:
             heads = fused_heads(attn.component, attn.module, d_head)
         except NotHeadsError as error:
             raise NotFoundError(str(error)) from error
-    return {slot: Projection(found[slot].path, _stored_in_out(found[slot].module), heads[slot]) for slot in found}
+    return {slot: Projection(found[slot].path, heads[slot]) for slot in found}
 
 
 def norm_place(found: Found | None) -> NormPlace | None:
@@ -160,7 +160,3 @@ def norm_place(found: Found | None) -> NormPlace | None:
     found.component.set_original_component(found.module)
     form = norm_form(found.component)
     return None if form is None else NormPlace(found.path, form)
-
-
-def _stored_in_out(module: nn.Module) -> bool:
-    return not isinstance(module, nn.Linear)

@@ -8,6 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from eap_plugin.backend.effective_weight import innermost
+
 
 class NotHeadsError(Exception):
     """A split that is not into whole heads."""
@@ -27,7 +29,7 @@ def fused_heads(component: Any, attention: nn.Module, d_head: int) -> dict[str, 
         NotHeadsError: if the function fails, or heads are not such pieces.
     """
     name = component.submodules["qkv"].name
-    fused = attention.get_submodule(name)
+    fused = innermost(attention.get_submodule(name))
     stand_in = copy.copy(attention)
     stand_in._modules = {**attention._modules, name: _numbered(fused)}
     try:
@@ -39,9 +41,10 @@ def fused_heads(component: Any, attention: nn.Module, d_head: int) -> dict[str, 
 
 
 def n_columns(linear: nn.Module) -> int:
-    """How many columns a projection gives, ``Linear`` or ``Conv1D``."""
-    weight: Tensor = linear.weight  # type: ignore[assignment]
-    return weight.shape[0] if isinstance(linear, nn.Linear) else weight.shape[1]
+    """How many columns a projection gives, ``Linear`` or ``Conv1D``, adapted or not."""
+    bare = innermost(linear)
+    rows, columns = bare.weight.shape
+    return int(rows if isinstance(bare, nn.Linear) else columns)
 
 
 def _numbered(fused: nn.Module) -> nn.Module:

@@ -47,12 +47,10 @@ class Projection:
 
     Attributes:
         path: the module's, from the model.
-        stored_in_out: its weight is [in, out] (``Conv1D``), not [out, in] (``Linear``).
         heads: which pieces of width d_head of what it gives (for the output projection: takes) are the heads.
     """
 
     path: str
-    stored_in_out: bool
     heads: tuple[int, ...]
 
 

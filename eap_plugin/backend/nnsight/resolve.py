@@ -13,6 +13,7 @@ from transformer_lens.factories.architecture_adapter_factory import Architecture
 from transformer_lens.model_bridge.sources._bridge_builder import build_bridge_config_from_hf
 from transformer_lens.utilities.position_ids import accepts_mask_derived_position_ids
 
+from eap_plugin.backend.effective_weight import require_gradients
 from eap_plugin.backend.nnsight.block import BlockPlan, Found, NotFoundError, find, norm_place, plan_block
 from eap_plugin.backend.nnsight.plan import Place, Plan, Visit
 from eap_plugin.errors import EapPluginError
@@ -35,14 +36,38 @@ def adapter_of(model: nn.Module) -> Any:
         ) from error
 
 
-def resolve(model: nn.Module, adapter: Any) -> Plan:
+def language_model(model: Any) -> tuple[str, Any]:
+    """The Hugging Face model, which a ``PeftModel`` may be around, and its path from there.
+
+    Raises:
+        EapPluginError: if peft puts learned tokens before every prompt.
+    """
+    if not hasattr(model, "get_base_model"):
+        return "", model
+    inner = model.get_base_model()
+    path = next(path for path, module in model.named_modules() if module is inner)
+    if model.active_peft_config.is_prompt_learning:
+        raise EapPluginError(
+            f"the adapter of {type(inner).__name__} is {model.active_peft_config.peft_type.value}, which puts learned "
+            f"tokens into every layer or before every prompt; edge scores are not defined for it"
+        )
+    return path, inner
+
+
+def resolve(model: nn.Module, adapter: Any, prefix: str = "") -> Plan:
     """Where a Hugging Face model's sites and weights are.
+
+    Args:
+        model: the model.
+        adapter: what ``adapter_of`` gives.
+        prefix: the model's path from the module that nnsight wraps.
 
     Raises:
         EapPluginError: naming the architecture and the component that was not found.
     """
     try:
-        return _plan(model, adapter)
+        require_gradients(nn.Module.named_modules(model))
+        return _plan(Found(None, model, prefix), adapter)
     except NotFoundError as error:
         raise EapPluginError(
             f"{type(model).__name__} is not a decoder of attention blocks with q, k, v and o projections: {error}; "
@@ -50,9 +75,8 @@ def resolve(model: nn.Module, adapter: Any) -> Plan:
         ) from error
 
 
-def _plan(model: nn.Module, adapter: Any) -> Plan:
+def _plan(root: Found, adapter: Any) -> Plan:
     mapping, d_head = adapter.component_mapping, int(adapter.cfg.d_head)
-    root = Found(None, model, "")
     stack, ln_final, unembed = (find(root, mapping, name) for name in ("blocks", "ln_final", "unembed"))
     blocks = [
         plan_block(Found(stack.component, block, f"{stack.path}.{layer}"), layer, d_head)
@@ -71,7 +95,7 @@ def _plan(model: nn.Module, adapter: Any) -> Plan:
         layers=tuple(block.layer for block in blocks),
         final_norm=norm_place(ln_final),
         unembed=unembed.path,
-        takes_positions=accepts_mask_derived_position_ids(model),
+        takes_positions=accepts_mask_derived_position_ids(root.module),
     )
 
 

@@ -9,6 +9,7 @@ from typing import Any, cast
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
+from eap_plugin.backend.effective_weight import effective_weight, require_gradients
 from eap_plugin.backend.hf_norm import norm_form, norm_of
 from eap_plugin.backend.hooks import Attach, at_hook_point, visiting
 from eap_plugin.backend.state import frozen_modules
@@ -45,7 +46,8 @@ class BridgeModel(ResidualModel):
                     raise _unsupported(bridge, f"block {layer} has no attn.{part}")
         if not self._blocks:
             raise _unsupported(bridge, "it has no list of blocks")
-        self._layers = [self._read_layer(block) for block in self._blocks]
+        require_gradients(_named_modules(bridge))
+        self._layers = self._read_layers()
         super().__init__(graph=self._read_graph(), **about)
 
     def _read_graph(self) -> Graph:
@@ -61,18 +63,24 @@ class BridgeModel(ResidualModel):
             has_mlp=hasattr(block, "mlp"),
         )
 
-    def _read_layer(self, block: Any) -> Layer:
-        attn, d_head = block.attn, int(self.bridge.cfg.d_head)
+    def _read_layers(self) -> list[Layer]:
+        return [self._read_layer(f"blocks.{layer}", block) for layer, block in enumerate(self._blocks)]
 
-        def heads_in(linear: Any) -> tuple[Tensor, Tensor | None]:
-            weight, bias = _weight_and_bias(linear)
+    def _read_layer(self, path: str, block: Any) -> Layer:
+        d_head = int(self.bridge.cfg.d_head)
+
+        def weight_and_bias(part: str) -> tuple[Tensor, Tensor | None]:
+            return effective_weight(getattr(block.attn, part).original_component, f"{path}.attn.{part}")
+
+        def heads_in(part: str) -> tuple[Tensor, Tensor | None]:
+            weight, bias = weight_and_bias(part)
             return (
-                weight.view(len(weight), -1, d_head).transpose(0, 1),
+                weight.reshape(len(weight), -1, d_head).transpose(0, 1),
                 None if bias is None else bias.view(-1, d_head),
             )
 
-        (W_Q, b_Q), (W_K, b_K), (W_V, b_V) = heads_in(attn.q), heads_in(attn.k), heads_in(attn.v)
-        W_O, b_O = _weight_and_bias(attn.o)
+        (W_Q, b_Q), (W_K, b_K), (W_V, b_V) = heads_in("q"), heads_in("k"), heads_in("v")
+        W_O, b_O = weight_and_bias("o")
         ln1, ln2 = _part(block, "ln1"), _part(block, "ln2")
         return Layer(
             W_Q=W_Q, W_K=W_K, W_V=W_V, W_O=W_O.reshape(-1, d_head, W_O.shape[1]),
@@ -137,7 +145,7 @@ class BridgeModel(ResidualModel):
     def frozen(self) -> Iterator[None]:
         """See ``ResidualModel.frozen``; TransformerLens' flags that change what hooks see are off, too."""
         on = [flag for flag in _FLAGS if getattr(self.bridge.cfg, flag, False)]
-        self._layers = [self._read_layer(block) for block in self._blocks]  # the weights may have changed since
+        self._layers = self._read_layers()  # the weights may have changed since
         with frozen_modules(*self.modules()):
             try:
                 for flag in on:
@@ -176,12 +184,10 @@ def _part(block: Any, name: str) -> Any:
     return block.submodules.get(name) if name in getattr(block, "_modules", {}) else None
 
 
-def _weight_and_bias(linear: Any) -> tuple[Float[Tensor, "d_in d_out"], Float[Tensor, "d_out"] | None]:
-    """A projection's weight as [in, out] and its bias."""
-    module = linear.original_component
-    weight = module.weight.detach()
-    bias = getattr(module, "bias", None)
-    return weight.T if isinstance(module, nn.Linear) else weight, None if bias is None else bias.detach()
+def _named_modules(bridge: Any) -> Iterator[tuple[str, nn.Module]]:
+    """The wrapped model's modules by their own names, without what the bridge has put in between."""
+    for name, module in nn.Module.named_modules(bridge.original_model):
+        yield name.replace("._original_component", ""), module
 
 
 def _norm(component: Any) -> Norm | None:
