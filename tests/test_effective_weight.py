@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import nnsight
@@ -24,6 +25,7 @@ import eap_plugin
 from eap_plugin import Batch, EapPluginError
 from eap_plugin.backend.effective_weight import effective_weight, require_gradients
 from tests.bridges import bridge
+from tests.ndif import models
 from tests.test_backend_nnsight import difference
 from tests.zoo import build, prompts
 
@@ -142,6 +144,20 @@ def test_scaled_disabled_and_merged_adapters() -> None:
         ),
     ):
         _ = eap_plugin.wrap_model(wrapped).layers
+
+
+@pytest.mark.parametrize("wrapped", ["PeftModel", "model of nnsight"])
+def test_lora_on_a_simulated_server(wrapped: str, tmp_path: Path) -> None:
+    model = adapted("llama", torch.float32)
+    plain = matrix(nnsight.NNsight(merged(model)))
+    if wrapped == "PeftModel":
+        there = nnsight.NNsight(model)
+    else:
+        model.save_pretrained(tmp_path / "adapter")
+        there = nnsight.TransformersModel(
+            str(models.save("llama", tmp_path)), task="text-generation", peft=str(tmp_path / "adapter"), dispatch=True
+        )
+    assert difference(matrix(there, remote="local"), plain) <= 5e-6
 
 
 @pytest.mark.parametrize("name", ["llama", "qwen2", "gemma3"])
