@@ -58,6 +58,28 @@ def at_output(module: nn.Module) -> Attach:
     return attach
 
 
+def at_columns(attach: Attach, columns: tuple[int, int]) -> Attach:
+    """Some columns of the last dimension of a place's value, first and one past the last."""
+    start, stop = columns
+
+    def attach_there(hook: Hook) -> Callable[[], None]:
+        def on_value(value: Tensor) -> Tensor:
+            return torch.cat([value[..., :start], hook(value[..., start:stop]), value[..., stop:]], -1)
+
+        return attach(on_value)
+
+    return attach_there
+
+
+def kept_apart(attach: Attach) -> Attach:
+    """A place whose value the model changes in place afterwards: the visitor's own stays as it was."""
+
+    def attach_there(hook: Hook) -> Callable[[], None]:
+        return attach(lambda value: hook(value).clone())
+
+    return attach_there
+
+
 @contextmanager
 def visiting(
     places: Callable[[Site], Iterable[tuple[int, Attach]]],
