@@ -96,7 +96,7 @@ class BridgeModel(ResidualModel):
             mlp_norm=_norm(ln2 if ln2 is not None or not _is_parallel(block) else ln1),
             attn_post_norm=_norm(_part(block, "ln1_post")),
             mlp_post_norm=_norm(_part(block, "ln2_post")),
-            clip_qkv=clip_of(self.bridge.original_model.config),
+            clip_qkv=clip_of(self.bridge.original_model),
         )  # fmt: skip
 
     def parameter(self) -> Tensor:

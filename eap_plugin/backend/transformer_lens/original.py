@@ -45,7 +45,8 @@ def _compare(
     original = original_model(bridge)
     mask = {} if attention_mask is None else {"attention_mask": attention_mask.long()}
     here = _centred(bridge(tokens, return_type="logits", **mask))
-    there = _centred(original(input_ids=tokens, use_cache=False, **mask, **_positions(original, attention_mask)).logits)
+    there = original(input_ids=tokens, use_cache=False, **mask, **_positions(original, attention_mask))
+    there = _centred(getattr(there, "logits", there))
     if attention_mask is not None:
         here, there = here[attention_mask], there[attention_mask]
     size = there.pow(2).mean(-1, keepdim=True).sqrt() + here.abs() + there.abs()
