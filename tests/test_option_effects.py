@@ -152,8 +152,8 @@ def test_data_to_take_means_over_that_no_mean_is_taken_over(model: Any) -> None:
         for ablation in ("corrupt", "zero"):
             with pytest.raises(
                 UsageError,
-                match=rf"\Aablation_data \(--ablation-task\) is what means are taken over, but {algorithm}'s ablation is "
-                f"{ablation}; give ablation=mean or mean-per-position, or leave it out",
+                match=rf"\Aablation_data \(--ablation-task\) is what means are taken over, but {algorithm}'s ablation "
+                f"is {ablation}; give ablation=mean or mean-per-position, or leave it out",
             ):
                 eap_plugin.prune_scores(model, data, algorithm=algorithm, ablation=ablation, ablation_data=data)
 
