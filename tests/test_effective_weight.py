@@ -97,9 +97,9 @@ def test_lora(name: str) -> None:
 def test_padded_prompts(side: str) -> None:
     """A ``PeftModel`` hands mask and positions on."""
     batch = Batch(*prompts(3, 6), attention_mask=torch.tensor(MASKS[side]).bool())
-    model = adapted("llama")
+    model = adapted("llama", torch.float32)
     ours, want = (eap_plugin.prune_scores(nnsight.NNsight(m), batch).matrix for m in (model, merged(model)))
-    assert difference(ours, want) <= 1e-11
+    assert difference(ours, want) <= 5e-6
 
 
 def test_the_model_is_left_as_it_was() -> None:
