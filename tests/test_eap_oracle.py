@@ -68,7 +68,10 @@ def test_a_users_metric(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["gpt2", "llama", "gemma2", "olmo2"])
 def test_compatibility_mode(name: str) -> None:
-    """Folded norms and centred weights are another way to write the same function, edges and all."""
+    """Folded norms and centred weights are another way to write the same function, edges and all.
+
+    So are folded value biases, unless a norm follows attention or attention has sinks: see ``test_self_check``.
+    """
     model, tokens = build(name), prompts(4, 7)
     folded = bridge(build(name))
     folded.enable_compatibility_mode(disable_warnings=True)

@@ -76,17 +76,8 @@ def plan_block(block: Found, index: int, d_head: int) -> BlockPlan:
     )
     visits = (Visit("q", layer.q.heads), Visit("k", layer.k.heads), Visit("v", layer.v.heads))
     paths = (layer.q.path, layer.k.path, layer.v.path)
-    ln1 = norms.get("ln1")
-    attn_reads = (
-        [Place(index, attn.path, "input", (Visit("attn_in"), Visit("attn")))]
-        if ln1 is None
-        else [
-            Place(index, ln1.path, "input", (Visit("attn_in"),)),
-            Place(index, ln1.path, "output", (Visit("attn"),)),
-        ]
-    )
     places = [
-        *attn_reads,
+        *_read_places(norms.get("ln1"), attn, block, index, shared=parallel and mlp is not None),
         *(
             (Place(index, layer.q.path, "output", visits),)
             if len(set(paths)) == 1
@@ -95,11 +86,28 @@ def plan_block(block: Found, index: int, d_head: int) -> BlockPlan:
         Place(index, o.path, "input", (Visit("z", layer.o.heads),)),
         Place(index, norms.get("ln1_post", o).path, "output", (Visit("attn_out"),)),
     ]
-    if mlp is not None and parallel:
-        places.insert(0, Place(index, block.path, "input", (Visit("mlp_in"),)))
     if mlp is not None:
         places += _mlp_places(mlp, norms, index, parallel)
     return BlockPlan(tuple(places), layer, parallel, mlp is not None)
+
+
+def _read_places(ln1: Found | None, attn: Found, block: Found, index: int, shared: bool) -> list[Place]:
+    """Where attention reads: the residual stream, then what its norm gives.
+
+    Args:
+        ln1: the norm before attention, if there is one.
+        attn: the attention module.
+        block: the block.
+        index: its number.
+        shared: the MLP reads the same residual stream, so that both sites are at the block's input.
+    """
+    normed = Visit("attn")
+    read = Place(index, attn.path, "input", (normed,)) if ln1 is None else Place(index, ln1.path, "output", (normed,))
+    if shared:
+        return [Place(index, block.path, "input", (Visit("attn_in"), Visit("mlp_in"))), read]
+    if ln1 is None:
+        return [replace(read, visits=(Visit("attn_in"), normed))]
+    return [Place(index, ln1.path, "input", (Visit("attn_in"),)), read]
 
 
 def _mlp_places(mlp: Found, norms: Mapping[str, Found], index: int, parallel: bool) -> list[Place]:
