@@ -185,6 +185,20 @@ def test_lora_through_a_bridge(name: str, dora: bool) -> None:
     assert difference(matrix(bridge(model.get_base_model())), want) <= 1e-11
 
 
+@pytest.mark.parametrize("name", ["gpt2", "gpt_neox"])
+def test_lora_on_a_fused_projection_is_refused_through_a_bridge(name: str) -> None:
+    """TransformerLens computes another function then."""
+    model = adapted(name, torch.float32)
+    wrapped = bridge(adapted(name, torch.float32).get_base_model())
+    with pytest.raises(
+        EapPluginError,
+        match=r"\ATransformerBridge splits blocks\.0\.attn\.qkv into q, k and v without the adapter 'default' around "
+        r"it; merge it into the weights with merge_and_unload\(\) before making the bridge, or use the backend nns",
+    ):
+        eap_plugin.wrap_model(wrapped)
+    assert difference(matrix(bridge(merged(model))), matrix(nnsight.NNsight(model))) <= 5e-6
+
+
 def test_adapters_in_float32_around_bfloat16() -> None:
     """As peft makes them by default; the merged model rounds the sum, the adapted one each part."""
     model = adapted("llama", torch.bfloat16)

@@ -36,7 +36,7 @@ def effective_weight(module: Any, path: str) -> tuple[Float[Tensor, "d_in d_out"
         return _stored(module, path)
     base, bias = effective_weight(module.base_layer, path)
     weight = base
-    for name in _active_adapters(module, path):
+    for name in active_adapters(module, path):
         weight, bias = _with_adapter(module, name, base, weight, bias)
     return weight.to(base.dtype), None if bias is None else bias.to(base.dtype)
 
@@ -79,12 +79,14 @@ def _stored(module: Any, path: str) -> tuple[Float[Tensor, "d_in d_out"], Float[
     return weight.T if isinstance(module, nn.Linear) else weight, None if bias is None else bias.detach()
 
 
-def _active_adapters(module: Any, path: str) -> list[str]:
-    """The adapters of a layer of peft that change what its base layer gives.
+def active_adapters(module: Any, path: str) -> list[str]:
+    """The adapters that change what a projection gives, by name; none, if it is no layer of peft.
 
     Raises:
         EapPluginError: if one of them is not known to be a change of the weight.
     """
+    if not hasattr(module, "base_layer"):
+        return []
     if module.merged and module.disable_adapters:
         raise EapPluginError(f"the adapters of {path} are disabled but merged; call unmerge_adapter() first")
     if module.merged or module.disable_adapters:

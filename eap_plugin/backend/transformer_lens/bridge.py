@@ -9,7 +9,7 @@ from typing import Any, cast
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from eap_plugin.backend.effective_weight import effective_weight, require_gradients
+from eap_plugin.backend.effective_weight import MERGE, active_adapters, effective_weight, require_gradients
 from eap_plugin.backend.hf_norm import norm_form, norm_of
 from eap_plugin.backend.hooks import Attach, at_hook_point, visiting
 from eap_plugin.backend.state import frozen_modules
@@ -71,6 +71,7 @@ class BridgeModel(ResidualModel):
 
     def _read_layer(self, path: str, block: Any) -> Layer:
         d_head = int(self.bridge.cfg.d_head)
+        _check_fused(block, path)
 
         def weight_and_bias(part: str) -> tuple[Tensor, Tensor | None]:
             return effective_weight(getattr(block.attn, part).original_component, f"{path}.attn.{part}")
@@ -163,6 +164,17 @@ class BridgeModel(ResidualModel):
             finally:
                 for flag in on:
                     getattr(self.bridge, f"set_{flag}")(True)
+
+
+def _check_fused(block: Any, path: str) -> None:
+    """Refuse adapters around a fused projection, which TransformerLens splits into q, k and v without them."""
+    fused = block.attn.submodules.get("qkv")
+    names = [] if fused is None else active_adapters(fused.original_component, f"{path}.attn.qkv")
+    if names:
+        raise EapPluginError(
+            f"TransformerBridge splits {path}.attn.qkv into q, k and v without the adapter {names[0]!r} around it; "
+            f"{MERGE} before making the bridge, or use the backend nnsight"
+        )
 
 
 def _check_value_biases(blocks: Sequence[Any], layers: Sequence[Layer]) -> None:
