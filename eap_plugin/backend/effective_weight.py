@@ -23,7 +23,7 @@ LOAD = "load the model in floating point, or with torchao's weight-only quantisa
 
 
 def effective_weight(module: Any, path: str) -> tuple[Float[Tensor, "d_in d_out"], Float[Tensor, "d_out"] | None]:
-    """A projection's weight as [in, out] and its bias: views of its own, unless it is adapted or quantised.
+    """Return a projection's weight as [in, out] and its bias: views, unless it is adapted or quantised.
 
     Args:
         module: a ``Linear`` or ``Conv1D``, or the layer of peft around one.
@@ -42,7 +42,7 @@ def effective_weight(module: Any, path: str) -> tuple[Float[Tensor, "d_in d_out"
 
 
 def innermost(module: Any) -> Any:
-    """The ``Linear`` or ``Conv1D`` that adapters are around; the module itself, if there are none."""
+    """Return the ``Linear`` or ``Conv1D`` that adapters are around; the module itself, if there are none."""
     while hasattr(module, "base_layer"):
         module = module.base_layer
     return module
@@ -68,7 +68,7 @@ def require_gradients(modules: Iterable[tuple[str, nn.Module]]) -> None:
 
 
 def _stored(module: Any, path: str) -> tuple[Float[Tensor, "d_in d_out"], Float[Tensor, "d_out"] | None]:
-    """The weight and bias of a module without adapters."""
+    """Return the weight and bias of a module without adapters."""
     weight, bias = getattr(module, "weight", None), getattr(module, "bias", None)
     if not isinstance(weight, Tensor) or weight.dtype not in FLOATING:
         kept = f"in {weight.dtype}" if isinstance(weight, Tensor) else "packed"
@@ -80,7 +80,7 @@ def _stored(module: Any, path: str) -> tuple[Float[Tensor, "d_in d_out"], Float[
 
 
 def active_adapters(module: Any, path: str) -> list[str]:
-    """The adapters that change what a projection gives, by name; none, if it is no layer of peft.
+    """List the adapters that change what a projection gives, by name; none, if it is no layer of peft.
 
     Raises:
         EapPluginError: if one of them is not known to be a change of the weight.
@@ -119,7 +119,7 @@ def _with_adapter(
     weight: Float[Tensor, "d_in d_out"],
     bias: Float[Tensor, "d_out"] | None,
 ) -> tuple[Float[Tensor, "d_in d_out"], Float[Tensor, "d_out"] | None]:
-    """Weight and bias with one more adapter: LoRA adds s·A·B, DoRA then scales each column to a length of its own."""
+    """Add one more adapter: LoRA adds s·A·B to the weight, DoRA then scales each column to a learned length."""
     down, up, scale = module.lora_A[name], module.lora_B[name], module.scaling[name]
     dtype = torch.promote_types(torch.promote_types(base.dtype, up.weight.dtype), torch.float32)
     change = scale * down.weight.detach().to(dtype).T @ up.weight.detach().to(dtype).T

@@ -37,7 +37,7 @@ def adapter_of(model: nn.Module) -> Any:
 
 
 def language_model(model: Any) -> tuple[str, Any]:
-    """The Hugging Face model, which a ``PeftModel`` may be around, and its path from there.
+    """Return the Hugging Face model, which a ``PeftModel`` may be around, after its path from there.
 
     Raises:
         EapPluginError: if peft puts learned tokens before every prompt.
