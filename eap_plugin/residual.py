@@ -61,9 +61,13 @@ mlp_pre  [batch, pos, d_mlp]           what the other projection gives; before t
 mlp_post [batch, pos, d_mlp]           what the MLP's output projection reads
 mlp_proj [batch, pos, d_model]         what the MLP's output projection gives, before any norm
 mlp_out  [batch, pos, d_model]         what the MLP adds to the residual stream
-final    [batch, pos, d_model]         the residual stream as the logits read it, before the final norm
-unembed  [1, batch, d_model]           what the unembedding reads, at the positions whose logits are wanted
+final    [batch, pos, d_model]         what the last block gives: the residual stream as the logits read it
+unembed  [1, batch, d_model]           what the final norm gives, at the positions whose logits are wanted
 ======== ============================= ===================================================================
+
+A site is one value of one forward pass: a model that comes by one twice in a layer is refused. Where a block multiplies
+what it adds (Granite), ``attn_out`` and ``mlp_out`` are the products. Where one projection gives both factors of a
+gated MLP, ``mlp_gate`` and ``mlp_pre`` are parts of what it gives.
 
 A model may lack some of them: see ``ResidualModel.sites``. ``attn_in`` and ``mlp_in`` are to be watched; to change what
 is read, replace ``attn`` and ``mlp``, or ``q``, ``k`` and ``v``.
@@ -110,7 +114,11 @@ T = TypeVar("T")
 class Layer:
     """A block's projections and norms, in TransformerLens' shapes; views of the model's own weights.
 
-    ``None`` stands for a bias or norm that the block does not have.
+    ``None`` stands for a bias or norm that the block does not have. Where a block multiplies what attention gives
+    before it adds it to the residual stream, W_O and b_O are multiplied already.
+
+    Attributes:
+        clip_qkv: the bound that q, k and v are clipped to after the projection, if they are.
     """
 
     W_Q: Float[Tensor, "heads d_model d_head"]
@@ -125,12 +133,20 @@ class Layer:
     mlp_norm: Norm | None
     attn_post_norm: Norm | None = None
     mlp_post_norm: Norm | None = None
+    clip_qkv: float | None = None
 
     def project(
         self, slot: Literal["q", "k", "v"]
     ) -> tuple[Float[Tensor, "heads d_model d_head"], Float[Tensor, "heads d_head"] | None]:
         """The weight and bias with which a slot's heads read."""
         return {"q": (self.W_Q, self.b_Q), "k": (self.W_K, self.b_K), "v": (self.W_V, self.b_V)}[slot]
+
+
+def scaled(
+    weight: Float[Tensor, "d_in d_out"], bias: Float[Tensor, "d_out"] | None, factor: float
+) -> tuple[Float[Tensor, "d_in d_out"], Float[Tensor, "d_out"] | None]:
+    """A projection whose output is multiplied by a number; itself, not a copy, if that is 1."""
+    return (weight, bias) if factor == 1 else (weight * factor, None if bias is None else bias * factor)
 
 
 @dataclass(frozen=True)
@@ -234,7 +250,7 @@ class ResidualModel(ABC):
             The logits at those positions only.
 
         Raises:
-            EapPluginError: if a site is asked for that the model does not have.
+            EapPluginError: if a site is asked for that the model does not have, or comes by twice in a layer.
         """
 
     def _check_sites(self, visit: Mapping[Site, Visitor]) -> None:

@@ -16,7 +16,7 @@ import eap_plugin
 from eap_plugin.backend.transformer_lens.original import original_model
 from eap_plugin.batch import Batch
 from tests.bridges import bridge
-from tests.zoo import ARCHITECTURES, build, prompts
+from tests.zoo import FAMILIES, build, prompts
 
 TINY_GPT = {"n_embd": 32, "n_layer": 2, "n_head": 4, "n_positions": 32}
 GROUPED = {
@@ -32,7 +32,7 @@ GEMMA = {**GROUPED, "sliding_window": 3, "layer_types": ["sliding_attention", "f
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-@pytest.mark.parametrize("name", ARCHITECTURES)
+@pytest.mark.parametrize("name", FAMILIES)
 def test_passes(name: str, dtype: torch.dtype) -> None:
     report = eap_plugin.check(bridge(build(name, dtype)))
     assert report.ok, report.worst

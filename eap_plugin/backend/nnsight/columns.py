@@ -40,6 +40,20 @@ def fused_heads(component: Any, attention: nn.Module, d_head: int) -> dict[str, 
     return {slot: _heads(part.weight, d_head) for slot, part in zip(("q", "k", "v"), parts, strict=True)}
 
 
+def split_gate(component: Any, mlp: nn.Module) -> tuple[tuple[int, int], tuple[int, int]]:
+    """The columns of the gate and of the linear factor in a projection that gives both, first and one past the last.
+
+    Args:
+        component: the adapter's component for the MLP, which can split the projection.
+        mlp: the MLP; only the shape of its weight is read.
+    """
+    name = component.fused_attr
+    stand_in = copy.copy(mlp)
+    stand_in._modules = {**mlp._modules, name: _numbered(innermost(mlp.get_submodule(name)))}
+    gate, linear = (part.weight[:, 0].long() for part in component.split_gate_up_matrix(stand_in))
+    return (int(gate[0]), int(gate[-1]) + 1), (int(linear[0]), int(linear[-1]) + 1)
+
+
 def n_columns(linear: nn.Module) -> int:
     """How many columns a projection gives, ``Linear`` or ``Conv1D``, adapted or not."""
     bare = innermost(linear)

@@ -18,10 +18,14 @@ class Visit:
         site: which.
         heads: for sites with heads, which pieces of width d_head of the last dimension they are, in order; empty for
             sites of the residual stream's width.
+        columns: the columns of the last dimension that it is, first and one past the last, if not all.
+        scale: what the block multiplies the module's value by; the site is the product.
     """
 
     site: Site
     heads: tuple[int, ...] = ()
+    columns: tuple[int, int] | None = None
+    scale: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -64,7 +68,12 @@ class NormPlace:
 
 @dataclass(frozen=True)
 class LayerPlan:
-    """Where a block's projections and norms are; ``None`` stands for a norm that it does not have."""
+    """Where a block's projections and norms are; ``None`` stands for a norm that it does not have.
+
+    Attributes:
+        multiplier: what the block multiplies attention's and the MLP's output by before it adds them.
+        clip_qkv: see ``Layer``.
+    """
 
     q: Projection
     k: Projection
@@ -74,6 +83,8 @@ class LayerPlan:
     mlp_norm: NormPlace | None
     attn_post_norm: NormPlace | None
     mlp_post_norm: NormPlace | None
+    multiplier: float
+    clip_qkv: float | None
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from transformer_lens.model_bridge.sources._bridge_builder import build_bridge_c
 from transformer_lens.utilities.position_ids import accepts_mask_derived_position_ids
 
 from eap_plugin.backend.effective_weight import require_gradients
+from eap_plugin.backend.hf_config import UNEMBED, clip_of, require_a_residual_stream
 from eap_plugin.backend.nnsight.block import BlockPlan, Found, NotFoundError, find, norm_place, plan_block
 from eap_plugin.backend.nnsight.plan import Place, Plan, Visit
 from eap_plugin.errors import EapPluginError
@@ -67,6 +68,7 @@ def resolve(model: nn.Module, adapter: Any, prefix: str = "") -> Plan:
     """
     try:
         require_gradients(nn.Module.named_modules(model))
+        require_a_residual_stream(model)
         return _plan(Found(None, model, prefix), adapter)
     except NotFoundError as error:
         raise EapPluginError(
@@ -77,9 +79,12 @@ def resolve(model: nn.Module, adapter: Any, prefix: str = "") -> Plan:
 
 def _plan(root: Found, adapter: Any) -> Plan:
     mapping, d_head = adapter.component_mapping, int(adapter.cfg.d_head)
-    stack, ln_final, unembed = (find(root, mapping, name) for name in ("blocks", "ln_final", "unembed"))
+    stack = find(root, mapping, "blocks")
+    ln_final = find(root, mapping, "ln_final") if "ln_final" in mapping else None
+    unembed = find(root, mapping, next(name for name in UNEMBED if name in mapping))
+    clip_qkv = clip_of(root.module.config)
     blocks = [
-        plan_block(Found(stack.component, block, f"{stack.path}.{layer}"), layer, d_head)
+        plan_block(Found(stack.component, block, f"{stack.path}.{layer}"), layer, d_head, clip_qkv)
         for layer, block in enumerate(stack.module.children())
     ]
     if not blocks:
@@ -90,7 +95,7 @@ def _plan(root: Found, adapter: Any) -> Plan:
         places=(
             Place(0, f"{stack.path}.0", "input", (Visit("embed"),)),
             *(place for block in blocks for place in block.places),
-            Place(len(blocks) - 1, ln_final.path, "input", (Visit("final"),)),
+            Place(len(blocks) - 1, f"{stack.path}.{len(blocks) - 1}", "output", (Visit("final"),)),
         ),
         layers=tuple(block.layer for block in blocks),
         final_norm=norm_place(ln_final),

@@ -11,7 +11,7 @@ from eap_plugin.backend.effective_weight import effective_weight
 from eap_plugin.backend.hf_norm import norm_of
 from eap_plugin.backend.nnsight.plan import LayerPlan, NormPlace, Projection
 from eap_plugin.norm import Norm
-from eap_plugin.residual import Layer
+from eap_plugin.residual import Layer, scaled
 
 
 def read_layer(model: Any, plan: LayerPlan, d_head: int) -> Layer:
@@ -29,7 +29,7 @@ def read_layer(model: Any, plan: LayerPlan, d_head: int) -> Layer:
         )
 
     (W_Q, b_Q), (W_K, b_K), (W_V, b_V) = heads_in(plan.q), heads_in(plan.k), heads_in(plan.v)
-    W_O, b_O = weight_and_bias(plan.o)
+    W_O, b_O = scaled(*weight_and_bias(plan.o), plan.multiplier)
     return Layer(
         W_Q=W_Q, W_K=W_K, W_V=W_V, W_O=torch.unflatten(W_O, 0, (-1, d_head)),
         b_Q=b_Q, b_K=b_K, b_V=b_V, b_O=b_O,
@@ -37,6 +37,7 @@ def read_layer(model: Any, plan: LayerPlan, d_head: int) -> Layer:
         mlp_norm=read_norm(model, plan.mlp_norm),
         attn_post_norm=read_norm(model, plan.attn_post_norm),
         mlp_post_norm=read_norm(model, plan.mlp_post_norm),
+        clip_qkv=plan.clip_qkv,
     )  # fmt: skip
 
 
