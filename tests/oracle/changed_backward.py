@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from tests.oracle.layout import LAYOUTS, Layout
 
 ACTIVATIONS = ("GELU", "GELUActivation", "NewGELUActivation", "GELUTanh", "BloomGelu", "SiLU", "SiLUActivation")
-GATED = ("gate_proj", "up_proj")
+GATED = ("gate_proj", "up_proj", "gate_up_proj", "Wi")
 
 
 class Backward(torch.autograd.Function):
@@ -50,7 +50,7 @@ def freeze_norm(module: nn.Module) -> None:
     def rule(x: Tensor, y: Tensor) -> Callable[[Tensor], Tensor]:
         if not isinstance(module, nn.LayerNorm):
             return lambda g: g * (y / x)
-        factor = (y - module.bias) / (x - x.mean(-1, keepdim=True))
+        factor = (y if module.bias is None else y - module.bias) / (x - x.mean(-1, keepdim=True))
         return lambda g: g * factor - (g * factor).mean(-1, keepdim=True)
 
     wrapped(module, rule)
