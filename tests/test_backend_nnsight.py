@@ -67,7 +67,7 @@ def test_padded_prompts(name: str, side: str) -> None:
     assert difference(ours.matrix, theirs.matrix) <= 5e-6
 
 
-@pytest.mark.parametrize("name", ["gpt2", "llama", "gptj"])
+@pytest.mark.parametrize("name", FAMILIES)
 def test_padding_on_the_left_does_not_change_a_prompt(name: str) -> None:
     clean, corrupt, *answers = prompts(1, 5)
     wrapped = eap_plugin.wrap_model(nnsight.NNsight(build(name)))
