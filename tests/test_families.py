@@ -176,6 +176,24 @@ def test_gemma4(backend: str) -> None:
     assert worst(scores(backend, made("gemma4_text", **settings)), want) <= 1e-11
 
 
+@on_both
+def test_clipping_of_a_fused_projection(backend: str) -> None:
+    """MPT clips into a new tensor where OLMo does so in place."""
+    model = made("mpt", attn_config={"clip_qkv": 0.5})
+    with InFloat64():
+        want = oracle_scores(model, "mpt", *PROMPTS)
+    assert worst(scores(backend, made("mpt", attn_config={"clip_qkv": 0.5})), want) <= 1e-11
+
+
+@on_both
+def test_a_scaled_residual_stream_is_refused(backend: str) -> None:
+    sizes = {"intermediate_size": 48, "num_key_value_heads": 2, "head_dim": 8, "global_head_dim": 8}
+    model = made("gemma4_text", **sizes, hidden_size_per_layer_input=0)
+    model.model.layers[1].layer_scalar.fill_(0.5)
+    with pytest.raises(eap_plugin.EapPluginError, match=r"its blocks multiply all of it \(layer_scalar\)"):
+        eap_plugin.wrap_model(BACKENDS[backend](model))
+
+
 def with_an_mlp_that(forward: Callable[[Any, torch.Tensor], torch.Tensor]) -> Any:
     model = build("gpt2", torch.float64)
     mlp = model.transformer.h[1].mlp

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from eap_plugin.errors import EapPluginError
 
@@ -37,8 +37,15 @@ def require_a_residual_stream(model: Any) -> None:
         reason = "it normalizes the residual stream itself after each addition (post-norm)"
     elif getattr(config, "hidden_size_per_layer_input", 0):
         reason = "its blocks add embeddings of their own to it (hidden_size_per_layer_input)"
+    elif any(_scales(name, buffer) for name, buffer in model.named_buffers()):
+        reason = "its blocks multiply all of it (layer_scalar)"
     if reason:
         raise EapPluginError(
             f"{type(model).__name__} has no residual stream that heads and MLPs only add to: {reason}; "
             f"edge scores are not defined for it, use a model without that"
         )
+
+
+def _scales(name: str, buffer: Tensor) -> bool:
+    """Whether a buffer is a factor of the residual stream other than 1; unknown, hence no, if it is not loaded yet."""
+    return name.endswith("layer_scalar") and not buffer.is_meta and bool((buffer != 1).any())
