@@ -61,7 +61,7 @@ class BridgeModel(ResidualModel):
         block, layer = self._blocks[0], self._layers[0]
         heads = {(len(x.W_Q), len(x.W_K)) for x in self._layers}
         if len(heads) != 1:
-            raise _unsupported(self.bridge, f"its layers differ in their numbers of heads: {sorted(heads)}")
+            raise _unsupported(self.bridge, f"its layers differ in number or size of heads: {sorted(heads)}")
         return Graph(
             n_layers=len(self._blocks),
             n_heads=len(layer.W_Q),
