@@ -12,13 +12,14 @@ from torch import Tensor
 
 import eap_plugin
 from eap_plugin import PruneScores
+from tests.bridges import bridge
 from tests.tracr.cases import CASES, batch
 from tests.tracr.programs import Program, load
 
 NEGLIGIBLE = 1e-3
 """Of the largest score: smaller ones count as zero, since nobody would take such an edge for part of a circuit."""
 
-WRAPPERS: dict[str, Callable[[Any], object]] = {"nnsight": nnsight.NNsight}
+WRAPPERS: dict[str, Callable[[Any], object]] = {"transformer_lens": bridge, "nnsight": nnsight.NNsight}
 OPTIONS: dict[str, dict[str, Any]] = {"acdc": {"thresholds": 2}, "edge-pruning": {"steps": 100, "warmup": 30}}
 """Fewer thresholds and steps than by default, which suffice here."""
 
