@@ -194,6 +194,19 @@ def test_refuses_a_bridge_that_computes_another_function(make: Callable[[], Any]
     assert differences.min() <= 2e-3
 
 
+def test_the_original_model_is_found_after_nnsight_has_wrapped_it() -> None:
+    model = adapted()
+    nnsight.NNsight(model)
+    assert [row.what for row in eap_plugin.check(bridge(model)).failing] == ["logits"]
+
+
+def test_nnsight_around_the_model_in_a_bridge() -> None:
+    model = build("gpt2")
+    bridge(model)
+    with pytest.raises(eap_plugin.EapPluginError, match="is in a TransformerBridge.*give the bridge itself"):
+        eap_plugin.wrap_model(nnsight.NNsight(model))
+
+
 def test_says_where_logits_cannot_be_compared() -> None:
     folded = bridge(build("gpt2"))
     folded.enable_compatibility_mode(disable_warnings=True)

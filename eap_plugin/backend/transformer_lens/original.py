@@ -102,7 +102,7 @@ def _restored(module: nn.Module, made: dict[int, nn.Module]) -> nn.Module:
 
 
 def _restore_forward(module: nn.Module) -> None:
-    """Take off a forward method that TransformerLens has put on the module itself.
+    """Take off a forward method that TransformerLens or nnsight has put on the module itself.
 
     Raises:
         CannotCompareError: if it is another library's.
@@ -110,7 +110,8 @@ def _restore_forward(module: nn.Module) -> None:
     forward = module.__dict__.get("forward")
     if forward is None:
         return
-    if not str(getattr(forward, "__module__", "")).startswith("transformer_lens."):
+    origins = getattr(forward, "__module__", None), type(forward).__module__
+    if not any(str(origin).startswith(("transformer_lens.", "nnsight.")) for origin in origins):
         raise CannotCompareError(
             f"the forward method of a {type(module).__name__} was replaced, so the bridge's logits are not compared "
             f"with the model's in it"
