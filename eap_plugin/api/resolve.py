@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from eap_plugin.algorithm.base import Algorithm
@@ -39,6 +40,7 @@ def resolve(
     provider = algorithm if isinstance(algorithm, Algorithm) else algorithms()[algorithm]
     judge = _metric(metric)
     chosen = _options(provider, options, there)
+    _check_ablation_data(provider, chosen, ablation_data)
     return Run(
         model=there,
         data=data,
@@ -59,14 +61,24 @@ def _metric(metric: str | Metric | Judge) -> Metric:
 
 
 def _options(provider: Algorithm[Any], given: Mapping[str, Any], model: ResidualModel) -> Any:
-    options = model.run_constraints.with_options(given, provider.options, provider.name)
-    chosen = build_options(provider.options, options, owner=provider.name)
+    required = model.run_constraints.required_options(given, provider.options, provider.name)
+    chosen = replace(build_options(provider.options, given, owner=provider.name), **required)
     for name in provider.local_options:
         if model.remote and getattr(chosen, name) is not None:
             raise UsageError(
                 f"{provider.name}'s {name} is a file of this machine, but the model runs on a server; leave it out"
             )
     return chosen
+
+
+def _check_ablation_data(provider: Algorithm[Any], chosen: Any, ablation_data: object) -> None:
+    """Refuse data to take means over where none are taken."""
+    ablation = getattr(chosen, "ablation", None)
+    if ablation_data is not None and ablation in ("corrupt", "zero"):
+        raise UsageError(
+            f"ablation_data (--ablation-task) is what means are taken over, but {provider.name}'s ablation is "
+            f"{ablation}; give ablation=mean or mean-per-position, or leave it out"
+        )
 
 
 def _checked(algorithm: str | Algorithm[Any], provider: Algorithm[Any]) -> CheckedAlgorithm:

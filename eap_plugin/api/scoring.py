@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from math import isfinite
 from pathlib import Path
 from typing import Any, Literal, overload
 
 from eap_plugin.algorithm.base import Algorithm
 from eap_plugin.api.resolve import resolve
 from eap_plugin.data.microbatches import microbatches
-from eap_plugin.errors import EapPluginError
+from eap_plugin.errors import EapPluginError, UsageError
 from eap_plugin.metric.metric import Judge, Metric
 from eap_plugin.model.remote import RemoteOptions
 from eap_plugin.results.loading import scores_of
 from eap_plugin.results.node_scores import NodeScores
 from eap_plugin.results.prune_scores import PruneScores
 from eap_plugin.runner.cost_estimate import Estimate, estimate
+from eap_plugin.runner.finite import metric_fault
 from eap_plugin.runner.provenance import provenance, run_digest
 from eap_plugin.runner.requests import RequestCache, run_requests, split_requests
 
@@ -83,6 +83,8 @@ def prune_scores(
         ablation_data=ablation_data,
         remote=RemoteOptions(remote, timeout, status),
     )
+    if resume and parts is None:
+        raise UsageError("resume goes on from what is kept in parts; give that folder, too")
     run.model.run_constraints.check_batch_size(batch_size if prompts_per_request is None else prompts_per_request)
     about = provenance(run)
     split_up = split_requests(run.batches, prompts_per_request, run.reference, run.algorithm)
@@ -92,11 +94,8 @@ def prune_scores(
         if not resume:
             kept.remove()
     found = run_requests(run, split_up, progress, kept)
-    if not (isfinite(found.clean_metric or 0) and isfinite(found.corrupt_metric or 0)):
-        raise EapPluginError(
-            f"metric {run.metric.name!r} is {found.clean_metric} on clean and {found.corrupt_metric} on corrupt "
-            f"prompts; it must be a number"
-        )
+    if fault := metric_fault(run.metric, found.clean_metric, found.corrupt_metric):
+        raise EapPluginError(fault)
     about |= {"clean_metric": found.clean_metric, "corrupt_metric": found.corrupt_metric}
     if run.model.remote:
         about["remote"] = run.model.remote.record()

@@ -61,16 +61,25 @@ mlp_pre  [batch, pos, d_mlp]           what the other projection gives; before t
 mlp_post [batch, pos, d_mlp]           what the MLP's output projection reads
 mlp_proj [batch, pos, d_model]         what the MLP's output projection gives, before any norm
 mlp_out  [batch, pos, d_model]         what the MLP adds to the residual stream
-final    [batch, pos, d_model]         the residual stream as the logits read it, before the final norm
-unembed  [1, batch, d_model]           what the unembedding reads, at the positions whose logits are wanted
+final    [batch, pos, d_model]         what the last block gives: the residual stream as the logits read it
+unembed  [1, batch, d_model]           what the final norm gives, at the positions whose logits are wanted
 ======== ============================= ===================================================================
+
+A site is one value of one forward pass: a model that comes by one twice in a layer is refused. Where a block multiplies
+what it adds (Granite), ``attn_out`` and ``mlp_out`` are the products. Where one projection gives both factors of a
+gated MLP, ``mlp_gate`` and ``mlp_pre`` are parts of what it gives.
 
 A model may lack some of them: see ``ResidualModel.sites``. ``attn_in`` and ``mlp_in`` are to be watched; to change what
 is read, replace ``attn`` and ``mlp``, or ``q``, ``k`` and ``v``.
+
+Visitors may rely on the order in which sites are visited, and every backend must keep it. ``embed`` is first, and all
+sites of a layer come before those of the next one. Within a layer ``attn_in`` is first; the sites of attention, and
+those of the MLP, come in the order of this table, and unless the block is parallel, attention's before the MLP's. In a
+parallel block, attention and MLP may be computed in either order, and their sites may alternate.
 """
 
 SITES: tuple[Site, ...] = get_args(Site)
-"""In an order in which a layer's sites are visited; where several fall together, visitors are called in it."""
+"""In the order of ``Site``'s table; where several sites are at one tensor, visitors are called in this order."""
 
 _MLP_SITES: tuple[Site, ...] = ("mlp_in", "mlp", "mlp_out")
 _HIDDEN_SITES: tuple[Site, ...] = ("mlp_pre", "mlp_post", "mlp_proj")
@@ -105,7 +114,11 @@ T = TypeVar("T")
 class Layer:
     """A block's projections and norms, in TransformerLens' shapes; views of the model's own weights.
 
-    ``None`` stands for a bias or norm that the block does not have.
+    ``None`` stands for a bias or norm that the block does not have. Where a block multiplies what attention gives
+    before it adds it to the residual stream, W_O and b_O are multiplied already.
+
+    Attributes:
+        clip_qkv: the bound that q, k and v are clipped to after the projection, if they are.
     """
 
     W_Q: Float[Tensor, "heads d_model d_head"]
@@ -120,12 +133,41 @@ class Layer:
     mlp_norm: Norm | None
     attn_post_norm: Norm | None = None
     mlp_post_norm: Norm | None = None
+    clip_qkv: float | None = None
 
     def project(
         self, slot: Literal["q", "k", "v"]
     ) -> tuple[Float[Tensor, "heads d_model d_head"], Float[Tensor, "heads d_head"] | None]:
         """The weight and bias with which a slot's heads read."""
         return {"q": (self.W_Q, self.b_Q), "k": (self.W_K, self.b_K), "v": (self.W_V, self.b_V)}[slot]
+
+
+def scaled(
+    weight: Float[Tensor, "d_in d_out"], bias: Float[Tensor, "d_out"] | None, factor: float
+) -> tuple[Float[Tensor, "d_in d_out"], Float[Tensor, "d_out"] | None]:
+    """A projection whose output is multiplied by a number; itself, not a copy, if that is 1."""
+    return (weight, bias) if factor == 1 else (weight * factor, None if bias is None else bias * factor)
+
+
+@dataclass(frozen=True)
+class SourceComparison:
+    """The logits of a model, next to those of the model that it was made from.
+
+    Attributes:
+        backend: what computes the model anew.
+        original: the kind of model that it was made from.
+        here: the logit that differs most, less its prompt's mean logit, as the backend gives it.
+        there: the same logit as the original gives it.
+        residue: the largest difference of a logit, over its own size and the root mean square of its prompt's.
+        advice: what to do where they differ.
+    """
+
+    backend: str
+    original: str
+    here: float
+    there: float
+    residue: float
+    advice: str
 
 
 @dataclass
@@ -208,7 +250,7 @@ class ResidualModel(ABC):
             The logits at those positions only.
 
         Raises:
-            EapPluginError: if a site is asked for that the model does not have.
+            EapPluginError: if a site is asked for that the model does not have, or comes by twice in a layer.
         """
 
     def _check_sites(self, visit: Mapping[Site, Visitor]) -> None:
@@ -225,6 +267,19 @@ class ResidualModel(ABC):
 
         On leaving, also by an exception, every flag is as it was found.
         """
+
+    def compare_with_source(
+        self, tokens: Int[Tensor, "batch pos"], attention_mask: Bool[Tensor, "batch pos"] | None
+    ) -> SourceComparison | None:
+        """Compare logits with those of the model that this one was made from.
+
+        Returns:
+            The comparison; ``None`` if the backend runs the user's model itself, so that there is nothing to compare.
+
+        Raises:
+            CannotCompareError: if that model can no longer be run, saying why.
+        """
+        return None
 
     def run(self, program: Callable[Concatenate[ResidualModel, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Execute ``program(self, ...)`` where the weights are, on a frozen model."""

@@ -11,6 +11,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 import eap_plugin
+from eap_plugin.algorithm.gradient.uniform_edge_mask import UniformEdgeMask
 from eap_plugin.api import backends, metrics
 from eap_plugin.data.batch import Batch
 from eap_plugin.errors import EapPluginError
@@ -18,7 +19,7 @@ from eap_plugin.interventions.edge_patching import EdgePatch
 from eap_plugin.interventions.recording import WriterRecorder
 from eap_plugin.model.residual_model import SITES, ResidualModel, Site, Visitor
 from eap_plugin.results.prune_scores import PruneScores
-from eap_plugin.testing.sites import WATCHED_ONLY, Run, expected_shape
+from eap_plugin.testing.sites import WATCHED_ONLY, Run, assert_in_order, expected_shape
 from eap_plugin.testing.state import left_as_found
 from eap_plugin.testing.watched import InTheMiddleError
 
@@ -104,13 +105,7 @@ class BackendTests:
             for layer in layers:
                 found = list(run.values[site, layer].shape)
                 assert found == expected_shape(model, site, N_PROMPTS, N_POS, found), (site, layer)
-        assert [_rank(site) for site, _ in run.order] == sorted(_rank(site) for site, _ in run.order)
-        for part in (
-            SITES[: SITES.index("mlp_in")],
-            SITES[SITES.index("mlp_in") :],
-        ):  # in parallel blocks, in any order
-            order = [(layer, part.index(site)) for site, layer in run.order if site in part and _rank(site) == 1]
-            assert order == sorted(order), part
+        assert_in_order(run.order, model.graph.parallel)
         for site in set(SITES) - model.sites:
             with pytest.raises(EapPluginError, match=f"has no {site}"):
                 model.run(_logits, _tokens(model), {site: _ignore})
@@ -147,6 +142,15 @@ class BackendTests:
             patch[scores.graph.edge(edge.name)] = 1e-4
             slope = float(model.run(_patched, batch, patch) - model.run(_patched, batch, -patch)) / 2e-4
             assert slope == pytest.approx(-edge.score, abs=self.tolerance * abs(edges[0].score)), edge.name
+
+    def test_edges_moved_together_are_the_corrupt_run_and_half_of_it(self, model: ResidualModel) -> None:
+        """``UniformEdgeMask`` moves all edges at once, in the order of sites; ``EdgePatch`` moves each alone."""
+        batch = _batch(model)
+        patch = torch.ones(len(model.graph.sources), len(model.graph.readers), dtype=torch.float64)
+        corrupt = metrics()["logit_diff"](model.run(_logits, batch.corrupt), batch)
+        self.assert_close(model.run(_mixed, batch, 1.0), corrupt, "metric with every edge moved to the corrupt run")
+        half = model.run(_patched, batch, patch / 2)
+        self.assert_close(model.run(_mixed, batch, 0.5), half, "metric with every edge moved half-way")
 
     def test_corrupting_every_edge_is_the_corrupt_run(self, model: ResidualModel) -> None:
         """And corrupting none is the clean one."""
@@ -258,9 +262,14 @@ def _patched(model: ResidualModel, batch: Batch, patch: Float[Tensor, "sources r
     return value
 
 
-def _rank(site: Site) -> int:
-    """What comes before all blocks, in them and after them."""
-    return {"embed": 0, "final": 2, "unembed": 2}.get(site, 1)
+def _mixed(model: ResidualModel, batch: Batch, mask: float) -> Float[Tensor, ""]:
+    """The metric on clean prompts with every edge moved as far as ``mask`` towards the corrupt ones."""
+    recorder = WriterRecorder(model)
+    with torch.no_grad():
+        model.forward(batch.corrupt, recorder.visitors())
+        logits = model.forward(batch.clean, UniformEdgeMask(model, recorder.writers(), mask).visitors())
+    value: Tensor = metrics()["logit_diff"](logits, batch)
+    return value
 
 
 def _ignore(layer: int, value: Tensor) -> None:

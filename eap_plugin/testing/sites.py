@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from eap_plugin.model.residual_model import ResidualModel, Site, Visitor
+from eap_plugin.model.residual_model import SITES, ResidualModel, Site, Visitor
 
 WATCHED_ONLY: frozenset[Site] = frozenset({"attn_in", "mlp_in"})
 """Where the residual stream is read: a value put there need not be what the model goes on with."""
@@ -44,6 +44,26 @@ class Run:
             return visitor
 
         return cls(model.forward(tokens, {site: keep(site) for site in sites}), order, values)
+
+
+def assert_in_order(order: Sequence[tuple[Site, int]], parallel: bool) -> None:
+    """Check that sites were visited in the order that ``Site`` promises.
+
+    Args:
+        order: the sites with their layers, as they were visited.
+        parallel: whether attention and MLP of a block read the same residual stream.
+    """
+    stage = {"embed": 0, "final": 2, "unembed": 2}
+    places = [(stage.get(site, 1), layer) for site, layer in order]
+    assert places == sorted(places), f"the layers' sites are not visited one layer after another: {order}"
+    for layer in {layer for site, layer in order if site not in stage}:
+        visited = [site for site, index in order if index == layer and site not in stage]
+        if "attn_in" in visited:
+            assert visited[0] == "attn_in", f"attn_in is not the first site of layer {layer}: {visited}"
+        mlp = [site for site in visited if site.startswith("mlp")]
+        attention = [site for site in visited if not site.startswith("mlp")]
+        for part in (attention, mlp) if parallel else (visited,):
+            assert part == sorted(part, key=SITES.index), f"sites of layer {layer} are out of order: {part}"
 
 
 def expected_shape(model: ResidualModel, site: Site, n_prompts: int, n_pos: int, found: list[int]) -> list[int]:

@@ -15,8 +15,17 @@ from torch import Tensor, nn
 
 from tests.oracle.layout import LAYOUTS, Layout
 
-ACTIVATIONS = ("GELU", "GELUActivation", "NewGELUActivation", "GELUTanh", "BloomGelu", "SiLU", "SiLUActivation")
-GATED = ("gate_proj", "up_proj")
+ACTIVATIONS = (
+    "GELU",
+    "GELUActivation",
+    "NewGELUActivation",
+    "GELUTanh",
+    "BloomGelu",
+    "SiLU",
+    "SiLUActivation",
+    "ReLUSquaredActivation",
+)
+GATED = ("gate_proj", "up_proj", "gate_up_proj", "Wi")
 
 
 class Backward(torch.autograd.Function):
@@ -48,9 +57,10 @@ def freeze_norm(module: nn.Module) -> None:
     """Output and input differ by a factor for each element (and mean and bias, for a layer norm): that is constant."""
 
     def rule(x: Tensor, y: Tensor) -> Callable[[Tensor], Tensor]:
-        if not isinstance(module, nn.LayerNorm):
+        if "LayerNorm" not in type(module).__name__:
             return lambda g: g * (y / x)
-        factor = (y - module.bias) / (x - x.mean(-1, keepdim=True))
+        bias = getattr(module, "bias", None)
+        factor = (y if bias is None else y - bias) / (x - x.mean(-1, keepdim=True))
         return lambda g: g * factor - (g * factor).mean(-1, keepdim=True)
 
     wrapped(module, rule)
@@ -99,9 +109,10 @@ def scale_gates(model: Any, scale: float) -> None:
             module.forward = lambda x, plain=plain: Backward.apply(y := plain(x), y.detach(), lambda g: g * scale)
 
 
-def identity_activations(model: Any) -> int:
-    """Activations are their input times a constant; gives their number."""
-    found = [module for module in model.modules() if type(module).__name__ in ACTIVATIONS]
+def identity_activations(model: Any, layout: Layout) -> int:
+    """The blocks' activations are their input times a constant; gives their number."""
+    layers = model.get_submodule(layout.layers)
+    found = [module for module in layers.modules() if type(module).__name__ in ACTIVATIONS]
     for module in found:
         wrapped(module, lambda x, y: lambda g: g * (y / x))
     return len(found)
@@ -146,7 +157,9 @@ def relp(model: Any, name: str, constant_attention: bool) -> Iterator[None]:
     """RelP as its authors' code has it: LN-, identity and half-rule, and the AH-rule if wanted."""
     freeze_norms(model, LAYOUTS[name])
     scale_gates(model, 0.5)
-    assert identity_activations(model) or name == "opt"  # whose ReLU is its input times a constant already
+    assert (
+        identity_activations(model, LAYOUTS[name]) or name == "opt"
+    )  # whose ReLU is its input times a constant already
     with softmax_backward(lambda scores, g: torch.zeros_like(g)) if constant_attention else _nothing():
         yield
 

@@ -132,7 +132,7 @@ def adding(model: Any, layout: Layout, place: str, more: Tensor) -> Iterator[Non
         return (args[0] + more, *args[1:])
 
     def on_output(module: nn.Module, args: tuple[Tensor, ...], output: Tensor) -> Tensor:
-        return output + more.reshape(output.shape)
+        return output + more.reshape(output.shape) / layout.residual_multiplier
 
     if place == "input":
         handle = model.get_submodule(f"{layout.layers}.0").register_forward_pre_hook(on_input)

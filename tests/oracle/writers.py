@@ -48,7 +48,8 @@ def observe(model: Any, layout: Layout, tokens: Tensor) -> Run:
         biases = biases + bias
         if not layout.parallel:
             _arrive(run, f"m{layer}", biases)
-        run.written[f"m{layer}"] = layout.part(model, layer, layout.mlp_post_norm)(seen[f"{layer}.out"])
+        mlp = layout.part(model, layer, layout.mlp_post_norm)(seen[f"{layer}.out"])
+        run.written[f"m{layer}"] = mlp * layout.residual_multiplier
     _arrive(run, "logits", biases)
     return run
 
@@ -61,7 +62,10 @@ def watch(model: Any, layout: Layout, tokens: Tensor) -> dict[str, Tensor]:
         return lambda module, args: seen.__setitem__(name, args[0].clone())
 
     def keep_output(name: str) -> Callable[..., None]:
-        return lambda module, args, output: seen.__setitem__(name, output.clone())
+        return lambda module, args, output: seen.__setitem__(name, first(output).clone())
+
+    def first(output: Any) -> Tensor:
+        return output[0] if isinstance(output, tuple) else output
 
     handles = [model.get_submodule(layout.final_norm).register_forward_pre_hook(keep_input("logits"))]
     for layer in range(len(model.get_submodule(layout.layers))):
@@ -89,11 +93,13 @@ def _heads(model: Any, layout: Layout, layer: int, z: Tensor) -> tuple[list[Tens
     """What each head adds to the residual stream, and what the output projection's bias adds.
 
     A norm after the projection is applied with the statistics of this run: as it has no bias and does not
-    centre, it multiplies each element by some number, which is what came out over what went in.
+    centre, it multiplies each element by some number, which is what came out over what went in. The model's
+    residual multiplier multiplies, too.
     """
     project = layout.part(model, layer, layout.o)
     whole, bias = project(z), project(torch.zeros_like(z))
     scale = layout.part(model, layer, layout.attn_post_norm)(whole) / whole if layout.attn_post_norm else 1.0
+    scale = scale * layout.residual_multiplier
     per_head = z.unflatten(-1, (len(layout.heads["q"]), -1))
     heads = []
     for h in range(per_head.shape[-2]):

@@ -27,7 +27,7 @@ class TestBuiltInAlgorithms(AlgorithmTests):
 class BuiltInBackendTests(AgreementTests):
     """On a model with layer norms and one with RMS norms and grouped queries, parallel blocks and post-norms."""
 
-    @pytest.fixture(params=["gpt2", "llama", "gptj", "gemma2"], autouse=True)
+    @pytest.fixture(params=["gpt2", "llama", "gptj", "gpt_neox", "gemma2"], autouse=True)
     def architecture(self, request: pytest.FixtureRequest) -> Iterator[None]:
         self.name = request.param
         with InFloat64():

@@ -177,6 +177,18 @@ def leaving_a_hook(forward: Forward) -> Forward:
     return changed
 
 
+def out_of_order(forward: Forward) -> Forward:
+    """A backend that shows what the MLP reads before what attention reads."""
+
+    def changed(self: Any, tokens: Any, visit: Mapping[str, Any], **read: Any) -> torch.Tensor:
+        rest = {site: visitor for site, visitor in visit.items() if site != "mlp_in"}
+        if "attn_in" in visit and "mlp_in" in visit:
+            rest["attn_in"] = lambda layer, x: visit["attn_in"](layer, visit["mlp_in"](layer, x))
+        return forward(self, tokens, rest, **read)
+
+    return changed
+
+
 def misplaced(visitor: Any) -> Any:
     return lambda layer, value: visitor(1 - layer, value)
 
@@ -186,6 +198,7 @@ BACKEND_FAULTS: dict[str, tuple[str, Callable[[Forward], Forward]]] = {
     "lets no gradient through": (SHIFTED, at("v", lambda v: lambda layer, x: v(layer, x.detach()))),
     "shows another value": ("test_the_self_check_passes", at("z", lambda v: lambda layer, x: v(layer, 1.01 * x))),
     "confuses layers": ("test_every_site_is_visited_once_a_layer_in_order", at("z", misplaced)),
+    "visits sites out of order": ("test_every_site_is_visited_once_a_layer_in_order", out_of_order),
     "changes what is watched": ("test_watching_changes_nothing", at("mlp", lambda v: lambda layer, x: 1.001 * x)),
     "flattens heads": (
         "test_every_site_is_visited_once_a_layer_in_order",

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
+import nnsight
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -27,6 +29,7 @@ from tests.support.bridges import bridge
 from tests.support.linear_model import VOCAB, LinearModel
 from tests.support.zoo import ARCHITECTURES, build, prompts
 
+BACKENDS: dict[str, Callable[[Any], Any]] = {"TransformerBridge": bridge, "nnsight": nnsight.NNsight}
 LOGIT_DIFF = METRICS[0]
 BATCH = Batch(*prompts(3, 6))
 SMALL = Batch(*prompts(4, 5, vocab=VOCAB))
@@ -131,10 +134,11 @@ def test_a_places_edges_add_up_to_what_changing_it_does(name: str) -> None:
     torch.testing.assert_close(sums, effects, rtol=0, atol=5e-3 * float(effects.abs().max()))
 
 
-@pytest.mark.parametrize("name", ["gpt2", "gemma3", "olmo2", "falcon"])
-def test_all_masks_gradients_add_up_to_the_change_of_the_metric(name: str) -> None:
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("name", ["gpt2", "gemma3", "olmo2", "falcon", "gpt_neox", "gptj", "phi"])
+def test_all_masks_gradients_add_up_to_the_change_of_the_metric(name: str, backend: str) -> None:
     """Integrated over mask values, all edges together account for all of it, as samples grow."""
-    model = wrapped(name)
+    model = eap_plugin.wrap_model(BACKENDS[backend](build(name, torch.float64)))
     whole, nothing = patched(model, BATCH, [everything(model, 0), everything(model)])
     errors = [
         abs(
