@@ -24,7 +24,7 @@ demo: .venv/.installed ## Find a circuit in a shipped model, offline
 	$(VENV)/eap demo
 
 test: .venv/.installed ## Run the tests
-	OMP_NUM_THREADS=1 $(VENV)/python $(PYTEST)
+	OMP_NUM_THREADS=1 $(VENV)/python $(PYTEST) --durations=10 --durations-min=1
 
 test-legacy: .venv-legacy/.installed ## Run those for HookedTransformer, with transformer-lens 2 and AutoCircuit
 	OMP_NUM_THREADS=1 .venv-legacy/bin/python $(PYTEST) tests/legacy
