@@ -49,7 +49,7 @@ def require_a_residual_stream(model: Any) -> None:
 
 def _text_config(model: Any) -> Any:
     """The configuration of the language model; ``None`` for TransformerLens' own models, which have none."""
-    config = getattr(model, "config", None)
+    config: Any = getattr(model, "config", None)
     return config.get_text_config() if hasattr(config, "get_text_config") else config
 
 
