@@ -10,6 +10,8 @@ import nnsight
 import pytest
 import torch
 from torch import nn
+from transformer_lens.config import TransformerBridgeConfig
+from transformer_lens.model_bridge import TransformerBridge
 from transformers import AutoModelForCausalLM
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
@@ -121,6 +123,16 @@ def test_a_bridge_without_norms_is_left_as_it_was() -> None:
     assert not all(before)
     eap_plugin.prune_scores(model, [Batch(*PROMPTS)])
     assert [norm.use_native_layernorm_autograd for norm in norms] == before
+
+
+def test_a_bridge_without_a_hugging_face_configuration() -> None:
+    """TransformerLens' own models have a bridge, too."""
+    sizes = {"d_model": 32, "d_head": 8, "n_heads": 4, "n_layers": 2, "n_ctx": 16, "d_vocab": 64, "d_mlp": 48}
+    config = TransformerBridgeConfig(
+        **sizes, act_fn="gelu", architecture="TransformerLensNative", normalization_type="LN"
+    )
+    native = eap_plugin.wrap_model(TransformerBridge.boot_native(config))
+    assert eap_plugin.prune_scores(native, [Batch(*PROMPTS)]).matrix.abs().max() > 0
 
 
 def made(model_type: str, **settings: Any) -> Any:
