@@ -206,10 +206,13 @@ def test_says_where_logits_cannot_be_compared() -> None:
     folded.enable_compatibility_mode(disable_warnings=True)
     report = eap_plugin.check(folded)
     assert report.ok
-    assert "fused ones of GPT2LMHeadModel, so its logits are not compared" in report.unchecked
+    assert (
+        "has replaced fused weights of GPT2LMHeadModel by its own, so the bridge's logits were not compared"
+        in report.unchecked
+    )
     hooked = bridge(build("gpt2"))
     hooked.blocks[0].hook_out.add_hook(lambda value, hook: value)
-    assert "hooks are on the bridge" in eap_plugin.check(hooked).unchecked
+    assert "there are hooks on the bridge" in eap_plugin.check(hooked).unchecked
 
 
 @pytest.mark.parametrize(

@@ -235,7 +235,9 @@ def test_models_that_a_server_cannot_know() -> None:
         UsageError, match="a server knows models by name, and NNsight wraps one without; use nnsight.Tr"
     ):
         eap_plugin.prune_scores(nnsight.NNsight(build("gpt2")), DATA, remote=True)
-    with pytest.raises(UsageError, match="the backend transformer_lens runs in this process only"):
+    with pytest.raises(
+        UsageError, match="the backend transformer_lens cannot run on a server; use the backend nnsight"
+    ):
         eap_plugin.prune_scores(bridge(build("gpt2")), DATA, remote="local")
     with pytest.raises(UsageError, match="device and dtype are the server's"):
         eap_plugin.load_model("ioi-gpt2", backend="nnsight", remote=True, dtype="bfloat16")
