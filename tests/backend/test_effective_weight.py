@@ -306,7 +306,8 @@ def test_quantised_activations_are_refused(config: Any, wrap: Callable[[Any], An
     with pytest.raises(
         EapPluginError,
         match=r"\Amodel\.layers\.0\.mlp\.up_proj \(torchao\.\S+Tensor\) quantises its activations, and no gradient "
-        r"passes through the rounding; load the model in floating point, or with torchao's weight-only quantisation \(Int8W",
+        r"passes through the rounding; load the model in floating point, or with torchao's weight-only quantisation "
+        r"\(Int8W",
     ):
         eap_plugin.wrap_model(wrap(model))
 

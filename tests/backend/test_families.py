@@ -214,7 +214,7 @@ def with_an_mlp_that(forward: Callable[[Any, torch.Tensor], torch.Tensor]) -> An
 
 
 @on_both
-def test_a_site_that_is_come_by_twice_is_an_error(backend: str) -> None:
+def test_a_site_that_is_reached_twice_is_an_error(backend: str) -> None:
     def twice(mlp: Any, x: torch.Tensor) -> torch.Tensor:
         once = mlp.c_proj(mlp.act(mlp.c_fc(x)))
         return mlp.c_proj(mlp.act(mlp.c_fc(once)))
@@ -224,7 +224,7 @@ def test_a_site_that_is_come_by_twice_is_an_error(backend: str) -> None:
 
 
 @on_both
-def test_a_site_that_is_not_come_by_is_an_error(backend: str) -> None:
+def test_a_site_that_is_never_reached_is_an_error(backend: str) -> None:
     def around(mlp: Any, x: torch.Tensor) -> torch.Tensor:
         return mlp.c_proj(mlp.act(x.repeat(1, 1, 2)[..., : mlp.c_proj.weight.shape[0]]))
 

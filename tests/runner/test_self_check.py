@@ -197,7 +197,7 @@ def test_the_original_model_is_found_after_nnsight_has_wrapped_it() -> None:
 def test_nnsight_around_the_model_in_a_bridge() -> None:
     model = build("gpt2")
     bridge(model)
-    with pytest.raises(eap_plugin.EapPluginError, match="is in a TransformerBridge.*give the bridge itself"):
+    with pytest.raises(eap_plugin.EapPluginError, match="is in a TransformerBridge.*pass the bridge itself"):
         eap_plugin.wrap_model(nnsight.NNsight(model))
 
 

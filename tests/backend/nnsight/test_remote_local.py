@@ -232,7 +232,7 @@ def test_wrong_requests(how: dict[str, Any], said: str, model: Any) -> None:
 
 def test_models_that_a_server_cannot_know() -> None:
     with pytest.raises(
-        UsageError, match="a server knows models by name, and NNsight wraps one without; use nnsight.Tr"
+        UsageError, match="a server finds models by name, but NNsight wraps one without a name; use nnsight.Tr"
     ):
         eap_plugin.prune_scores(nnsight.NNsight(build("gpt2")), DATA, remote=True)
     with pytest.raises(
