@@ -220,8 +220,8 @@ def test_a_metric_that_cannot_travel(model: Any) -> None:
 @pytest.mark.parametrize(
     ("how", "said"),
     [
-        ({"remote": "gpt2"}, "a server's address is written http://host:port, got 'gpt2'"),
-        ({"remote": "local", "timeout": 0}, "a time-out is a positive number of seconds, got 0"),
+        ({"remote": "gpt2"}, "a server's address has the form http://host:port, got 'gpt2'"),
+        ({"remote": "local", "timeout": 0}, "timeout must be a positive number of seconds, got 0"),
         ({"timeout": 3}, "a time-out is for runs on a server; give remote=, too"),
     ],
 )
