@@ -179,7 +179,7 @@ def test_refuses_a_bridge_that_computes_another_function(make: Callable[[], Any]
         logits = [m(tokens) for m in (bridge(make()), lambda x: make()(x, use_cache=False).logits)]
     report = eap_plugin.check(bridge(make()))
     assert [row.what for row in report.failing] == ["logits"]
-    with pytest.raises(eap_plugin.EapPluginError, match=f"computes another function; {advice}") as caught:
+    with pytest.raises(eap_plugin.EapPluginError, match=f"computes a different function; {advice}") as caught:
         report.raise_if_failed()
     here, there = (x - x.mean(-1, keepdim=True) for x in logits)
     said = re.search(r"gives a logit of (\S+) where the GPT2LMHeadModel in it gives (\S+),", str(caught.value))
