@@ -56,7 +56,7 @@ def freeze_norm(module: nn.Module) -> None:
     wrapped(module, rule)
 
 
-def freeze_norms(model: Any, layout: Layout) -> None:
+def freeze_all_norms(model: Any, layout: Layout) -> None:
     """All norms of the residual stream, each once."""
     found = {id(model.get_submodule(layout.final_norm)): model.get_submodule(layout.final_norm)}
     for layer in range(len(model.get_submodule(layout.layers))):
@@ -131,20 +131,24 @@ def at_temperature(temperature: float) -> Callable[[Tensor, Tensor], Tensor]:
 
 
 @contextmanager
-def gim(model: Any, name: str) -> Iterator[None]:
+def gim(
+    model: Any, name: str, *, temperature: float = 2.0, freeze_norms: bool = True, halve_products: bool = True
+) -> Iterator[None]:
     """GIM as its authors' code has it: q and k get a quarter of their gradient, v, gate and up a half."""
     layout = LAYOUTS[name]
-    freeze_norms(model, layout)
-    scale_projections(model, layout, {"q": 0.25, "k": 0.25, "v": 0.5})
-    scale_gates(model, 0.5)
-    with softmax_backward(at_temperature(2)):
+    if freeze_norms:
+        freeze_all_norms(model, layout)
+    if halve_products:
+        scale_projections(model, layout, {"q": 0.25, "k": 0.25, "v": 0.5})
+        scale_gates(model, 0.5)
+    with softmax_backward(at_temperature(temperature)):
         yield
 
 
 @contextmanager
 def relp(model: Any, name: str, constant_attention: bool) -> Iterator[None]:
     """RelP as its authors' code has it: LN-, identity and half-rule, and the AH-rule if wanted."""
-    freeze_norms(model, LAYOUTS[name])
+    freeze_all_norms(model, LAYOUTS[name])
     scale_gates(model, 0.5)
     assert identity_activations(model) or name == "opt"  # whose ReLU is its input times a constant already
     with softmax_backward(lambda scores, g: torch.zeros_like(g)) if constant_attention else _nothing():

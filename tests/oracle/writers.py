@@ -29,6 +29,11 @@ class Run:
 
 @torch.no_grad()
 def observe(model: Any, layout: Layout, tokens: Tensor) -> Run:
+    """``observe_with_gradients`` without gradients."""
+    return observe_with_gradients(model, layout, tokens)
+
+
+def observe_with_gradients(model: Any, layout: Layout, tokens: Tensor) -> Run:
     """Run the model on ``tokens`` [batch, pos] and take the residual stream apart.
 
     Raises:

@@ -1,0 +1,85 @@
+"""The cases: which options go with which family and which data."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+from tests.matrix.covering import Row, covering
+from tests.matrix.factors import ALGORITHMS, DATA
+from tests.zoo import ARCHITECTURES, VARIANTS
+
+FAMILIES: tuple[str, ...] = (*ARCHITECTURES, *VARIANTS)
+
+
+@dataclass(frozen=True)
+class Case:
+    """One run of an algorithm, on both backends and by the oracle.
+
+    Attributes:
+        algorithm: its name.
+        options: what is given to it.
+        padding: the side on which prompts are padded.
+        batch_size: how many prompt pairs are run at a time.
+        simulated: whether to run it on a simulated server, too.
+    """
+
+    algorithm: str
+    options: dict[str, Any]
+    padding: str
+    batch_size: int | None
+    simulated: bool
+
+    def __str__(self) -> str:
+        """As in a report."""
+        split = "" if self.batch_size is None else ", split"
+        return f"{self.algorithm} {self.options}, padding {self.padding}{split}"
+
+
+def cases(family: str, full: bool) -> Iterator[Case]:
+    """The cases of a family, the same ones every time.
+
+    Args:
+        family: a name of ``FAMILIES``.
+        full: those of all families together have every pair of values, families included, for each algorithm; if
+            not, every algorithm with every family, and every pair of values on some family.
+    """
+    for algorithm in ALGORITHMS:
+        rows = _full(algorithm) if full else _few(algorithm)
+        for index, row in enumerate(rows):
+            if FAMILIES[row["family"]] == family:
+                simulated = index % SIMULATED_EVERY == 0 and algorithm not in NOT_SIMULATED
+                yield _case(algorithm, row, simulated)
+
+
+SIMULATED_EVERY = 12
+"""One case in so many is run on a simulated server, too, which takes several times as long."""
+
+NOT_SIMULATED = ("acdc", "random")
+"""Their scores are float32 in any model, which cannot be read back within ``InFloat64``."""
+
+
+@cache
+def _full(algorithm: str) -> list[Row]:
+    return covering({"family": FAMILIES, **DATA, **ALGORITHMS[algorithm]})
+
+
+@cache
+def _few(algorithm: str) -> list[Row]:
+    """Each family in turn gets the next row of an array that covers everything else."""
+    rows = covering({**DATA, **ALGORITHMS[algorithm]})
+    first = list(ALGORITHMS).index(algorithm)  # so that a family does not get the same data with every algorithm
+    return [
+        {"family": index % len(FAMILIES), **rows[(index + first) % len(rows)]}
+        for index in range(max(len(rows), len(FAMILIES)))
+    ]
+
+
+def _case(algorithm: str, row: Row, simulated: bool) -> Case:
+    options: dict[str, Any] = {}
+    for factor, choices in ALGORITHMS[algorithm].items():
+        options |= choices[row[factor]]
+    padding, batch_size = (DATA[name][row[name]] for name in ("padding", "batch_size"))
+    return Case(algorithm, options, padding, batch_size, simulated)
