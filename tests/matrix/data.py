@@ -18,7 +18,7 @@ from tests.bridges import bridge
 from tests.ndif import models
 from tests.zoo import build, prompts
 
-PROMPTS = prompts(3, 6, seed=1)
+PROMPTS = prompts(3, 6)
 MASKS: dict[str, Tensor | None] = {
     "none": None,
     "left": torch.tensor([[0, 0, 1, 1, 1, 1], [1, 1, 1, 1, 1, 1], [0, 0, 0, 1, 1, 1]]).bool(),

@@ -125,12 +125,12 @@ def _scores(
 @contextmanager
 def _seen_scores() -> Iterator[list[Tensor]]:
     """What is given to attention's softmax in what is run within it, one a layer."""
-    plain, seen = nn.functional.softmax, list[Tensor]()
+    seen: list[Tensor] = []
 
     def softmax(x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         if x.ndim == 4:
             seen.append(x)
-        return plain(x, *args, **kwargs)
+        return x.softmax(*args, **kwargs)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(nn.functional, "softmax", softmax)

@@ -78,7 +78,7 @@ def watch(model: Any, layout: Layout, tokens: Tensor) -> dict[str, Tensor]:
         handles += [
             block.register_forward_pre_hook(keep_input(f"a{layer}")),
             at(layout.o).register_forward_pre_hook(keep_input(f"{layer}.z")),
-            at(layout.mlp_norm or layout.mlp_in).register_forward_pre_hook(keep_input(f"m{layer}")),
+            at(layout.mlp_norm or layout.mlp_in).register_forward_pre_hook(keep_input(f"m{layer}"), prepend=True),
             at(layout.mlp_out).register_forward_hook(keep_output(f"{layer}.out")),
         ]
     try:
