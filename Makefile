@@ -15,7 +15,7 @@ PYTEST := -m pytest -n $(WORKERS)
 REAL_MODEL := .cache/smollm2-135m
 SETUP := scripts/venv.sh pyproject.toml
 
-.PHONY: help demo test test-legacy test-tl3 test-plugins test-ndif test-real test-pythons bench bench-accuracy bench-algorithms docs lint types wheel clean
+.PHONY: help demo test test-legacy test-tl3 test-plugins test-ndif test-real test-pythons bench bench-accuracy bench-algorithms architectures docs lint types wheel clean
 
 help: ## List the targets
 	@sed -n 's/^\([a-z0-9-]*\):[^#]*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 18
@@ -53,6 +53,9 @@ bench-accuracy: .venv/.installed ## Compare every algorithm with activation patc
 
 bench-algorithms: .venv/.installed ## Measure every algorithm next to EAP
 	$(VENV)/python benchmarks/bench_algorithms.py
+
+architectures: .venv/.installed ## Write docs/architectures.md anew
+	OMP_NUM_THREADS=1 $(VENV)/python -m scripts.list_architectures
 
 docs: .venv/.installed ## Build the documentation site in build/site
 	NO_MKDOCS_2_WARNING=1 $(VENV)/mkdocs build --quiet

@@ -19,6 +19,10 @@ class UsageError(EapPluginError):
     exit_code = 2
 
 
+class CannotCompareError(EapPluginError):
+    """A model cannot be compared with the one that it was made from; the message says why."""
+
+
 def unknown_name(kind: str, name: str, known: Iterable[str]) -> UsageError:
     """The error for a name that is not registered, listing the right ones with "did you mean"."""
     names = sorted(known)

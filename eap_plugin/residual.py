@@ -133,6 +133,27 @@ class Layer:
         return {"q": (self.W_Q, self.b_Q), "k": (self.W_K, self.b_K), "v": (self.W_V, self.b_V)}[slot]
 
 
+@dataclass(frozen=True)
+class SourceComparison:
+    """The logits of a model, next to those of the model that it was made from.
+
+    Attributes:
+        backend: what computes the model anew.
+        original: the kind of model that it was made from.
+        here: the logit that differs most, less its prompt's mean logit, as the backend gives it.
+        there: the same logit as the original gives it.
+        residue: the largest difference of a logit, over its own size and the root mean square of its prompt's.
+        advice: what to do where they differ.
+    """
+
+    backend: str
+    original: str
+    here: float
+    there: float
+    residue: float
+    advice: str
+
+
 @dataclass
 class ResidualModel(ABC):
     """A model as one kind of thing, whatever library it comes from.
@@ -230,6 +251,19 @@ class ResidualModel(ABC):
 
         On leaving, also by an exception, every flag is as it was found.
         """
+
+    def compare_with_source(
+        self, tokens: Int[Tensor, "batch pos"], attention_mask: Bool[Tensor, "batch pos"] | None
+    ) -> SourceComparison | None:
+        """Compare logits with those of the model that this one was made from.
+
+        Returns:
+            The comparison; ``None`` if the backend runs the user's model itself, so that there is nothing to compare.
+
+        Raises:
+            CannotCompareError: if that model can no longer be run, saying why.
+        """
+        return None
 
     def run(self, program: Callable[Concatenate[ResidualModel, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Execute ``program(self, ...)`` where the weights are, on a frozen model."""

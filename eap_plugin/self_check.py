@@ -1,24 +1,34 @@
 """The self-check: do edge scores mean anything on this model?
 
-Two things must hold on a plain forward pass. *Writers*: at every reader, the residual stream must be what it was at the
-reader before, plus what heads and MLPs in between are said to add; so it is the sum of all writers. *Readers*: norm and
-projection, as formulas of the residual stream, must give what the model's own q, k, v and MLP inputs are. Where both
-hold, writers and readers are the model's. Which head is which shows at the first token, where attention has nothing to
-choose from: a head's z must be a multiple of the v that it is said to read.
+Four things must hold on one prompt:
+
+1. *Writers.* At every reader, the residual stream is what it was at the reader before, plus what heads and MLPs in
+   between are said to add. So it is the sum of all writers.
+2. *Readers.* Norm and projection, as formulas of the residual stream, give the model's own q, k, v and MLP inputs.
+   Which head is which shows at the first token, where attention has nothing to choose from: a head's z must be a
+   multiple of the v that it is said to read.
+3. *Nothing else reads.* The gradient that arrives at the residual stream is the sum of what the known readers send
+   back: see ``backward_check``.
+4. *The model is the user's.* Where a backend computes a model anew, its logits are those of the original.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from math import isnan
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Int
 from torch import Tensor
 
-from eap_plugin.contributions import normed
-from eap_plugin.errors import EapPluginError
-from eap_plugin.residual import ResidualModel, Site, Visitor
-from eap_plugin.tapes import attention_output
+from eap_plugin.backward_check import arrivals, gradient_sites, random_loss
+from eap_plugin.errors import CannotCompareError, EapPluginError
+from eap_plugin.forward_check import comparisons, value_sites
+from eap_plugin.other_readers import other_readers
+from eap_plugin.residual import ResidualModel, Site, SourceComparison, Visitor
+
+Values = dict[tuple[Site, int], Tensor]
+"""By site and layer, at the real tokens of all prompts: [1, tokens, ...]."""
 
 TOLERANCE = {torch.float16: 2e-2, torch.bfloat16: 1e-1}
 """Largest residue that rounding explains, for half precision; ``FULL_TOLERANCE`` for the others."""
@@ -32,27 +42,43 @@ class CheckRow:
 
     Attributes:
         layer: the layer.
-        what: ``writers`` reaching attention, MLP or logits, the ``reader`` q, k, v or MLP, or the ``heads`` of v.
+        what: ``writers`` reaching attention, MLP or logits; the ``reader`` q, k, v or MLP; the ``heads`` of v; the
+            ``gradient`` reaching attention, MLP, block or logits; or the ``logits``.
         residue: largest difference of a number, over its own size and the root mean square of its token's.
+        cause: what a residue that is too large means here, and what to do, if that can be said.
     """
 
     layer: int
     what: str
     residue: float
+    cause: str = ""
+
+    @property
+    def severity(self) -> tuple[bool, float]:
+        """The residue as something to sort by: one that is no number is the worst."""
+        return isnan(self.residue), self.residue
 
 
 @dataclass(frozen=True)
 class CheckReport:
-    """The self-check of one model, row by row in forward order."""
+    """The self-check of one model, row by row: the forward pass in its order, the backward pass, the logits.
+
+    Attributes:
+        model: its name.
+        rows: the comparisons.
+        tolerance: the largest residue that rounding explains.
+        unchecked: what could not be checked, and why; empty if nothing.
+    """
 
     model: str
     rows: tuple[CheckRow, ...]
     tolerance: float
+    unchecked: str = ""
 
     @property
     def worst(self) -> CheckRow:
         """The row with the largest residue."""
-        return max(self.rows, key=lambda row: row.residue)
+        return max(self.rows, key=lambda row: row.severity)
 
     @property
     def ok(self) -> bool:
@@ -61,7 +87,7 @@ class CheckReport:
 
     @property
     def failing(self) -> list[CheckRow]:
-        """The rows that are not, in forward order; a residue that is no number is one of them."""
+        """The rows that are not, in their order; a residue that is no number is one of them."""
         return [row for row in self.rows if not row.residue <= self.tolerance]
 
     def raise_if_failed(self) -> None:
@@ -72,9 +98,10 @@ class CheckReport:
         """
         if self.failing:
             first = self.failing[0]
+            cause = f"{first.cause}; " if first.cause else ""
             raise EapPluginError(
                 f"the self-check fails on {self.model} at layer {first.layer}, {first.what}: "
-                f"residue {first.residue:.2g}, allowed {self.tolerance:.2g}; "
+                f"residue {first.residue:.2g}, allowed {self.tolerance:.2g}; {cause}"
                 f"edge scores would not mean what they say, so none were computed"
             )
 
@@ -84,86 +111,98 @@ def self_check(
     tokens: Int[Tensor, "batch pos"],
     attention_mask: Bool[Tensor, "batch pos"] | None = None,
 ) -> CheckReport:
-    """Compare writers and readers with the model's own activations on one forward pass; for ``model.run``."""
+    """Compare writers and readers with the model's own activations and gradients; for ``model.run``.
+
+    Args:
+        model: the model, frozen.
+        tokens: token ids of a prompt, or of a few.
+        attention_mask: true at real tokens.
+
+    Raises:
+        EapPluginError: if the model's logits have no gradient.
+    """
+    tokens = tokens.to(model.device)
     mask = None if attention_mask is None else attention_mask.to(model.device)
+    tolerance = TOLERANCE.get(model.dtype, FULL_TOLERANCE)
+    seen, gradients = _watch(model, tokens, mask)
     with torch.no_grad():
-        rows = _residues(model, tokens.to(model.device), mask)
-    return CheckReport(model.name, tuple(rows), TOLERANCE.get(model.dtype, FULL_TOLERANCE))
-
-
-def _residues(
-    model: ResidualModel, tokens: Int[Tensor, "batch pos"], attention_mask: Bool[Tensor, "batch pos"] | None
-) -> list[CheckRow]:
-    seen = _watch(model, tokens, attention_mask)
-    rows: list[CheckRow] = []
-
-    def compare(layer: int, what: str, said: Tensor, site: Site, real: Tensor | None = None) -> Tensor:
-        """Add a row; gives the model's own value, from which the next comparison starts."""
-        real = seen[site, layer] if real is None else real
-        size = real.pow(2).mean(-1, keepdim=True).sqrt() + said.abs() + real.abs()
-        rows.append(CheckRow(layer, what, float(((said - real).abs() / size.clamp_min(tiny)).max())))
-        return real
-
-    stream, first = seen["embed", 0], _first_tokens(tokens, attention_mask)
-    tiny = torch.finfo(stream.dtype).tiny
-    for index, layer in enumerate(model.layers):
-        before = compare(index, "writers reaching attention", stream, "attn_in")
-        x = normed(layer.attn_norm, seen["attn_in", index])
-        for slot in ("q", "k", "v"):
-            W, b = layer.project(slot)
-            read = torch.einsum("bpd,hde->bphe", x, W.to(x.dtype))
-            compare(index, f"reader {slot}", read if b is None else read + b, slot)
-        if not model.terms.n_prefix:
-            z = seen["z", index][:, first]
-            compare(index, "heads of v", _along(_repeated(seen["v", index][:, first], z), z), "z", z)
-        written = attention_output(layer, seen["z", index].to(layer.W_O.dtype)).to(stream.dtype)
-        stream = before + normed(layer.attn_post_norm, written)
-        if model.graph.has_mlp:
-            reaching = "writers reaching the MLP"
-            if model.graph.parallel:
-                compare(index, reaching, before, "mlp_in")
-            else:
-                stream = compare(index, reaching, stream, "mlp_in")
-            compare(index, "reader mlp", normed(layer.mlp_norm, seen["mlp_in", index]), "mlp")
-            stream = stream + seen["mlp_out", index]
-    compare(model.graph.n_layers - 1, "writers reaching the logits", stream, "final")
-    return rows
-
-
-def _first_tokens(
-    tokens: Int[Tensor, "batch pos"], attention_mask: Bool[Tensor, "batch pos"] | None
-) -> Int[Tensor, "batch"]:
-    """Where each prompt's first token is among all real tokens: attention there can look at nothing else."""
-    mask = torch.ones_like(tokens) if attention_mask is None else attention_mask.long()
-    lengths = mask.sum(1)
-    return lengths.cumsum(0) - lengths
-
-
-def _repeated(v: Float[Tensor, "1 batch kv_heads d_head"], z: Float[Tensor, "1 batch heads d_head"]) -> Tensor:
-    """The v that each head reads."""
-    return v.repeat_interleave(z.shape[2] // v.shape[2], dim=2)
-
-
-def _along(v: Float[Tensor, "*shape d_head"], z: Float[Tensor, "*shape d_head"]) -> Float[Tensor, "*shape d_head"]:
-    """The part of ``z`` that is a multiple of ``v``: all of it, where attention looks at one token only."""
-    return v * ((z * v).sum(-1, keepdim=True) / v.pow(2).sum(-1, keepdim=True).clamp_min(torch.finfo(v.dtype).tiny))
+        rows = [
+            CheckRow(layer, what, _residue(said, found))
+            for layer, what, said, found in comparisons(model, seen, _lengths(tokens, mask))
+        ]
+        for arrival in arrivals(model, seen, gradients):
+            row = CheckRow(arrival.layer, f"gradient reaching {arrival.reader}", _residue(*arrival[2:]))
+            if not row.residue <= tolerance and all(earlier.residue <= tolerance for earlier in rows):
+                row = replace(row, cause=_unknown_reader(model, tokens, mask, arrival.layer))
+            rows.append(row)
+        try:
+            source = model.compare_with_source(tokens, mask)
+        except CannotCompareError as error:
+            return CheckReport(model.name, tuple(rows), tolerance, str(error))
+    if source is not None:
+        rows.append(CheckRow(model.graph.n_layers - 1, "logits", source.residue, _other_logits(source)))
+    return CheckReport(model.name, tuple(rows), tolerance)
 
 
 def _watch(
     model: ResidualModel, tokens: Int[Tensor, "batch pos"], attention_mask: Bool[Tensor, "batch pos"] | None
-) -> dict[tuple[Site, int], Float[Tensor, "tokens ..."]]:
-    """Every site's value at the real tokens, in at least float32."""
-    seen: dict[tuple[Site, int], Tensor] = {}
-    real = torch.ones_like(tokens, dtype=torch.bool) if attention_mask is None else attention_mask
+) -> tuple[Values, Values]:
+    """The values and the gradients at the sites that are compared, in at least float32; from one pass."""
+    values: Values = {}
 
     def keep(site: Site) -> Visitor:
-        def visitor(layer: int, value: Tensor) -> None:
-            seen[site, layer] = value.detach()[real][None].to(torch.promote_types(value.dtype, torch.float32))
+        def visitor(layer: int, value: Tensor) -> Tensor:
+            values[site, layer] = value.detach().requires_grad_() if site == "embed" else value
+            return values[site, layer]
 
         return visitor
 
-    sites: list[Site] = ["embed", "attn_in", "q", "k", "v", "z", "final"]
-    if model.graph.has_mlp:
-        sites += ["mlp_in", "mlp", "mlp_out"]
-    model.forward(tokens, {site: keep(site) for site in sites}, attention_mask=attention_mask)
-    return seen
+    wanted = gradient_sites(model)
+    visit = {site: keep(site) for site in {*value_sites(model), *wanted}}
+    with torch.enable_grad():
+        logits = model.forward(tokens, visit, attention_mask=attention_mask)
+        loss = random_loss(logits)
+    if not loss.requires_grad:
+        raise EapPluginError(
+            f"no gradient goes back from the logits of {model.name} to its embedding, so edges cannot be checked or "
+            f"scored; load it without quantization, and without torch.no_grad in its forward pass"
+        )
+    places = [place for place in values if place[0] in wanted]
+    found = torch.autograd.grad(loss, [values[place] for place in places], allow_unused=True)
+    real = torch.ones_like(tokens, dtype=torch.bool) if attention_mask is None else attention_mask
+
+    def at_real_tokens(x: Tensor) -> Tensor:
+        return x.detach()[real][None].to(torch.promote_types(x.dtype, torch.float32))
+
+    gradients = {
+        place: at_real_tokens(torch.zeros_like(values[place]) if gradient is None else gradient)
+        for place, gradient in zip(places, found, strict=True)
+    }
+    return {place: at_real_tokens(value) for place, value in values.items()}, gradients
+
+
+def _residue(said: Tensor, found: Tensor) -> float:
+    """The largest difference of a number, over its own size and the root mean square of its token's."""
+    size = found.pow(2).mean(-1, keepdim=True).sqrt() + said.abs() + found.abs()
+    return float(((said - found).abs() / size.clamp_min(torch.finfo(found.dtype).tiny)).max())
+
+
+def _lengths(tokens: Tensor, attention_mask: Tensor | None) -> Int[Tensor, "batch"]:
+    return (torch.ones_like(tokens) if attention_mask is None else attention_mask.long()).sum(1)
+
+
+def _unknown_reader(model: ResidualModel, tokens: Tensor, attention_mask: Tensor | None, layer: int) -> str:
+    """What a gradient means that the graph's readers do not explain."""
+    names = [] if model.remote else other_readers(model, tokens, attention_mask, layer)
+    return (
+        f"something besides q, k, v, the MLP and the logits reads the residual stream"
+        f"{': ' if names else ''}{', '.join(names)}; the graph of edges does not have it"
+    )
+
+
+def _other_logits(source: SourceComparison) -> str:
+    """What different logits mean, and what to do."""
+    return (
+        f"{source.backend} gives a logit of {source.here:.4g} where the {source.original} in it gives "
+        f"{source.there:.4g}, so it computes another function; {source.advice}"
+    )

@@ -8,17 +8,14 @@ from typing import Any
 import nnsight
 import pytest
 import torch
-from transformers import AutoModelForCausalLM
-from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
 import eap_plugin
 from eap_plugin.batch import Batch
 from tests.bridges import bridge
 from tests.oracle.brute_force import oracle_scores
-from tests.oracle.precision import InFloat64
-from tests.test_eap_oracle import MODELS, worst
 from tests.test_patching import patched_metric
-from tests.zoo import ARCHITECTURES, build, prompts
+from tests.verdicts import ALLOWED, PROMPTS, expected, score_error, worst
+from tests.zoo import ARCHITECTURES, FAMILIES, build, prompts
 
 MASKS = {
     "left": [[0, 0, 1, 1, 1, 1], [1, 1, 1, 1, 1, 1], [0, 0, 0, 1, 1, 1]],
@@ -36,27 +33,23 @@ def difference(ours: torch.Tensor, theirs: torch.Tensor) -> float:
     return float((ours - theirs).abs().max() / theirs.abs().max())
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", FAMILIES)
 def test_float32(name: str, record_property: pytest.RecordProperty) -> None:
-    tokens = prompts(4, 7)
-    ours, theirs = (eap_plugin.prune_scores(model, [Batch(*tokens)]) for model in both(lambda: build(name)))
-    error = worst(ours, oracle_scores(build(name), name, *tokens))
+    batch = Batch(*PROMPTS[torch.float32])
+    ours, theirs = (eap_plugin.prune_scores(model, [batch]) for model in both(lambda: build(name)))
+    error = worst(ours, expected(name, torch.float32))
     record_property("error nnsight float32", f"{error:.1e}")
     record_property("differs nnsight", f"{difference(ours.matrix, theirs.matrix):.1e}")
-    assert error <= 1e-5
+    assert error <= ALLOWED[torch.float32]
     assert ours.graph == theirs.graph
     assert difference(ours.matrix, theirs.matrix) <= 3e-6
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", FAMILIES)
 def test_float64(name: str, record_property: pytest.RecordProperty) -> None:
-    model, tokens = build(name, torch.float64), prompts(3, 6, seed=1)
-    wrapped = nnsight.NNsight(build(name, torch.float64))
-    with InFloat64():
-        scores = eap_plugin.prune_scores(wrapped, [Batch(*tokens)])
-        error = worst(scores, oracle_scores(model, name, *tokens))
+    error = score_error(name, "nnsight", torch.float64)
     record_property("error nnsight float64", f"{error:.1e}")
-    assert error <= 1e-12
+    assert error <= ALLOWED[torch.float64]
 
 
 @pytest.mark.parametrize("name", ["gpt2", "gemma3", "olmo2", "falcon"])
@@ -86,7 +79,7 @@ def test_padding_on_the_left_does_not_change_a_prompt(name: str) -> None:
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", FAMILIES)
 def test_the_self_check_passes(name: str, dtype: torch.dtype) -> None:
     report = eap_plugin.check(nnsight.NNsight(build(name, dtype)))
     assert report.ok, report.worst
@@ -104,31 +97,6 @@ def test_patched_runs(name: str) -> None:
     assert on_corrupt == pytest.approx(patched_metric(ours, swapped, everything * 0), abs=1e-5)
     some = (torch.rand(everything.shape, generator=torch.Generator().manual_seed(0)) < 0.3).float()
     assert patched_metric(ours, batch, some) == pytest.approx(patched_metric(theirs, batch, some), abs=2e-5)
-
-
-_SMALL = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 48}
-_GPT = {"n_embd": 32, "n_layer": 2, "n_head": 4, "n_positions": 16}
-
-
-@pytest.mark.parametrize(
-    ("model_type", "settings"),
-    [
-        ("phi3", {**_SMALL, "num_key_value_heads": 2, "pad_token_id": 0}),  # q, then fewer k and v
-        ("gpt_bigcode", {**_GPT, "multi_query": True}),  # one k and v, Linear
-        ("codegen", {**_GPT, "rotary_dim": 4}),  # v before k, in groups: heads are not evenly spaced
-        ("falcon", {**_SMALL, "multi_query": False, "parallel_attn": False}),  # q, k, v of a head together; sequential
-        ("stablelm", {**_SMALL, "num_key_value_heads": 2, "use_parallel_residual": True}),  # not fused, parallel
-    ],
-)
-def test_other_layouts(model_type: str, settings: dict[str, Any]) -> None:
-    def model() -> Any:
-        torch.manual_seed(0)
-        config = CONFIG_MAPPING[model_type](vocab_size=64, initializer_range=0.25, **settings)
-        return AutoModelForCausalLM.from_config(config, attn_implementation="eager").eval()
-
-    ours, theirs = (eap_plugin.prune_scores(wrapped, [Batch(*prompts(3, 6))]) for wrapped in both(model))
-    assert ours.graph == theirs.graph
-    assert difference(ours.matrix, theirs.matrix) <= 3e-6
 
 
 def test_what_a_visitor_keeps_is_not_changed_afterwards() -> None:

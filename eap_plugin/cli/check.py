@@ -33,9 +33,10 @@ def check(
 ) -> None:
     """Check that the edges of MODEL are what the model really computes.
 
-    At every reader, what the writers are said to add must sum to the residual stream, and the
-    reader's formula must give the model's own input. Exits with 1 where they differ by more than
-    rounding.
+    At every reader, what the writers are said to add must sum to the residual stream, the reader's
+    formula must give the model's own input, and the gradient must come from known readers alone. A
+    TransformerBridge must give the logits of the Hugging Face model in it. Exits with 1 where they
+    differ by more than rounding.
     """
     with working(not as_json) as work:
         work.step("Loading the model")
@@ -52,6 +53,7 @@ def check(
                 "model": report.model,
                 "ok": report.ok,
                 "tolerance": report.tolerance,
+                "unchecked": report.unchecked,
                 "rows": [vars(row) for row in report.rows],
             }
         )
@@ -62,10 +64,13 @@ def check(
             "\nLargest difference between what edges say and what the model computes, relative\n"
             f"to the size of both. Allowed is {report.tolerance:.2g}, which rounding explains."
         )
+        if report.unchecked:
+            console.print(f"\nNot checked: {report.unchecked}.")
         if failing:
+            cause = f": {failing[0].cause}" if failing[0].cause else ""
             console.print(
                 f"\nFAILED: {report.model} differs at {len(failing)} of {len(report.rows)} places, first at "
-                f"layer {failing[0].layer}, {failing[0].what}. Edge scores would not mean what they say."
+                f"layer {failing[0].layer}, {failing[0].what}{cause}. Edge scores would not mean what they say."
             )
         else:
             console.print(f"\nOK: edge scores mean what they say on {report.model}.")
@@ -73,14 +78,18 @@ def check(
         click.get_current_context().exit(1)
 
 
+_KINDS = {"writers": "writers", "reader": "readers", "heads": "heads", "gradient": "gradients", "logits": "logits"}
+"""The column of a comparison, by the first word of what it compares."""
+
+
 def _residues(report: CheckReport) -> Table:
-    """A row per layer, a column per comparison; an exclamation mark where the residue is too large."""
-    columns = list(dict.fromkeys(row.what for row in report.rows))
-    cells = {
-        (row.layer, row.what): f"{'' if row.residue <= report.tolerance else '!'}{row.residue:.1e}"
-        for row in report.rows
-    }
-    layers = sorted({row.layer for row in report.rows})
+    """A row per layer, a column per kind of comparison; an exclamation mark where a residue is too large."""
+    cells: dict[tuple[int, str], str] = {}
+    for row in sorted(report.rows, key=lambda row: row.severity):
+        mark = "" if row.residue <= report.tolerance else "!"
+        cells[row.layer, _KINDS[row.what.split()[0]]] = f"{mark}{row.residue:.1e}"  # the last one is the worst
+    columns = [kind for kind in _KINDS.values() if any(column == kind for _, column in cells)]
+    layers = sorted({layer for layer, _ in cells})
     rows = [[str(layer), *(cells.get((layer, column), "") for column in columns)] for layer in layers]
-    headers = ["layer", *(column.replace("writers reaching ", "").replace("attention", "attn") for column in columns)]
+    headers = ["layer", *columns]
     return table(headers, rows, right=headers)

@@ -53,7 +53,8 @@ def observe_with_gradients(model: Any, layout: Layout, tokens: Tensor) -> Run:
         biases = biases + bias
         if not layout.parallel:
             _arrive(run, f"m{layer}", biases)
-        run.written[f"m{layer}"] = layout.part(model, layer, layout.mlp_post_norm)(seen[f"{layer}.out"])
+        mlp = layout.part(model, layer, layout.mlp_post_norm)(seen[f"{layer}.out"])
+        run.written[f"m{layer}"] = mlp * layout.residual_multiplier
     _arrive(run, "logits", biases)
     return run
 
@@ -94,11 +95,13 @@ def _heads(model: Any, layout: Layout, layer: int, z: Tensor) -> tuple[list[Tens
     """What each head adds to the residual stream, and what the output projection's bias adds.
 
     A norm after the projection is applied with the statistics of this run: as it has no bias and does not
-    centre, it multiplies each element by some number, which is what came out over what went in.
+    centre, it multiplies each element by some number, which is what came out over what went in. The model's
+    residual multiplier multiplies, too.
     """
     project = layout.part(model, layer, layout.o)
     whole, bias = project(z), project(torch.zeros_like(z))
     scale = layout.part(model, layer, layout.attn_post_norm)(whole) / whole if layout.attn_post_norm else 1.0
+    scale = scale * layout.residual_multiplier
     per_head = z.unflatten(-1, (len(layout.heads["q"]), -1))
     heads = []
     for h in range(per_head.shape[-2]):

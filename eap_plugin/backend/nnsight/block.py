@@ -101,15 +101,13 @@ def _read_places(ln1: Found | None, attn: Found, block: Found, index: int, share
         index: its number.
         shared: the MLP reads the same residual stream, so that both sites are at the block's input.
     """
-    residual, normed = (Visit("attn_in"),), (Visit("attn"),)
+    normed = Visit("attn")
+    read = Place(index, attn.path, "input", (normed,)) if ln1 is None else Place(index, ln1.path, "output", (normed,))
     if shared:
-        where, residual = block.path, (*residual, Visit("mlp_in"))
-    elif ln1 is None:
-        return [Place(index, attn.path, "input", (*residual, *normed))]
-    else:
-        where = ln1.path
-    read = Place(index, attn.path, "input", normed) if ln1 is None else Place(index, ln1.path, "output", normed)
-    return [Place(index, where, "input", residual), read]
+        return [Place(index, block.path, "input", (Visit("attn_in"), Visit("mlp_in"))), read]
+    if ln1 is None:
+        return [replace(read, visits=(Visit("attn_in"), normed))]
+    return [Place(index, ln1.path, "input", (Visit("attn_in"),)), read]
 
 
 def _mlp_places(mlp: Found, norms: Mapping[str, Found], index: int, parallel: bool) -> list[Place]:

@@ -12,10 +12,11 @@ from torch import Tensor, nn
 from eap_plugin.backend.hf_norm import norm_form, norm_of
 from eap_plugin.backend.hooks import Attach, at_hook_point, visiting
 from eap_plugin.backend.state import frozen_modules
+from eap_plugin.backend.transformer_lens.original import compare
 from eap_plugin.errors import EapPluginError
 from eap_plugin.graph import Graph
 from eap_plugin.norm import Norm
-from eap_plugin.residual import Layer, ResidualModel, Site, Visitor, sites_of
+from eap_plugin.residual import Layer, ResidualModel, Site, SourceComparison, Visitor, sites_of
 
 _FLAGS = ("use_attn_result", "use_split_qkv_input", "use_attn_in", "use_hook_mlp_in")
 
@@ -46,6 +47,8 @@ class BridgeModel(ResidualModel):
         if not self._blocks:
             raise _unsupported(bridge, "it has no list of blocks")
         self._layers = [self._read_layer(block) for block in self._blocks]
+        if bridge.compatibility_mode:
+            _check_value_biases(self._blocks, self._layers)
         super().__init__(graph=self._read_graph(), **about)
 
     def _read_graph(self) -> Graph:
@@ -124,6 +127,12 @@ class BridgeModel(ResidualModel):
             logits = self.bridge(tokens, return_type="logits", **mask)
         return cast(Tensor, logits[0])
 
+    def compare_with_source(
+        self, tokens: Int[Tensor, "batch pos"], attention_mask: Bool[Tensor, "batch pos"] | None
+    ) -> SourceComparison:
+        """See ``ResidualModel.compare_with_source``."""
+        return compare(self.bridge, tokens, attention_mask)
+
     def _places(self, site: Site) -> Iterator[tuple[int, Attach]]:
         if site == "embed":
             yield 0, at_hook_point(self._blocks[0].hook_in)
@@ -146,6 +155,31 @@ class BridgeModel(ResidualModel):
             finally:
                 for flag in on:
                     getattr(self.bridge, f"set_{flag}")(True)
+
+
+def _check_value_biases(blocks: Sequence[Any], layers: Sequence[Layer]) -> None:
+    """Refuse a model whose value biases, folded into the output bias, were not the same for every token.
+
+    Folding moves what a value bias adds from the head to the bias of the output projection. That changes no score as
+    long as it adds the same in every run. Where a norm scales it by the token, heads after folding are other writers
+    than before; where attention patterns do not add up to 1, the model computes another function.
+
+    Raises:
+        EapPluginError: if they were folded in such a model.
+    """
+    folded = all(layer.b_V is not None and not layer.b_V.any() for layer in layers)
+    if not folded:
+        return
+    if any(layer.attn_post_norm is not None for layer in layers):
+        reason = "the norm after attention scales them differently in each run, so heads are not the model's own"
+    elif any(getattr(block.attn.original_component, "sinks", None) is not None for block in blocks):
+        reason = "attention sinks make patterns that do not add up to 1, so the model computes another function"
+    else:
+        return
+    raise EapPluginError(
+        f"compatibility mode has folded the value biases into the output bias, but here {reason}; "
+        f"call enable_compatibility_mode(fold_value_biases=False), or leave it out"
+    )
 
 
 def _hook_point(block: Any, site: Site) -> Any:

@@ -1,0 +1,142 @@
+"""The Hugging Face model that a bridge wraps, put together again without the bridge.
+
+A bridge replaces the modules of the model that it wraps by components of its own, each of which holds the module that
+it replaced. ``original_model`` follows these back: a copy of the module tree with the modules that were there. The copy
+shares every weight and costs no memory. Running it and the bridge on the same prompt tells whether the bridge computes
+the function of the model that it was made from.
+"""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+
+from eap_plugin.errors import CannotCompareError
+from eap_plugin.residual import SourceComparison
+
+_COMPARED: WeakKeyDictionary[nn.Module, dict[bool, SourceComparison]] = WeakKeyDictionary()
+"""Bridges that were compared before, each in raw and in compatibility mode."""
+
+
+def compare(
+    bridge: Any, tokens: Int[Tensor, "batch pos"], attention_mask: Bool[Tensor, "batch pos"] | None
+) -> SourceComparison:
+    """Compare the logits of a bridge with those of the model that it wraps, once for each bridge.
+
+    Raises:
+        CannotCompareError: if that model cannot be put together again, saying why.
+    """
+    compared = _COMPARED.setdefault(bridge, {})
+    mode = bool(bridge.compatibility_mode)
+    if mode not in compared:
+        compared[mode] = _compare(bridge, tokens, attention_mask)
+    return compared[mode]
+
+
+@torch.no_grad()
+def _compare(
+    bridge: Any, tokens: Int[Tensor, "batch pos"], attention_mask: Bool[Tensor, "batch pos"] | None
+) -> SourceComparison:
+    original = original_model(bridge)
+    mask = {} if attention_mask is None else {"attention_mask": attention_mask.long()}
+    here = _centred(bridge(tokens, return_type="logits", **mask))
+    there = _centred(original(input_ids=tokens, use_cache=False, **mask, **_positions(original, attention_mask)).logits)
+    if attention_mask is not None:
+        here, there = here[attention_mask], there[attention_mask]
+    size = there.pow(2).mean(-1, keepdim=True).sqrt() + here.abs() + there.abs()
+    residues = (here - there).abs() / size.clamp_min(torch.finfo(size.dtype).tiny)
+    worst = int(residues.argmax())
+    return SourceComparison(
+        backend="TransformerBridge",
+        original=type(original).__name__,
+        here=float(here.flatten()[worst]),
+        there=float(there.flatten()[worst]),
+        residue=float(residues.flatten()[worst]),
+        advice=_advice(bridge, original),
+    )
+
+
+def original_model(bridge: Any) -> Any:
+    """The wrapped model as it was before the bridge took its modules' places; its weights are shared, not copied.
+
+    Raises:
+        CannotCompareError: if someone else's hooks or functions are on it, or compatibility mode has put weights in
+            the bridge only.
+    """
+    if any(_is_users(hook) for point in bridge.hook_dict.values() for hook in point.fwd_hooks):
+        raise CannotCompareError("hooks are on the bridge, so its logits are not compared with the model's in it")
+    original: nn.Module = _restored(bridge.original_model, {})
+    if bridge.compatibility_mode:
+        held = {parameter.untyped_storage().data_ptr() for parameter in original.parameters()}
+        if any(parameter.untyped_storage().data_ptr() not in held for parameter in bridge.parameters()):
+            raise CannotCompareError(
+                f"compatibility mode has put weights of its own in place of fused ones of {type(original).__name__}, "
+                f"so its logits are not compared with the model's; check the bridge before "
+                f"enable_compatibility_mode(), too"
+            )
+    return original
+
+
+def _is_users(hook: Any) -> bool:
+    """Whether a hook is not one that TransformerLens itself has put on."""
+    return not str(getattr(getattr(hook, "user_hook", None), "__module__", "")).startswith("transformer_lens.")
+
+
+def _restored(module: nn.Module, made: dict[int, nn.Module]) -> nn.Module:
+    """A copy of a module, and of all below it, in which no component of a bridge stands for another module."""
+    while isinstance(inner := getattr(module, "original_component", None), nn.Module):
+        module = inner
+    if id(module) not in made:
+        restored = made[id(module)] = copy.copy(module)
+        _restore_forward(restored)
+        restored._modules = {
+            name: None if child is None else _restored(child, made) for name, child in module._modules.items()
+        }
+    return made[id(module)]
+
+
+def _restore_forward(module: nn.Module) -> None:
+    """Take off a forward method that TransformerLens has put on the module itself.
+
+    Raises:
+        CannotCompareError: if it is another library's.
+    """
+    forward = module.__dict__.get("forward")
+    if forward is None:
+        return
+    if not str(getattr(forward, "__module__", "")).startswith("transformer_lens."):
+        raise CannotCompareError(
+            f"the forward method of a {type(module).__name__} was replaced, so the bridge's logits are not compared "
+            f"with the model's in it"
+        )
+    del module.__dict__["forward"]
+
+
+def _positions(original: nn.Module, attention_mask: Bool[Tensor, "batch pos"] | None) -> dict[str, Tensor]:
+    from transformer_lens.utilities.position_ids import accepts_mask_derived_position_ids
+
+    if attention_mask is None or not accepts_mask_derived_position_ids(original):
+        return {}
+    return {"position_ids": (attention_mask.long().cumsum(-1) - 1).clamp_min(0)}
+
+
+def _centred(logits: Float[Tensor, "batch pos vocab"]) -> Float[Tensor, "batch pos vocab"]:
+    """Logits less their mean, which no prediction depends on and compatibility mode takes off; at least float32."""
+    logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
+    return logits - logits.mean(-1, keepdim=True)
+
+
+def _advice(bridge: Any, original: nn.Module) -> str:
+    """What to do where logits differ, the likeliest first."""
+    if any("lora" in type(module).__name__.lower() or hasattr(module, "lora_A") for module in original.modules()):
+        return (
+            "merge the adapter into the weights (merge_and_unload) before making the bridge, or use the backend nnsight"
+        )
+    if bridge.compatibility_mode:
+        return "leave out enable_compatibility_mode(), or use the backend nnsight"
+    return "use the backend nnsight"

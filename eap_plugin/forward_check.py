@@ -1,0 +1,80 @@
+"""The forward half of the self-check: are writers and readers, as formulas, what the model computes?"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from eap_plugin.contributions import normed
+from eap_plugin.residual import ResidualModel, Site
+from eap_plugin.tapes import attention_output
+
+
+class Comparison(NamedTuple):
+    """What the graph says of a value, and the model's own.
+
+    Attributes:
+        layer: the layer.
+        what: what is compared.
+        said: the value by the formula, [..., width].
+        found: the model's own.
+    """
+
+    layer: int
+    what: str
+    said: Float[Tensor, "*shape width"]
+    found: Float[Tensor, "*shape width"]
+
+
+def value_sites(model: ResidualModel) -> list[Site]:
+    """The sites whose values ``comparisons`` needs."""
+    sites: list[Site] = ["embed", "attn_in", "q", "k", "v", "z", "final"]
+    return [*sites, "mlp_in", "mlp", "mlp_out"] if model.graph.has_mlp else sites
+
+
+def comparisons(
+    model: ResidualModel, seen: Mapping[tuple[Site, int], Tensor], lengths: Int[Tensor, "batch"]
+) -> Iterator[Comparison]:
+    """Compare, layer by layer, what the formulas say with what the model computes.
+
+    Args:
+        model: the model.
+        seen: the values at ``value_sites`` at the real tokens of all prompts, [1, tokens, ...].
+        lengths: the number of real tokens of each prompt.
+    """
+    stream = seen["embed", 0]
+    for index, layer in enumerate(model.layers):
+        before = seen["attn_in", index]
+        yield Comparison(index, "writers reaching attention", stream, before)
+        x = normed(layer.attn_norm, before)
+        for slot in ("q", "k", "v"):
+            W, b = layer.project(slot)
+            read = torch.einsum("bpd,hde->bphe", x, W.to(x.dtype))
+            yield Comparison(index, f"reader {slot}", read if b is None else read + b, seen[slot, index])
+        if not model.terms.n_prefix:
+            first = lengths.cumsum(0) - lengths  # among all real tokens: attention there can look at nothing else
+            z = seen["z", index][:, first]
+            yield Comparison(index, "heads of v", _along(_repeated(seen["v", index][:, first], z), z), z)
+        written = attention_output(layer, seen["z", index].to(layer.W_O.dtype)).to(stream.dtype)
+        stream = before + normed(layer.attn_post_norm, written)
+        if model.graph.has_mlp:
+            read = seen["mlp_in", index]
+            yield Comparison(index, "writers reaching the MLP", before if model.graph.parallel else stream, read)
+            yield Comparison(index, "reader mlp", normed(layer.mlp_norm, read), seen["mlp", index])
+            stream = (stream if model.graph.parallel else read) + seen["mlp_out", index]
+    last = model.graph.n_layers - 1
+    yield Comparison(last, "writers reaching the logits", stream, seen["final", last])
+
+
+def _repeated(v: Float[Tensor, "1 batch kv_heads d_head"], z: Float[Tensor, "1 batch heads d_head"]) -> Tensor:
+    """The v that each head reads."""
+    return v.repeat_interleave(z.shape[2] // v.shape[2], dim=2)
+
+
+def _along(v: Float[Tensor, "*shape d_head"], z: Float[Tensor, "*shape d_head"]) -> Float[Tensor, "*shape d_head"]:
+    """The part of ``z`` that is a multiple of ``v``: all of it, where attention looks at one token only."""
+    return v * ((z * v).sum(-1, keepdim=True) / v.pow(2).sum(-1, keepdim=True).clamp_min(torch.finfo(v.dtype).tiny))

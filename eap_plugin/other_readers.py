@@ -1,0 +1,58 @@
+"""Names of modules that read what attention reads and are not in the graph, for the self-check's report."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from eap_plugin.residual import ResidualModel, Site, Visitor
+
+_SITES: tuple[Site, ...] = ("attn_in", "attn")
+
+
+def other_readers(model: ResidualModel, tokens: Tensor, attention_mask: Tensor | None, layer: int) -> list[str]:
+    """Name the modules that read what attention reads in a layer, before or after its norm, besides q, k and v.
+
+    Only modules with a weight matrix are named. In a parallel block, the MLP's first projections are among them.
+    """
+    known = {W.untyped_storage().data_ptr() for W in _projections(model, layer)}
+    read: dict[Site, Tensor] = {}
+    found: dict[str, Tensor] = {}
+
+    def keep(site: Site) -> Visitor:
+        def visitor(index: int, value: Tensor) -> None:
+            if index == layer:
+                read[site] = value.detach()
+
+        return visitor
+
+    def note(name: str) -> Callable[[nn.Module, tuple[object, ...]], None]:
+        def hook(module: nn.Module, args: tuple[object, ...]) -> None:
+            if args and isinstance(args[0], Tensor):
+                found[name] = args[0].detach()
+
+        return hook
+
+    named = {id(module): (name, module) for root in model.modules() for name, module in nn.Module.named_modules(root)}
+    handles = []
+    for name, module in named.values():
+        weight = module._parameters.get("weight")
+        if weight is not None and weight.ndim == 2 and weight.untyped_storage().data_ptr() not in known:
+            handles.append(module.register_forward_pre_hook(note(name.replace("._original_component", ""))))
+    try:
+        model.forward(tokens, {site: keep(site) for site in _SITES}, attention_mask=attention_mask)
+    finally:
+        for handle in handles:
+            handle.remove()
+    return sorted({name for name, value in found.items() if any(_same(value, other) for other in read.values())})
+
+
+def _projections(model: ResidualModel, layer: int) -> list[Tensor]:
+    weights = model.layers[layer]
+    return [weights.W_Q, weights.W_K, weights.W_V]
+
+
+def _same(a: Tensor, b: Tensor) -> bool:
+    return a.shape == b.shape and torch.equal(a, b)

@@ -1,0 +1,63 @@
+"""How the zoo's models are made."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM, PreTrainedModel
+from transformers.models.auto.configuration_auto import CONFIG_MAPPING
+from transformers.models.nemotron.modeling_nemotron import NemotronLayerNorm1P
+
+from tests.zoo import experts, gpt, llama, post_norm, refused
+from tests.zoo.sizes import VOCAB, Recipe
+
+FAMILIES: tuple[str, ...] = (*gpt.RECIPES, *llama.RECIPES, *post_norm.RECIPES, *experts.RECIPES)
+"""On which Edge Attribution Patching is tested."""
+
+REFUSED: tuple[str, ...] = tuple(refused.RECIPES)
+"""Which are refused by name."""
+
+RECIPES: dict[str, Recipe] = {
+    **gpt.RECIPES,
+    **llama.RECIPES,
+    **post_norm.RECIPES,
+    **experts.RECIPES,
+    **refused.RECIPES,
+}
+
+_SPECIAL = {"bos_token_id": 0, "eos_token_id": 1, "pad_token_id": 2}
+
+
+def build(name: str, dtype: torch.dtype = torch.float32, seed: int = 0) -> PreTrainedModel:
+    """The model called ``name``, of ``RECIPES``, in eval mode with eager attention.
+
+    The weights do not depend on ``dtype`` but for rounding.
+    """
+    recipe = RECIPES[name]
+    config = CONFIG_MAPPING[recipe.model_type](vocab_size=VOCAB, **_SPECIAL, **recipe.settings)
+    eager = {"attn_implementation": "eager"}
+    if name in experts.RECIPES:
+        eager["experts_implementation"] = "eager"
+    kind = AutoModelForSeq2SeqLM if name in refused.ENCODER_DECODERS else AutoModelForCausalLM
+    model = kind.from_config(config, **eager)
+    _randomize(model, torch.Generator().manual_seed(seed))
+    return model.to(dtype).eval()
+
+
+@torch.no_grad()
+def _randomize(model: nn.Module, generator: torch.Generator) -> None:
+    """Draw every weight anew: matrices and embeddings 0.25 wide, biases 0.2, norm weights spread by 0.3.
+
+    Norm weights keep the centre they are made with: 0 where the norm multiplies by 1 + weight, else 1. Nemotron
+    multiplies by 1 + weight, too, but makes its weights 1.
+    """
+    for module in model.modules():
+        is_norm = "Norm" in type(module).__name__
+        for name, parameter in module.named_parameters(recurse=False):
+            noise = torch.randn(parameter.shape, generator=generator)
+            if is_norm and name == "weight":
+                parameter.add_(0.3 * noise - (1.0 if isinstance(module, NemotronLayerNorm1P) else 0.0))
+            elif parameter.ndim == 1:
+                parameter.copy_(0.2 * noise)
+            else:
+                parameter.copy_(0.25 * noise)
