@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
@@ -9,9 +10,10 @@ from typing import Any
 
 from tests.matrix.covering import Row, covering
 from tests.matrix.factors import ALGORITHMS, DATA
-from tests.zoo import ARCHITECTURES, VARIANTS
+from tests.zoo import FAMILIES, experts
 
-FAMILIES: tuple[str, ...] = (*ARCHITECTURES, *VARIANTS)
+FULL = os.environ.get("MATRIX") == "full"
+"""Whether the whole matrix is wanted."""
 
 
 @dataclass(frozen=True)
@@ -23,14 +25,19 @@ class Case:
         options: what is given to it.
         padding: the side on which prompts are padded.
         batch_size: how many prompt pairs are run at a time.
-        simulated: whether to run it on a simulated server, too.
+        backends: those that it is run on.
     """
 
     algorithm: str
     options: dict[str, Any]
     padding: str
     batch_size: int | None
-    simulated: bool
+    backends: tuple[str, ...]
+
+    def refused(self, family: str) -> bool:
+        """Whether it needs the hidden layers of MLPs, which cannot be seen in a mixture of experts."""
+        needs_them = self.algorithm == "relp" or self.algorithm == "gim" and self.options.get("halve_products", True)
+        return needs_them and family in experts.RECIPES
 
     def __str__(self) -> str:
         """As in a report."""
@@ -46,14 +53,15 @@ def cases(family: str, full: bool) -> Iterator[Case]:
         full: those of all families together have every pair of values, families included, for each algorithm; if
             not, every algorithm with every family, and every pair of values on some family.
     """
-    for algorithm in ALGORITHMS:
+    for place, algorithm in enumerate(ALGORITHMS):
         rows = _full(algorithm) if full else _few(algorithm)
-        for index, row in enumerate(rows):
+        for index, row in enumerate(rows, place):
             if FAMILIES[row["family"]] == family:
                 simulated = index % SIMULATED_EVERY == 0 and algorithm not in NOT_SIMULATED
-                yield _case(algorithm, row, simulated)
+                yield _case(algorithm, row, BACKENDS if simulated else BACKENDS[:2])
 
 
+BACKENDS = ("TransformerBridge", "nnsight", "simulated server")
 SIMULATED_EVERY = 12
 """One case in so many is run on a simulated server, too, which takes several times as long."""
 
@@ -77,9 +85,9 @@ def _few(algorithm: str) -> list[Row]:
     ]
 
 
-def _case(algorithm: str, row: Row, simulated: bool) -> Case:
+def _case(algorithm: str, row: Row, backends: tuple[str, ...]) -> Case:
     options: dict[str, Any] = {}
     for factor, choices in ALGORITHMS[algorithm].items():
         options |= choices[row[factor]]
     padding, batch_size = (DATA[name][row[name]] for name in ("padding", "batch_size"))
-    return Case(algorithm, options, padding, batch_size, simulated)
+    return Case(algorithm, options, padding, batch_size, backends)

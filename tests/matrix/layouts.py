@@ -18,7 +18,11 @@ Scores = Mapping[Any, Any]
 def laid_out(products: Mapping[Edge, Tensor], options: Mapping[str, Any]) -> Scores:
     """The scores of products [batch, pos, d_model] of all edges, by ``level``, ``positions`` and ``qkv``."""
     positions, level = options.get("positions", False), options.get("level", "edge")
-    over = {"edge": (0, 2), "node": (0, 2), "neuron": (0,)}[level] if positions else {"neuron": (0, 1)}.get(level, (0, 1, 2))
+    over = (
+        {"edge": (0, 2), "node": (0, 2), "neuron": (0,)}[level]
+        if positions
+        else {"neuron": (0, 1)}.get(level, (0, 1, 2))
+    )
     found = {edge: product.sum(dim=over) for edge, product in products.items()}
     if level == "edge":
         return of_edges(found, options)
@@ -63,7 +67,8 @@ def named(scores: PruneScores | NodeScores) -> Scores:
             if row < graph.readers[column].cut
         }
     return {
-        writer: matrix[..., row, :] if scores.level == "neuron" else matrix[..., row] for writer, row in graph.rows.items()
+        writer: matrix[..., row, :] if scores.level == "neuron" else matrix[..., row]
+        for writer, row in graph.rows.items()
     }
 
 

@@ -94,9 +94,7 @@ def _moved_patterns(oracle: Oracle, positions: bool) -> dict[Edge, Tensor]:
 
 
 @torch.no_grad()
-def _scores(
-    oracle: Oracle, reader: Reader, writers: tuple[str, ...], positions: bool
-) -> tuple[Tensor, Tensor]:
+def _scores(oracle: Oracle, reader: Reader, writers: tuple[str, ...], positions: bool) -> tuple[Tensor, Tensor]:
     """A layer's attention scores and how they change to first order, [writers, pos or 1, batch, heads, query, key].
 
     In a copy of the prompts for each writer, and for each position if wanted, the reader alone reads what it changes.

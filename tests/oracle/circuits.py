@@ -43,7 +43,9 @@ def removed(oracle: Oracle, threshold: float, guess: Collection[Edge] = ()) -> s
     All edges are decided at once, each on top of those that are taken to be gone before it, until what is decided is
     what was taken: then it is what deciding them one by one gives. How soon that is depends on the first guess.
     """
-    order = [(u, reader.name) for reader in reversed(oracle.readers) for u in reversed(oracle.run.feeding[reader.stream])]
+    order = [
+        (u, reader.name) for reader in reversed(oracle.readers) for u in reversed(oracle.run.feeding[reader.stream])
+    ]
     gone = torch.tensor([edge in guess for edge in order])
     before = torch.ones(len(order), len(order)).tril(-1).bool()
     while True:

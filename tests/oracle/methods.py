@@ -187,7 +187,8 @@ def adding(model: Any, layout: Layout, place: str, more: Tensor, given: Tensor |
         return (args[0] + more, *args[1:])
 
     def on_output(module: nn.Module, args: tuple[Tensor, ...], output: Tensor) -> Tensor:
-        return (output if given is None else given + 0 * output) + more.reshape(output.shape)
+        more_here = more.reshape(output.shape) / layout.residual_multiplier
+        return (output if given is None else given + 0 * output) + more_here
 
     if place == "input":
         handle = model.get_submodule(f"{layout.layers}.0").register_forward_pre_hook(on_input)
