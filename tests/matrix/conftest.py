@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from tests.matrix.cases import FULL, SIMULATED_EVERY
+from tests.matrix.cases import FULL
 from tests.matrix.page import page
 
 PAGE = Path(__file__).parents[2] / "docs/matrix.md"
@@ -25,5 +25,5 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
                 family = report.nodeid.partition("[")[2].rstrip("]")
                 algorithm, _, backend = key.removeprefix("matrix ").partition(", ")
                 errors.setdefault(family, {})[algorithm, backend] = float(value)
-    PAGE.write_text(page(errors, n_cases, SIMULATED_EVERY))
+    PAGE.write_text(page(errors, n_cases))
     terminalreporter.write_line(f"wrote {PAGE}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from tests.matrix.cases import BACKENDS
+from tests.matrix.cases import BACKENDS, SIMULATED_EVERY, SLOW
 from tests.matrix.factors import ALGORITHMS
 from tests.zoo import FAMILIES, RECIPES
 
@@ -14,16 +14,16 @@ Errors = Mapping[str, Mapping[tuple[str, str], float]]
 INTRODUCTION = """\
 # The matrix
 
-Every algorithm with every option that changes what is computed, on every family of the zoo, through `TransformerBridge`,
-nnsight and its simulated server, without padding and with padding on either side, whole and split, in float64. Each case
-is compared, every score, with plain autograd or patched runs of the Hugging Face model, which share no code with this
-package. An error is the largest difference over the largest score of the model; allowed is 1e-9. `edge-pruning` and
-`random` draw random numbers: their error is the difference between backends.
+Every algorithm with every option that changes what is computed, on every family of the zoo, through
+`TransformerBridge`, nnsight and its simulated server, without padding and with padding on either side, whole and split,
+in float64. Each case is compared, every score, with plain autograd or patched runs of the Hugging Face model, which
+share no code with this package. An error is the largest difference over the largest score of the model; allowed is 1e-9.
+`edge-pruning` and `random` draw random numbers: their error is the difference between backends.
 
-`make test` runs every algorithm on every family, and every pair of an algorithm's options and of the data's on some
-family. `make test-matrix` has, for each algorithm, every pair of values of family, padding, splitting and options, and
-writes this page: {n_cases} cases, each on `TransformerBridge` and nnsight, one in {every} on the simulated server, too.
-The product of all values would be more than a million cases.
+`make test` runs every algorithm on every family ({slow} on some), and every pair of an algorithm's options and of the
+data's on some family. `make test-matrix` has, for each algorithm, every pair of values of family, padding, splitting and
+options, and writes this page: {n_cases} cases, each on `TransformerBridge` and nnsight, one in {every} on the simulated
+server, too. All values with all others would be more than a million cases.
 
 `–` is refused, as it must be: `relp` and halved products in `gim` need the hidden layers of MLPs, which cannot be seen
 in a mixture of experts.
@@ -34,17 +34,16 @@ The largest error of each algorithm on all backends.
 """
 
 
-def page(errors: Errors, n_cases: int, every: int) -> str:
+def page(errors: Errors, n_cases: int) -> str:
     """The whole page.
 
     Args:
         errors: what was found.
         n_cases: in how many cases.
-        every: one in how many ran on the simulated server.
     """
     return "\n".join(
         [
-            INTRODUCTION.format(n_cases=f"{n_cases:,}", every=every),
+            INTRODUCTION.format(n_cases=f"{n_cases:,}", every=SIMULATED_EVERY, slow=f"`{SLOW}`"),
             _row("family", *(f"`{name}`" for name in ALGORITHMS)),
             _row("---", *("---:" for _ in ALGORITHMS)),
             *(

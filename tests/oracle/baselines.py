@@ -1,4 +1,4 @@
-"""What is read off a clean run of a plain Hugging Face model: sizes of what writers add, and their shares of a reader."""
+"""What is read off a clean run of a plain Hugging Face model: how large writers are, and their shares of readers."""
 
 from __future__ import annotations
 

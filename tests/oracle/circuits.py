@@ -8,7 +8,6 @@ from itertools import groupby
 
 import torch
 from torch import Tensor
-from torch import Tensor
 
 from tests.oracle.brute_force import Edge, reading
 from tests.oracle.methods import Oracle, adding, place_of

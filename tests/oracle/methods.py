@@ -5,7 +5,7 @@ A *place* is where writers add to the residual stream: ``input``, ``a0`` (a laye
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
