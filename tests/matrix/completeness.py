@@ -33,7 +33,7 @@ class Gaps:
         return float(abs(scores.matrix[0].sum() - self.change) / abs(self.change))
 
     def of_masks(self, samples: int) -> float:
-        """Of ``mask-gradient``: all edges have all of the change, by the trapezoid rule, which halves the end points."""
+        """Of ``mask-gradient``: all edges have all of it, by the trapezoid rule, which halves the end points."""
         mean = self._scores("mask-gradient", samples=samples).matrix.sum()
         ends = [self._scores("mask-gradient", mask=mask).matrix.sum() for mask in (0.0, 1.0)]
         trapezoid = ((samples + 1) * mean - (ends[0] + ends[1]) / 2) / samples

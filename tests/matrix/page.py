@@ -15,15 +15,15 @@ INTRODUCTION = """\
 # The matrix
 
 Every algorithm with every option that changes what is computed, on every family of the zoo, through
-`TransformerBridge`, nnsight and its simulated server, without padding and with padding on either side, whole and split,
-in float64. Each case is compared, every score, with plain autograd or patched runs of the Hugging Face model, which
-share no code with this package. An error is the largest difference over the largest score of the model; allowed is 1e-9.
-`edge-pruning` and `random` draw random numbers: their error is the difference between backends.
+`TransformerBridge`, nnsight and its simulated server, without padding and with padding on either side, whole and
+split, in float64. Each case is compared, every score, with plain autograd or patched runs of the Hugging Face model,
+which share no code with this package. An error is the largest difference over the largest score of the model; allowed
+is 1e-9. `edge-pruning` and `random` draw random numbers: their error is the difference between backends.
 
 `make test` runs every algorithm on every family ({slow} on some), and every pair of an algorithm's options and of the
-data's on some family. `make test-matrix` has, for each algorithm, every pair of values of family, padding, splitting and
-options, and writes this page: {n_cases} cases, each on `TransformerBridge` and nnsight, one in {every} on the simulated
-server, too. All values with all others would be more than a million cases.
+data's on some family. `make test-matrix` has, for each algorithm, every pair of values of family, padding, splitting
+and options, and writes this page: {n_cases} cases, each on `TransformerBridge` and nnsight, one in {every} on the
+simulated server, too. All values with all others would be more than a million cases.
 
 `–` is refused, as it must be: `relp` and halved products in `gim` need the hidden layers of MLPs, which cannot be seen
 in a mixture of experts.

@@ -5,10 +5,6 @@ Where scores are linear in queries and keys these are the real ones, which ``tes
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Any
-
 import pytest
 import torch
 from torch import Tensor, nn
@@ -111,25 +107,33 @@ def _scores(oracle: Oracle, reader: Reader, writers: tuple[str, ...], positions:
     difference = project(norm(here + copies)) - project(norm(here))
     tangent = torch.zeros_like(difference)
     slot.part(tangent).copy_(slot.part(difference))
-    with forward_ad.dual_level(), _seen_scores() as seen:
+    tokens = oracle.clean.repeat(len(writers) * len(where), 1)
+    with forward_ad.dual_level():
         handle = project.register_forward_hook(lambda module, args, output: forward_ad.make_dual(output, tangent))
-        oracle.model(oracle.clean.repeat(len(writers) * len(where), 1), use_cache=False)
+        both = forward_ad.unpack_dual(_scores_of(oracle, tokens, reader.layer))
         handle.remove()
-        both = forward_ad.unpack_dual(seen[reader.layer])
     shape = (len(writers), len(where), len(read))
     return both.primal.unflatten(0, shape), both.tangent.unflatten(0, shape)
 
 
-@contextmanager
-def _seen_scores() -> Iterator[list[Tensor]]:
-    """What is given to attention's softmax in what is run within it, one a layer."""
-    seen: list[Tensor] = []
+class _ScoresError(Exception):
+    """A run has come to the attention scores that it was made for; these are its argument."""
 
-    def softmax(x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-        if x.ndim == 4:
-            seen.append(x)
-        return x.softmax(*args, **kwargs)
+
+def _scores_of(oracle: Oracle, tokens: Tensor, layer: int) -> Tensor:
+    """What is given to a layer's softmax, in a run that goes no further: some models have no tangents there."""
+    n_seen = 0
+
+    def softmax(x: Tensor, dim: int = -1, _stacklevel: int = 3, dtype: torch.dtype | None = None) -> Tensor:
+        nonlocal n_seen
+        if x.ndim == 4 and n_seen == layer:
+            raise _ScoresError(x)
+        n_seen += x.ndim == 4
+        return x.softmax(dim, dtype=dtype)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(nn.functional, "softmax", softmax)
-        yield seen
+        with pytest.raises(_ScoresError) as arrived:
+            oracle.model(tokens, use_cache=False)
+    scores: Tensor = arrived.value.args[0]
+    return scores

@@ -15,8 +15,19 @@ from torch import Tensor, nn
 
 from tests.oracle.layout import LAYOUTS, Layout
 
-ACTIVATIONS = ("GELU", "GELUActivation", "NewGELUActivation", "GELUTanh", "BloomGelu", "SiLU", "SiLUActivation")
-GATED = ("gate_proj", "up_proj")
+ACTIVATIONS = (
+    "BloomGelu",
+    "GELU",
+    "GELUActivation",
+    "GELUTanh",
+    "NewGELUActivation",
+    "ReLUSquaredActivation",
+    "SiLU",
+    "SiLUActivation",
+    "XIELUActivation",
+)
+GATED = (("gate_proj", "up_proj"), ("gate_up_proj",), ("Wi",))
+"""The linear layers of gated MLPs that give both factors, by their names."""
 
 
 class Backward(torch.autograd.Function):
@@ -45,12 +56,15 @@ def wrapped(module: nn.Module, rule: Callable[[Tensor, Tensor], Callable[[Tensor
 
 
 def freeze_norm(module: nn.Module) -> None:
-    """Output and input differ by a factor for each element (and mean and bias, for a layer norm): that is constant."""
+    """Output and input differ by a factor for each element (and mean and bias, if the norm centres): it is constant."""
+    bias = getattr(module, "bias", None)
+    bias = 0.0 if bias is None else bias.detach()
+    plain = module.forward
 
     def rule(x: Tensor, y: Tensor) -> Callable[[Tensor], Tensor]:
-        if not isinstance(module, nn.LayerNorm):
+        if not torch.allclose(plain(x + 1), y):
             return lambda g: g * (y / x)
-        factor = (y - module.bias) / (x - x.mean(-1, keepdim=True))
+        factor = (y - bias) / (x - x.mean(-1, keepdim=True))
         return lambda g: g * factor - (g * factor).mean(-1, keepdim=True)
 
     wrapped(module, rule)
@@ -93,10 +107,12 @@ def _scale_parts(module: nn.Module, parts: list[tuple[Any, float]]) -> None:
 
 def scale_gates(model: Any, scale: float) -> None:
     """Multiply the gradients on both factors of a gated MLP."""
-    for name, module in model.named_modules():
-        if name.endswith(GATED):
-            plain = module.forward
-            module.forward = lambda x, plain=plain: Backward.apply(y := plain(x), y.detach(), lambda g: g * scale)
+    for parent in model.modules():
+        children = dict(parent.named_children())
+        for names in GATED:
+            for module in [children[name] for name in names if set(names) <= set(children)]:
+                plain = module.forward
+                module.forward = lambda x, plain=plain: Backward.apply(y := plain(x), y.detach(), lambda g: g * scale)
 
 
 def identity_activations(model: Any) -> int:

@@ -21,8 +21,8 @@ def seen_patterns() -> Iterator[list[Tensor]]:
     """The patterns, [batch, heads, query, key], of what is run within it, one a layer."""
     seen: list[Tensor] = []
 
-    def softmax(x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-        pattern = x.softmax(*args, **kwargs)
+    def softmax(x: Tensor, dim: int = -1, _stacklevel: int = 3, dtype: torch.dtype | None = None) -> Tensor:
+        pattern = x.softmax(dim, dtype=dtype)
         if x.ndim == 4:
             seen.append(pattern)
         return pattern
