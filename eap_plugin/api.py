@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from math import isfinite
 from pathlib import Path
 from typing import Any, Literal, overload
 
@@ -13,6 +12,7 @@ from eap_plugin.algorithm.base import Algorithm
 from eap_plugin.batch import NO_ANSWER, Batch, as_batches, pieces
 from eap_plugin.errors import EapPluginError, UsageError, blaming
 from eap_plugin.estimate import Estimate, estimate
+from eap_plugin.finite import metric_fault
 from eap_plugin.host import get_host
 from eap_plugin.host.options import build_options
 from eap_plugin.host.plugin import one_line
@@ -269,11 +269,8 @@ def prune_scores(
         if not resume:
             kept.remove()
     found = run_parts(wrapped, split_up, batch_size, _vetted(algorithm, provider), judge, chosen, progress, kept)
-    if not (isfinite(found.clean_metric or 0) and isfinite(found.corrupt_metric or 0)):
-        raise EapPluginError(
-            f"metric {judge.name!r} is {found.clean_metric} on clean and {found.corrupt_metric} on corrupt prompts; "
-            f"it must be a number"
-        )
+    if fault := metric_fault(judge, found.clean_metric, found.corrupt_metric):
+        raise EapPluginError(fault)
     about |= {"clean_metric": found.clean_metric, "corrupt_metric": found.corrupt_metric}
     if wrapped.remote:
         about["remote"] = wrapped.remote.record()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields, replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -47,6 +47,13 @@ class Batch:
                 f"clean and corrupt prompts must be [batch, pos] tensors of one shape, got "
                 f"{list(self.clean.shape)} and {list(self.corrupt.shape)}; pad both to the same length"
             )
+        for name in ("clean", "corrupt", "answers", "wrong_answers"):
+            ids: Tensor = getattr(self, name)
+            if ids.dtype != torch.long:
+                raise UsageError(
+                    f"{name} must be token ids, whole numbers of dtype torch.int64, got {ids.dtype}; "
+                    f"take the tokenizer's input_ids, or convert them with .long()"
+                )
         for name in ("answers", "wrong_answers"):
             shape = list(getattr(self, name).shape)
             if len(shape) != 2 or shape[0] != len(self.clean):
@@ -106,12 +113,20 @@ class Batch:
 
 def pad_answers(rows: Sequence[Sequence[int] | Tensor]) -> Int[Tensor, "batch n"]:
     """One row of ids per prompt, ragged or not, as a tensor padded with ``NO_ANSWER``."""
-    tensors = [torch.as_tensor(row, dtype=torch.long).reshape(-1) for row in rows]
+    tensors = [_ids(row).reshape(-1) for row in rows]
     width = max((len(t) for t in tensors), default=0)
-    out = torch.full((len(tensors), width), NO_ANSWER, dtype=torch.long)
+    dtype = next((t.dtype for t in tensors if t.dtype != torch.long), torch.long)
+    out = torch.full((len(tensors), width), NO_ANSWER, dtype=dtype)
     for i, row in enumerate(tensors):
         out[i, : len(row)] = row
     return out
+
+
+def _ids(values: Any) -> Tensor:
+    """Ids of any whole-number type as ``torch.int64``; what are none stay as they are, for ``Batch`` to refuse."""
+    tensor = torch.as_tensor(values)
+    is_whole = not (tensor.is_floating_point() or tensor.is_complex() or tensor.dtype == torch.bool)
+    return tensor.long() if is_whole or not tensor.numel() else tensor
 
 
 def as_batch(item: object) -> Batch:
@@ -131,15 +146,15 @@ def as_batch(item: object) -> Batch:
             f"lacks .{', .'.join(missing)}"
         )
     answers, wrong = (
-        a if isinstance(a, Tensor) and a.ndim == 2 else pad_answers(list(a))
+        _ids(a) if isinstance(a, Tensor) and a.ndim == 2 else pad_answers(list(a))
         for a in (item.answers, item.wrong_answers)  # type: ignore[attr-defined]
     )
     mask = getattr(item, "attention_mask", None)
     return Batch(
-        clean=torch.as_tensor(item.clean),  # type: ignore[attr-defined]
-        corrupt=torch.as_tensor(item.corrupt),  # type: ignore[attr-defined]
-        answers=answers.long(),
-        wrong_answers=wrong.long(),
+        clean=_ids(item.clean),  # type: ignore[attr-defined]
+        corrupt=_ids(item.corrupt),  # type: ignore[attr-defined]
+        answers=answers,
+        wrong_answers=wrong,
         attention_mask=None if mask is None else torch.as_tensor(mask).bool(),
     )
 

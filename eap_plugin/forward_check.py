@@ -58,7 +58,9 @@ def comparisons(
         if not model.terms.n_prefix:
             first = lengths.cumsum(0) - lengths  # among all real tokens: attention there can look at nothing else
             z = seen["z", index][:, first]
-            yield Comparison(index, "heads of v", _along(_repeated(seen["v", index][:, first], z), z), z)
+            v = seen["v", index][:, first]
+            v = v if layer.clip_qkv is None else v.clamp(-layer.clip_qkv, layer.clip_qkv)
+            yield Comparison(index, "heads of v", _along(_repeated(v, z), z), z)
         written = attention_output(layer, seen["z", index].to(layer.W_O.dtype)).to(stream.dtype)
         stream = before + normed(layer.attn_post_norm, written)
         if model.graph.has_mlp:

@@ -20,8 +20,8 @@ def performance(model: ResidualModel, parts: Sequence[Piece], metric: Metric) ->
     for part, share, _ in parts:
         batch = part.to(model.device)
         with torch.no_grad():
-            clean += share * float(metric(_logits(model, batch, batch.clean), batch))
-            corrupt += share * float(metric(_logits(model, batch, batch.corrupt), batch))
+            clean += share * float(metric(last_logits(model, batch, batch.clean), batch))
+            corrupt += share * float(metric(last_logits(model, batch, batch.corrupt), batch))
     total = sum(part.share for part in parts)
     return clean / total, corrupt / total
 
@@ -32,10 +32,11 @@ def with_clean_logits(model: ResidualModel, data: Sequence[Piece], size: int | N
     for piece in data:
         parts = [part.batch.to(model.device) for part in cut([piece], size)]
         with torch.no_grad():
-            logits = torch.cat([_logits(model, part, part.clean) for part in parts])
+            logits = torch.cat([last_logits(model, part, part.clean) for part in parts])
         out.append(piece._replace(batch=replace(piece.batch, clean_logits=logits)))
     return out
 
 
-def _logits(model: ResidualModel, batch: Batch, tokens: Int[Tensor, "batch pos"]) -> Float[Tensor, "batch vocab"]:
+def last_logits(model: ResidualModel, batch: Batch, tokens: Int[Tensor, "batch pos"]) -> Float[Tensor, "batch vocab"]:
+    """The logits at each prompt's last position; ``tokens`` are the batch's clean or corrupt ones."""
     return model.forward(tokens, {}, attention_mask=batch.attention_mask, last=batch.last)

@@ -11,6 +11,7 @@ from torch import Tensor
 from eap_plugin.algorithm.base import Attribution, Progress
 from eap_plugin.batch import Piece
 from eap_plugin.errors import EapPluginError, blaming
+from eap_plugin.finite import cause
 from eap_plugin.layout import edge_mask
 from eap_plugin.metric.metric import Metric
 from eap_plugin.module_state import ModuleState
@@ -54,6 +55,7 @@ class Vetted:
             more = f" and {len(changes) - 1} more" if len(changes) > 1 else ""
             raise self._fault(f"left the model changed ({changes[0]}{more}; all was put back)")
         self._check(found, model)
+        self._check_finite(found.matrix, model, data, metric)
         return found
 
     def _check(self, found: object, model: ResidualModel) -> None:
@@ -66,6 +68,17 @@ class Vetted:
                 raise self._fault(f"gave the metric as {_described(value)}, not as a number")
         if wrong := _wrong_scores(found, model):
             raise self._fault(f"gave {wrong}")
+
+    def _check_finite(self, matrix: Tensor, model: ResidualModel, data: Sequence[Piece], metric: Metric) -> None:
+        lost = int((~matrix.isfinite()).sum())
+        if not lost:
+            return
+        if found := cause(model, data, metric):
+            raise EapPluginError(found)
+        raise self._fault(
+            f"gave scores that are not finite ({lost} of {matrix.numel()}) on {model.name} ({model.dtype}); "
+            f"try another metric, or float32 if that is half precision"
+        )
 
     def _fault(self, what: str) -> EapPluginError:
         return EapPluginError(f"{self.origin} {what}; {self.advice}")
@@ -90,12 +103,8 @@ def _wrong_scores(found: Attribution, model: ResidualModel) -> str | None:
         )
     if not matrix.is_floating_point():
         return f"scores of type {matrix.dtype}, not of floating point"
-    if lost := int((~matrix.isfinite()).sum()):
-        return (
-            f"scores that are not finite ({lost} of {matrix.numel()}) on {model.name} ({model.dtype}); "
-            f"try another metric, or float32 if that is half precision"
-        )
-    if found.level == "edge" and bool(matrix.masked_fill(edge_mask(graph).to(matrix.device), 0).any()):
+    finite = matrix.nan_to_num(0, 0, 0)
+    if found.level == "edge" and bool(finite.masked_fill(edge_mask(graph).to(matrix.device), 0).any()):
         return "a score where there is no edge"
     return None
 

@@ -9,8 +9,10 @@ import pytest
 import torch
 
 import eap_plugin
-from eap_plugin.batch import Batch
+from eap_plugin.batch import Batch, pieces
+from eap_plugin.finite import cause
 from tests.bridges import bridge
+from tests.quick import QUICK
 from tests.zoo import build, prompts
 
 
@@ -102,9 +104,72 @@ def test_a_metric_that_does_not_depend_on_the_model(model: Any) -> None:
         eap_plugin.prune_scores(model, [batch()], metric=lambda logits, batch: logits[:, 0].detach())
 
 
-def test_scores_that_are_not_finite(model: Any) -> None:
-    with fails("scores that are not finite", eap_plugin.EapPluginError):
-        eap_plugin.prune_scores(model, [batch()], metric=lambda logits, batch: logits[:, 0] * torch.inf)
+def flat_root(logits: torch.Tensor, batch: Batch) -> torch.Tensor:
+    """Finite, with a gradient that is not."""
+    return logits[:, 0] + (logits[:, 1] * 0).abs().sqrt()
+
+
+def nan_where_clean(logits: torch.Tensor, batch: Batch) -> torch.Tensor:
+    """NaN on every prompt but those whose first logit is that of the corrupt run."""
+    return torch.where(torch.isclose(logits[:, 0], ON_CORRUPT), logits[:, 0], torch.nan)
+
+
+ON_CORRUPT = build("gpt2")(batch().corrupt).logits[:, -1, 0].detach()
+
+
+@pytest.mark.parametrize("algorithm", ["eap", "eap-ig-inputs", "exact", "acdc", "edge-pruning"])
+def test_a_metric_that_is_no_number(algorithm: str, model: Any) -> None:
+    def not_a_number(logits: torch.Tensor, batch: Batch) -> torch.Tensor:
+        return (logits[:, 0] - 1000).log()
+
+    def infinite(logits: torch.Tensor, batch: Batch) -> torch.Tensor:
+        return logits[:, 0] * torch.inf
+
+    options = QUICK.get(algorithm, {})
+    for metric, on_clean, on_corrupt in (
+        (not_a_number, "nan", "nan"),
+        (infinite, "nan|-?inf", "nan|-?inf"),
+        (nan_where_clean, "nan", r"-?[\d.]+"),
+    ):
+        with fails(
+            rf"\Ametric '{metric.__name__}' is ({on_clean}) on the clean and ({on_corrupt}) on the corrupt prompts; it "
+            "must be a finite number on both",
+            eap_plugin.EapPluginError,
+        ):
+            eap_plugin.prune_scores(model, [batch()], metric=metric, algorithm=algorithm, **options)
+
+
+def test_a_metric_whose_gradient_is_no_number(model: Any) -> None:
+    with fails(
+        r"\Athe gradient of metric 'flat_root' is not finite on the clean prompts, though the metric is",
+        eap_plugin.EapPluginError,
+    ):
+        eap_plugin.prune_scores(model, [batch()], metric=flat_root)
+
+
+def test_logits_that_are_no_numbers() -> None:
+    module = build("gpt2")
+    module.lm_head.weight = torch.nn.Parameter(torch.full_like(module.lm_head.weight, torch.nan))
+    wrapped = eap_plugin.wrap_model(bridge(module))
+    said = wrapped.run(cause, pieces([batch()], None), eap_plugin.metrics()["logit_diff"])
+    assert said is not None
+    assert said.startswith("test-model (torch.float32) gives logits that are no numbers on the clean prompts; load it")
+
+
+def test_ids_that_are_no_whole_numbers(model: Any) -> None:
+    for name in ("clean", "corrupt", "answers", "wrong_answers"):
+        said = (
+            rf"\A{name} must be token ids, whole numbers of dtype torch.int64, got torch.float32; take the tokenizer's"
+        )
+        floats = getattr(batch(), name).float()
+        with fails(said):
+            batch(**{name: floats})
+        for given in (floats, list(floats)) if "answers" in name else (floats,):
+            with fails(said):
+                eap_plugin.prune_scores(model, [SimpleNamespace(**vars(batch()) | {name: given})])
+    smaller = SimpleNamespace(**{name: getattr(batch(), name).int() for name in ("clean", "corrupt", "answers")})
+    smaller.wrong_answers = list(batch().wrong_answers.int())
+    assert eap_plugin.prune_scores(model, [smaller]) == eap_plugin.prune_scores(model, [batch()])
 
 
 def test_batches_may_be_any_objects_with_the_right_parts(model: Any) -> None:
@@ -127,12 +192,7 @@ def test_prompts_longer_than_the_context(model: Any) -> None:
         eap_plugin.prune_scores(model, [Batch(long, long * 2, long[:, :1], long[:, :1])])
 
 
-def test_a_metric_that_is_no_number(model: Any) -> None:
-    def not_a_number(logits: torch.Tensor, batch: Batch) -> torch.Tensor:
-        return logits[:, 0] + (logits[:, 1] * 0).detach().log().where(torch.tensor(False), torch.tensor(torch.nan))
-
-    with fails("metric 'not_a_number' is nan on clean and nan on corrupt prompts", eap_plugin.EapPluginError):
-        eap_plugin.prune_scores(model, [batch()], metric=not_a_number)
+def test_a_metric_that_is_no_function(model: Any) -> None:
     with fails("a metric is a name or a function of"):
         eap_plugin.prune_scores(model, [batch()], metric=5)
 

@@ -58,6 +58,23 @@ def test_every_algorithm(algorithm: str, name: str, tmp_path: Path) -> None:
         assert there.metadata[metric] == pytest.approx(here.metadata[metric], rel=1e-6)
 
 
+@pytest.mark.parametrize("algorithm", ["eap", "gim", "exact", "edge-pruning"])
+@pytest.mark.parametrize("name", models.NAMES)
+def test_a_model_without_a_name(name: str, algorithm: str) -> None:
+    """The simulation runs the model that it is given, so that no name is needed."""
+    model = nnsight.NNsight(build(name))
+    before = snapshot(model._module)
+    here, there = (
+        eap_plugin.prune_scores(model, DATA, algorithm=algorithm, remote=where, **QUICK.get(algorithm, {}))
+        for where in (False, "local")
+    )
+    assert here.matrix.abs().max() > 0
+    assert difference(there.matrix, here.matrix) <= 1e-6
+    assert there.metadata["remote"]["requests"] == 1
+    assert eap_plugin.check(model, remote="local") == eap_plugin.check(model)
+    assert snapshot(model._module) == before
+
+
 @pytest.mark.parametrize("metric", list(eap_plugin.metrics()))
 def test_every_metric(metric: str, model: Any) -> None:
     about = [eap_plugin.prune_scores(model, DATA, algorithm="random", metric=metric, remote=where).metadata
@@ -217,7 +234,7 @@ def test_models_that_a_server_cannot_know() -> None:
     with pytest.raises(
         UsageError, match="a server knows models by name, and NNsight wraps one without; use nnsight.Tr"
     ):
-        eap_plugin.prune_scores(nnsight.NNsight(build("gpt2")), DATA, remote="local")
+        eap_plugin.prune_scores(nnsight.NNsight(build("gpt2")), DATA, remote=True)
     with pytest.raises(UsageError, match="the backend transformer_lens runs in this process only"):
         eap_plugin.prune_scores(bridge(build("gpt2")), DATA, remote="local")
     with pytest.raises(UsageError, match="device and dtype are the server's"):

@@ -84,9 +84,9 @@ class NNsightBackend(Backend):
         if missing := self.missing():
             raise EapPluginError(f"the backend {self.name!r} cannot be used here: {missing}")
         from eap_plugin.backend.nnsight.model import NNsightModel
-        from eap_plugin.backend.nnsight.resolve import adapter_of, resolve
+        from eap_plugin.backend.nnsight.resolve import adapter_of, language_model, resolve
 
-        module = model._module
+        prefix, module = language_model(model._module)
         if getattr(module, "config", None) is None:
             raise EapPluginError(
                 f"nnsight wraps a {type(module).__name__}, which has no Hugging Face configuration; "
@@ -95,7 +95,7 @@ class NNsightBackend(Backend):
         adapter = adapter_of(module)
         return NNsightModel(
             model,
-            resolve(module, adapter),
+            resolve(module, adapter, prefix),
             name=module.config.name_or_path or type(module).__name__,
             n_vocab=int(module.config.get_text_config().vocab_size),
             n_ctx=context_length(adapter.cfg),

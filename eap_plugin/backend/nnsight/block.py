@@ -9,8 +9,10 @@ from typing import Any, NamedTuple
 
 from torch import nn
 
+from eap_plugin.backend.gate import hidden_layer
+from eap_plugin.backend.hf_config import residual_multiplier
 from eap_plugin.backend.hf_norm import norm_form
-from eap_plugin.backend.nnsight.columns import NotHeadsError, fused_heads, n_columns
+from eap_plugin.backend.nnsight.columns import NotHeadsError, fused_heads, n_columns, split_gate
 from eap_plugin.backend.nnsight.plan import LayerPlan, NormPlace, Place, Projection, Visit
 
 
@@ -53,8 +55,14 @@ def find(parent: Found, components: Mapping[str, Any], name: str) -> Found:
         raise NotFoundError(f"its {name} was not found at {path}") from None
 
 
-def plan_block(block: Found, index: int, d_head: int) -> BlockPlan:
+def plan_block(block: Found, index: int, d_head: int, clip_qkv: float | None) -> BlockPlan:
     """The plan of block number ``index``.
+
+    Args:
+        block: the block.
+        index: its number.
+        d_head: the width of a head.
+        clip_qkv: see ``Layer``.
 
     Raises:
         NotFoundError: naming the component that was not found.
@@ -68,11 +76,13 @@ def plan_block(block: Found, index: int, d_head: int) -> BlockPlan:
     o = find(attn, attn.component.submodules, "o")
     layer = LayerPlan(
         **reads,
-        o=Projection(o.path, _stored_in_out(o.module), tuple(range(len(reads["q"].heads)))),
+        o=Projection(o.path, tuple(range(len(reads["q"].heads)))),
         attn_norm=norm_place(norms.get("ln1")),
         mlp_norm=norm_place(norms.get("ln2", norms.get("ln1") if parallel else None)),
         attn_post_norm=norm_place(norms.get("ln1_post")),
         mlp_post_norm=norm_place(norms.get("ln2_post")),
+        multiplier=residual_multiplier(block.module),
+        clip_qkv=clip_qkv,
     )
     visits = (Visit("q", layer.q.heads), Visit("k", layer.k.heads), Visit("v", layer.v.heads))
     paths = (layer.q.path, layer.k.path, layer.v.path)
@@ -84,10 +94,10 @@ def plan_block(block: Found, index: int, d_head: int) -> BlockPlan:
             else (Place(index, path, "output", (visit,)) for path, visit in zip(paths, visits, strict=True))
         ),
         Place(index, o.path, "input", (Visit("z", layer.o.heads),)),
-        Place(index, norms.get("ln1_post", o).path, "output", (Visit("attn_out"),)),
+        Place(index, norms.get("ln1_post", o).path, "output", (Visit("attn_out", scale=layer.multiplier),)),
     ]
     if mlp is not None:
-        places += _mlp_places(mlp, norms, index, parallel)
+        places += _mlp_places(mlp, norms, index, parallel, layer.multiplier)
     return BlockPlan(tuple(places), layer, parallel, mlp is not None)
 
 
@@ -110,7 +120,7 @@ def _read_places(ln1: Found | None, attn: Found, block: Found, index: int, share
     return [Place(index, ln1.path, "input", (Visit("attn_in"),)), read]
 
 
-def _mlp_places(mlp: Found, norms: Mapping[str, Found], index: int, parallel: bool) -> list[Place]:
+def _mlp_places(mlp: Found, norms: Mapping[str, Found], index: int, parallel: bool, scale: float) -> list[Place]:
     parts = mlp.component.submodules
     without_module = mlp.component.name is None
     reads = find(mlp, parts, "in") if without_module else mlp
@@ -118,10 +128,11 @@ def _mlp_places(mlp: Found, norms: Mapping[str, Found], index: int, parallel: bo
     writes = find(mlp, parts, "out") if without_module or adds_residual else mlp
     last = norms.get("ln2_post", writes).path
     hidden = _hidden_places(mlp, index)
+    written = Visit("mlp_out", scale=scale)
     if hidden and hidden[-1].path == last:
-        hidden[-1] = replace(hidden[-1], visits=(*hidden[-1].visits, Visit("mlp_out")))
+        hidden[-1] = replace(hidden[-1], visits=(*hidden[-1].visits, written))
     else:
-        hidden.append(Place(index, last, "output", (Visit("mlp_out"),)))
+        hidden.append(Place(index, last, "output", (written,)))
     places = [Place(index, reads.path, "input", (Visit("mlp"),)), *hidden]
     if not parallel:
         places.insert(0, Place(index, norms.get("ln2", reads).path, "input", (Visit("mlp_in"),)))
@@ -129,20 +140,41 @@ def _mlp_places(mlp: Found, norms: Mapping[str, Found], index: int, parallel: bo
 
 
 def _hidden_places(mlp: Found, index: int) -> list[Place]:
-    """The hidden layer, if the MLP is of projections that are modules: a mixture of experts has none."""
-    parts = mlp.component.submodules
+    """The hidden layer, if all of its parts are modules that are known: a mixture of experts has none."""
     try:
-        found = {name: find(mlp, parts, name) for name in ("gate", "in", "out") if name in parts}
+        reads = _factors(mlp, index)
+        out = find(mlp, mlp.component.submodules, "out").path
     except NotFoundError:
         return []
-    if not {"in", "out"} <= set(found):
-        return []
-    gate = [Place(index, found["gate"].path, "output", (Visit("mlp_gate"),))] if "gate" in found else []
     return [
-        *gate,
-        Place(index, found["in"].path, "output", (Visit("mlp_pre"),)),
-        Place(index, found["out"].path, "input", (Visit("mlp_post"),)),
-        Place(index, found["out"].path, "output", (Visit("mlp_proj"),)),
+        *reads,
+        Place(index, out, "input", (Visit("mlp_post"),)),
+        Place(index, out, "output", (Visit("mlp_proj"),)),
+    ]
+
+
+def _factors(mlp: Found, index: int) -> list[Place]:
+    """Where the gate, if any, and the other projection give what the hidden layer is made of.
+
+    Raises:
+        NotFoundError: if one is not found, or the hidden layer has parts that are not known.
+    """
+    if hasattr(mlp.component, "split_gate_up_matrix"):
+        gate, linear = split_gate(mlp.component, mlp.module)
+        path = f"{mlp.path}.{mlp.component.fused_attr}"
+        return [Place(index, path, "output", (Visit("mlp_gate", columns=gate), Visit("mlp_pre", columns=linear)))]
+    parts = mlp.component.submodules
+    found = {name: find(mlp, parts, name) for name in ("gate", "in", "out") if name in ("in", "out") or name in parts}
+    modules = {name: part.module for name, part in found.items()}
+    hidden = hidden_layer(modules, None if mlp.component.name is None else mlp.module)
+    if not hidden.seen:
+        raise NotFoundError("its hidden layer has parts that are not known")
+    reads = [Visit("mlp_gate", columns=hidden.gate)] if hidden.gated else []
+    reads.append(Visit("mlp_pre", columns=hidden.linear))
+    if "gate" not in found:
+        return [Place(index, found["in"].path, "output", tuple(reads))]
+    return [
+        Place(index, found[name].path, "output", (visit,)) for name, visit in zip(("gate", "in"), reads, strict=True)
     ]
 
 
@@ -158,7 +190,7 @@ def _readers(attn: Found, d_head: int) -> dict[str, Projection]:
             heads = fused_heads(attn.component, attn.module, d_head)
         except NotHeadsError as error:
             raise NotFoundError(str(error)) from error
-    return {slot: Projection(found[slot].path, _stored_in_out(found[slot].module), heads[slot]) for slot in found}
+    return {slot: Projection(found[slot].path, heads[slot]) for slot in found}
 
 
 def norm_place(found: Found | None) -> NormPlace | None:
@@ -168,7 +200,3 @@ def norm_place(found: Found | None) -> NormPlace | None:
     found.component.set_original_component(found.module)
     form = norm_form(found.component)
     return None if form is None else NormPlace(found.path, form)
-
-
-def _stored_in_out(module: nn.Module) -> bool:
-    return not isinstance(module, nn.Linear)

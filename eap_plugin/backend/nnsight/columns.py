@@ -8,6 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from eap_plugin.backend.effective_weight import innermost
+
 
 class NotHeadsError(Exception):
     """A split that is not into whole heads."""
@@ -27,7 +29,7 @@ def fused_heads(component: Any, attention: nn.Module, d_head: int) -> dict[str, 
         NotHeadsError: if the function fails, or heads are not such pieces.
     """
     name = component.submodules["qkv"].name
-    fused = attention.get_submodule(name)
+    fused = innermost(attention.get_submodule(name))
     stand_in = copy.copy(attention)
     stand_in._modules = {**attention._modules, name: _numbered(fused)}
     try:
@@ -38,10 +40,25 @@ def fused_heads(component: Any, attention: nn.Module, d_head: int) -> dict[str, 
     return {slot: _heads(part.weight, d_head) for slot, part in zip(("q", "k", "v"), parts, strict=True)}
 
 
+def split_gate(component: Any, mlp: nn.Module) -> tuple[tuple[int, int], tuple[int, int]]:
+    """The columns of the gate and of the linear factor in a projection that gives both, first and one past the last.
+
+    Args:
+        component: the adapter's component for the MLP, which can split the projection.
+        mlp: the MLP; only the shape of its weight is read.
+    """
+    name = component.fused_attr
+    stand_in = copy.copy(mlp)
+    stand_in._modules = {**mlp._modules, name: _numbered(innermost(mlp.get_submodule(name)))}
+    gate, linear = (part.weight[:, 0].long() for part in component.split_gate_up_matrix(stand_in))
+    return (int(gate[0]), int(gate[-1]) + 1), (int(linear[0]), int(linear[-1]) + 1)
+
+
 def n_columns(linear: nn.Module) -> int:
-    """How many columns a projection gives, ``Linear`` or ``Conv1D``."""
-    weight: Tensor = linear.weight  # type: ignore[assignment]
-    return weight.shape[0] if isinstance(linear, nn.Linear) else weight.shape[1]
+    """How many columns a projection gives, ``Linear`` or ``Conv1D``, adapted or not."""
+    bare = innermost(linear)
+    rows, columns = bare.weight.shape
+    return int(rows if isinstance(bare, nn.Linear) else columns)
 
 
 def _numbered(fused: nn.Module) -> nn.Module:

@@ -11,12 +11,15 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from eap_plugin.backend.attention import visiting_attention
-from eap_plugin.backend.nnsight.plan import Place, Plan
+from eap_plugin.backend.calls import CalledOnce
+from eap_plugin.backend.nnsight.plan import Place, Plan, Visit
 from eap_plugin.backend.nnsight.weights import read_layer, read_norm
 from eap_plugin.backend.state import frozen_modules
 from eap_plugin.errors import EapPluginError
 from eap_plugin.norm import Norm
 from eap_plugin.residual import Layer, ResidualModel, Site, Visitor, sites_of
+
+_CHANGED_IN_PLACE: tuple[Site, ...] = ("q", "k", "v", "attn_out", "mlp_proj", "mlp_out")
 
 
 class NNsightModel(ResidualModel):
@@ -59,8 +62,9 @@ class NNsightModel(ResidualModel):
     @property
     def sites(self) -> frozenset[Site]:
         """See ``ResidualModel.sites``."""
-        there = {visit.site for place in self.plan.places for visit in place.visits}
-        return sites_of(self.graph.has_mlp, hidden="mlp_pre" in there, gated="mlp_gate" in there)
+        visits = [visit.site for place in self.plan.places for visit in place.visits]
+        everywhere = {site for site in visits if visits.count(site) == self.graph.n_layers}
+        return sites_of(self.graph.has_mlp, hidden="mlp_pre" in everywhere, gated="mlp_gate" in everywhere)
 
     def frozen(self) -> AbstractContextManager[None]:
         """See ``ResidualModel.frozen``."""
@@ -79,9 +83,11 @@ class NNsightModel(ResidualModel):
         self._check_sites(visit)
         inputs = {"input_ids": tokens, "use_cache": False, **self._padding(attention_mask)}
         places = [place for place in self.plan.places if any(here.site in visit for here in place.visits)]
+        model = self._loaded()
+        called_once = CalledOnce({place.path: model.get_submodule(place.path) for place in places})
         logits: list[Tensor] = []  # filled inside the trace, which hands no other value out
         try:
-            with visiting_attention(visit, self.graph.n_layers), self.envoy.trace(**inputs):
+            with called_once, visiting_attention(visit, self.graph.n_layers), self.envoy.trace(**inputs):
                 for place in places:
                     self._come_by(place, visit, tokens.shape)
                 unembed = _part(self.envoy, self.plan.unembed)
@@ -123,10 +129,10 @@ class NNsightModel(ResidualModel):
             x = self._visit_heads(place, visit, x)
         else:
             for here in place.visits:
-                x = _call(visit, here.site, place.layer, x)
-        # What a block adds is a copy: the block may add to it in place, and the visitor may keep what it saw.
-        added = place.visits[-1].site in ("attn_out", "mlp_proj", "mlp_out")
-        return (x.clone() if added else x).reshape(value.shape)
+                if here.site in visit:
+                    x = _call_part(visit, here, place.layer, x)
+        # The block may go on in place with these, and the visitor may keep what it saw: the block gets a copy.
+        return (x.clone() if place.visits[-1].site in _CHANGED_IN_PLACE else x).reshape(value.shape)
 
     def _visit_heads(
         self, place: Place, visit: Mapping[Site, Visitor], x: Float[Tensor, "batch pos width"]
@@ -161,6 +167,17 @@ def _call(visit: Mapping[Site, Visitor], site: Site, layer: int, value: Tensor) 
     value = value.view_as(value)
     new = visit[site](layer, value)
     return value if new is None else new
+
+
+def _call_part(visit: Mapping[Site, Visitor], here: Visit, layer: int, value: Tensor) -> Tensor:
+    """What a site's visitor leaves of a module's value, of which the site is some columns, or a multiple."""
+    if here.columns is not None:
+        start, stop = here.columns
+        part = _call(visit, here.site, layer, value[..., start:stop])
+        return torch.cat([value[..., :start], part, value[..., stop:]], -1)
+    if here.scale != 1:
+        return _call(visit, here.site, layer, value * here.scale) / here.scale
+    return _call(visit, here.site, layer, value)
 
 
 def _keep_last(

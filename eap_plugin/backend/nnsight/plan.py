@@ -18,10 +18,14 @@ class Visit:
         site: which.
         heads: for sites with heads, which pieces of width d_head of the last dimension they are, in order; empty for
             sites of the residual stream's width.
+        columns: the columns of the last dimension that it is, first and one past the last, if not all.
+        scale: what the block multiplies the module's value by; the site is the product.
     """
 
     site: Site
     heads: tuple[int, ...] = ()
+    columns: tuple[int, int] | None = None
+    scale: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -47,12 +51,10 @@ class Projection:
 
     Attributes:
         path: the module's, from the model.
-        stored_in_out: its weight is [in, out] (``Conv1D``), not [out, in] (``Linear``).
         heads: which pieces of width d_head of what it gives (for the output projection: takes) are the heads.
     """
 
     path: str
-    stored_in_out: bool
     heads: tuple[int, ...]
 
 
@@ -66,7 +68,12 @@ class NormPlace:
 
 @dataclass(frozen=True)
 class LayerPlan:
-    """Where a block's projections and norms are; ``None`` stands for a norm that it does not have."""
+    """Where a block's projections and norms are; ``None`` stands for a norm that it does not have.
+
+    Attributes:
+        multiplier: what the block multiplies attention's and the MLP's output by before it adds them.
+        clip_qkv: see ``Layer``.
+    """
 
     q: Projection
     k: Projection
@@ -76,6 +83,8 @@ class LayerPlan:
     mlp_norm: NormPlace | None
     attn_post_norm: NormPlace | None
     mlp_post_norm: NormPlace | None
+    multiplier: float
+    clip_qkv: float | None
 
 
 @dataclass(frozen=True)

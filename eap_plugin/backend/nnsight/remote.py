@@ -28,18 +28,18 @@ class RemoteModel(NNsightModel):
     remote: Remote
 
     def __init__(self, envoy: Any, plan: Plan, remote: Remote, **about: Any) -> None:
-        """Wrap a model that the server knows by the same name.
+        """Wrap a model that the server knows by the same name; one that is simulated has this very model.
 
         Raises:
-            UsageError: if the model has no name.
+            UsageError: if the model has no name and the server is not simulated.
         """
         NNsightModel.__init__(self, envoy, plan, remote=remote, **about)
-        if not hasattr(envoy, "to_model_key"):
+        simulated = remote.url == LOCAL
+        if not simulated and not hasattr(envoy, "to_model_key"):
             raise UsageError(
                 f"a server knows models by name, and {type(envoy).__name__} wraps one without; use "
                 f'nnsight.TransformersModel(name, task="text-generation"), or load_model(name, remote=...)'
             )
-        simulated = remote.url == LOCAL
         self._server: Server | None = SIMULATED if simulated else None
         if simulated:
             NNsightModel._loaded(self)

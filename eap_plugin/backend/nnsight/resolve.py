@@ -13,6 +13,8 @@ from transformer_lens.factories.architecture_adapter_factory import Architecture
 from transformer_lens.model_bridge.sources._bridge_builder import build_bridge_config_from_hf
 from transformer_lens.utilities.position_ids import accepts_mask_derived_position_ids
 
+from eap_plugin.backend.effective_weight import require_gradients
+from eap_plugin.backend.hf_config import UNEMBED, clip_of, require_a_residual_stream
 from eap_plugin.backend.nnsight.block import BlockPlan, Found, NotFoundError, find, norm_place, plan_block
 from eap_plugin.backend.nnsight.plan import Place, Plan, Visit
 from eap_plugin.errors import EapPluginError
@@ -35,14 +37,39 @@ def adapter_of(model: nn.Module) -> Any:
         ) from error
 
 
-def resolve(model: nn.Module, adapter: Any) -> Plan:
+def language_model(model: Any) -> tuple[str, Any]:
+    """The Hugging Face model, which a ``PeftModel`` may be around, and its path from there.
+
+    Raises:
+        EapPluginError: if peft puts learned tokens before every prompt.
+    """
+    if not hasattr(model, "get_base_model"):
+        return "", model
+    inner = model.get_base_model()
+    path = next(path for path, module in model.named_modules() if module is inner)
+    if model.active_peft_config.is_prompt_learning:
+        raise EapPluginError(
+            f"the adapter of {type(inner).__name__} is {model.active_peft_config.peft_type.value}, which puts learned "
+            f"tokens into every layer or before every prompt; edge scores are not defined for it"
+        )
+    return path, inner
+
+
+def resolve(model: nn.Module, adapter: Any, prefix: str = "") -> Plan:
     """Where a Hugging Face model's sites and weights are.
+
+    Args:
+        model: the model.
+        adapter: what ``adapter_of`` gives.
+        prefix: the model's path from the module that nnsight wraps.
 
     Raises:
         EapPluginError: naming the architecture and the component that was not found.
     """
     try:
-        return _plan(model, adapter)
+        require_gradients(nn.Module.named_modules(model))
+        require_a_residual_stream(model)
+        return _plan(Found(None, model, prefix), adapter)
     except NotFoundError as error:
         raise EapPluginError(
             f"{type(model).__name__} is not a decoder of attention blocks with q, k, v and o projections: {error}; "
@@ -50,12 +77,14 @@ def resolve(model: nn.Module, adapter: Any) -> Plan:
         ) from error
 
 
-def _plan(model: nn.Module, adapter: Any) -> Plan:
+def _plan(root: Found, adapter: Any) -> Plan:
     mapping, d_head = adapter.component_mapping, int(adapter.cfg.d_head)
-    root = Found(None, model, "")
-    stack, ln_final, unembed = (find(root, mapping, name) for name in ("blocks", "ln_final", "unembed"))
+    stack = find(root, mapping, "blocks")
+    ln_final = find(root, mapping, "ln_final") if "ln_final" in mapping else None
+    unembed = find(root, mapping, next(name for name in UNEMBED if name in mapping))
+    clip_qkv = clip_of(root.module.config)
     blocks = [
-        plan_block(Found(stack.component, block, f"{stack.path}.{layer}"), layer, d_head)
+        plan_block(Found(stack.component, block, f"{stack.path}.{layer}"), layer, d_head, clip_qkv)
         for layer, block in enumerate(stack.module.children())
     ]
     if not blocks:
@@ -66,12 +95,12 @@ def _plan(model: nn.Module, adapter: Any) -> Plan:
         places=(
             Place(0, f"{stack.path}.0", "input", (Visit("embed"),)),
             *(place for block in blocks for place in block.places),
-            Place(len(blocks) - 1, ln_final.path, "input", (Visit("final"),)),
+            Place(len(blocks) - 1, f"{stack.path}.{len(blocks) - 1}", "output", (Visit("final"),)),
         ),
         layers=tuple(block.layer for block in blocks),
         final_norm=norm_place(ln_final),
         unembed=unembed.path,
-        takes_positions=accepts_mask_derived_position_ids(model),
+        takes_positions=accepts_mask_derived_position_ids(root.module),
     )
 
 

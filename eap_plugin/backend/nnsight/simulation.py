@@ -42,7 +42,7 @@ class Simulation(LocalSimulationBackend):  # type: ignore[misc]
         request = RequestModel.serialize(tracer, compress=True)
         with _caches_kept():
             with self._elsewhere():
-                there = RequestModel.deserialize(request, self.model._remoteable_persistent_objects(), compress=True)
+                there = RequestModel.deserialize(request, _kept_there(self.model), compress=True)
             there.execute(there.info.code)
         answer = io.BytesIO()
         torch.save({name: value for name, value in there.info.frame.f_locals.items() if id(value) in _saves()}, answer)
@@ -67,6 +67,14 @@ class Simulation(LocalSimulationBackend):  # type: ignore[misc]
             cloudpickle._DYNAMIC_CLASS_TRACKER_BY_ID.update(classes)
             self._restore(hidden)
             sys.path[:] = path
+
+
+def _kept_there(envoy: Any) -> dict[str, Any]:
+    """What a request names and does not hold; nnsight itself says so for models that servers know by name."""
+    if hasattr(envoy, "_remoteable_persistent_objects"):
+        objects: dict[str, Any] = envoy._remoteable_persistent_objects()
+        return objects
+    return {"Interleaver": envoy.interleaver} | {f"Module:{part.path}": part._module for part in envoy.modules()}
 
 
 @contextmanager

@@ -5,21 +5,23 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from jaxtyping import Float
 from torch import Tensor
 
+from eap_plugin.backend.effective_weight import effective_weight
 from eap_plugin.backend.hf_norm import norm_of
 from eap_plugin.backend.nnsight.plan import LayerPlan, NormPlace, Projection
-from eap_plugin.errors import EapPluginError
 from eap_plugin.norm import Norm
-from eap_plugin.residual import Layer
+from eap_plugin.residual import Layer, scaled
 
 
 def read_layer(model: Any, plan: LayerPlan, d_head: int) -> Layer:
     """A block's projections and norms: views, where the heads of a fused projection are evenly spaced."""
 
+    def weight_and_bias(where: Projection) -> tuple[Tensor, Tensor | None]:
+        return effective_weight(model.get_submodule(where.path), where.path)
+
     def heads_in(where: Projection) -> tuple[Tensor, Tensor | None]:
-        weight, bias = _weight_and_bias(model, where)
+        weight, bias = weight_and_bias(where)
         pick = _evenly(where.heads)
         return (
             torch.unflatten(weight, 1, (-1, d_head)).transpose(0, 1)[pick],
@@ -27,7 +29,7 @@ def read_layer(model: Any, plan: LayerPlan, d_head: int) -> Layer:
         )
 
     (W_Q, b_Q), (W_K, b_K), (W_V, b_V) = heads_in(plan.q), heads_in(plan.k), heads_in(plan.v)
-    W_O, b_O = _weight_and_bias(model, plan.o)
+    W_O, b_O = scaled(*weight_and_bias(plan.o), plan.multiplier)
     return Layer(
         W_Q=W_Q, W_K=W_K, W_V=W_V, W_O=torch.unflatten(W_O, 0, (-1, d_head)),
         b_Q=b_Q, b_K=b_K, b_V=b_V, b_O=b_O,
@@ -35,19 +37,8 @@ def read_layer(model: Any, plan: LayerPlan, d_head: int) -> Layer:
         mlp_norm=read_norm(model, plan.mlp_norm),
         attn_post_norm=read_norm(model, plan.attn_post_norm),
         mlp_post_norm=read_norm(model, plan.mlp_post_norm),
+        clip_qkv=plan.clip_qkv,
     )  # fmt: skip
-
-
-def _weight_and_bias(
-    model: Any, where: Projection
-) -> tuple[Float[Tensor, "d_in d_out"], Float[Tensor, "d_out"] | None]:
-    module = model.get_submodule(where.path)
-    if not module.weight.is_floating_point():
-        raise EapPluginError(
-            f"the weight of {where.path} is quantized to {module.weight.dtype}; load the model in floating point"
-        )
-    weight, bias = module.weight.detach(), getattr(module, "bias", None)
-    return weight if where.stored_in_out else weight.T, None if bias is None else bias.detach()
 
 
 def read_norm(model: Any, place: NormPlace | None) -> Norm | None:

@@ -9,14 +9,17 @@ from typing import Any, cast
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
+from eap_plugin.backend.effective_weight import effective_weight, require_gradients
+from eap_plugin.backend.gate import Hidden, hidden_layer
+from eap_plugin.backend.hf_config import UNEMBED, clip_of, require_a_residual_stream, residual_multiplier
 from eap_plugin.backend.hf_norm import norm_form, norm_of
-from eap_plugin.backend.hooks import Attach, at_hook_point, visiting
+from eap_plugin.backend.hooks import Attach, at_columns, at_hook_point, kept_apart, visiting
 from eap_plugin.backend.state import frozen_modules
 from eap_plugin.backend.transformer_lens.original import compare
 from eap_plugin.errors import EapPluginError
 from eap_plugin.graph import Graph
 from eap_plugin.norm import Norm
-from eap_plugin.residual import Layer, ResidualModel, Site, SourceComparison, Visitor, sites_of
+from eap_plugin.residual import Layer, ResidualModel, Site, SourceComparison, Visitor, scaled, sites_of
 
 _FLAGS = ("use_attn_result", "use_split_qkv_input", "use_attn_in", "use_hook_mlp_in")
 
@@ -46,7 +49,10 @@ class BridgeModel(ResidualModel):
                     raise _unsupported(bridge, f"block {layer} has no attn.{part}")
         if not self._blocks:
             raise _unsupported(bridge, "it has no list of blocks")
-        self._layers = [self._read_layer(block) for block in self._blocks]
+        require_gradients(_named_modules(bridge))
+        require_a_residual_stream(bridge.original_model)
+        self._layers = self._read_layers()
+        self._hidden = _hidden_of(self._blocks)
         if bridge.compatibility_mode:
             _check_value_biases(self._blocks, self._layers)
         super().__init__(graph=self._read_graph(), **about)
@@ -64,18 +70,24 @@ class BridgeModel(ResidualModel):
             has_mlp=hasattr(block, "mlp"),
         )
 
-    def _read_layer(self, block: Any) -> Layer:
-        attn, d_head = block.attn, int(self.bridge.cfg.d_head)
+    def _read_layers(self) -> list[Layer]:
+        return [self._read_layer(f"blocks.{layer}", block) for layer, block in enumerate(self._blocks)]
 
-        def heads_in(linear: Any) -> tuple[Tensor, Tensor | None]:
-            weight, bias = _weight_and_bias(linear)
+    def _read_layer(self, path: str, block: Any) -> Layer:
+        d_head = int(self.bridge.cfg.d_head)
+
+        def weight_and_bias(part: str) -> tuple[Tensor, Tensor | None]:
+            return effective_weight(getattr(block.attn, part).original_component, f"{path}.attn.{part}")
+
+        def heads_in(part: str) -> tuple[Tensor, Tensor | None]:
+            weight, bias = weight_and_bias(part)
             return (
-                weight.view(len(weight), -1, d_head).transpose(0, 1),
+                weight.reshape(len(weight), -1, d_head).transpose(0, 1),
                 None if bias is None else bias.view(-1, d_head),
             )
 
-        (W_Q, b_Q), (W_K, b_K), (W_V, b_V) = heads_in(attn.q), heads_in(attn.k), heads_in(attn.v)
-        W_O, b_O = _weight_and_bias(attn.o)
+        (W_Q, b_Q), (W_K, b_K), (W_V, b_V) = heads_in("q"), heads_in("k"), heads_in("v")
+        W_O, b_O = scaled(*weight_and_bias("o"), residual_multiplier(block.original_component))
         ln1, ln2 = _part(block, "ln1"), _part(block, "ln2")
         return Layer(
             W_Q=W_Q, W_K=W_K, W_V=W_V, W_O=W_O.reshape(-1, d_head, W_O.shape[1]),
@@ -84,6 +96,7 @@ class BridgeModel(ResidualModel):
             mlp_norm=_norm(ln2 if ln2 is not None or not _is_parallel(block) else ln1),
             attn_post_norm=_norm(_part(block, "ln1_post")),
             mlp_post_norm=_norm(_part(block, "ln2_post")),
+            clip_qkv=clip_of(self.bridge.original_model.config),
         )  # fmt: skip
 
     def parameter(self) -> Tensor:
@@ -103,14 +116,13 @@ class BridgeModel(ResidualModel):
     @property
     def final_norm(self) -> Norm | None:
         """See ``ResidualModel.final_norm``."""
-        return _norm(self.bridge.ln_final)
+        return _norm(getattr(self.bridge, "ln_final", None))
 
     @property
     def sites(self) -> frozenset[Site]:
         """See ``ResidualModel.sites``."""
-        mlp = getattr(self._blocks[0], "mlp", None)
-        parts = set() if mlp is None else set(mlp.submodules)
-        return sites_of(self.graph.has_mlp, hidden={"in", "out"} <= parts, gated="gate" in parts)
+        hidden = self._hidden
+        return sites_of(self.graph.has_mlp, hidden=hidden.seen, gated=hidden.gated)
 
     def forward(
         self,
@@ -123,7 +135,7 @@ class BridgeModel(ResidualModel):
         """See ``ResidualModel.forward``."""
         self._check_sites(visit)
         mask = {} if attention_mask is None else {"attention_mask": attention_mask.long()}
-        with visiting(self._places, visit, self.bridge.unembed, last, len(self._blocks)):
+        with visiting(self._places, visit, self._unembed, last, len(self._blocks)):
             logits = self.bridge(tokens, return_type="logits", **mask)
         return cast(Tensor, logits[0])
 
@@ -137,22 +149,45 @@ class BridgeModel(ResidualModel):
         if site == "embed":
             yield 0, at_hook_point(self._blocks[0].hook_in)
         elif site == "final":
-            yield len(self._blocks) - 1, at_hook_point(self.bridge.ln_final.hook_in)
+            yield len(self._blocks) - 1, at_hook_point(self._blocks[-1].hook_out)
         else:
             for layer, block in enumerate(self._blocks):
-                yield layer, at_hook_point(_hook_point(block, site))
+                yield layer, self._at(block, site)
+
+    def _at(self, block: Any, site: Site) -> Attach:
+        place = at_hook_point(_hook_point(block, site))
+        if site in ("q", "k", "v") and self._layers[0].clip_qkv is not None:
+            return kept_apart(place)
+        columns = self._hidden.columns(site)
+        return place if columns is None else at_columns(place, columns)
+
+    @property
+    def _unembed(self) -> Any:
+        """The module that turns the normed residual stream into logits: a head before the unembedding, if any."""
+        return next(getattr(self.bridge, name) for name in UNEMBED if hasattr(self.bridge, name))
+
+    def _norms(self) -> list[Any]:
+        """The components of all norms of the residual stream."""
+        inside = [_part(block, name) for block in self._blocks for name in ("ln1", "ln1_post", "ln2", "ln2_post")]
+        return [norm for norm in (*inside, getattr(self.bridge, "ln_final", None)) if norm is not None]
 
     @contextmanager
     def frozen(self) -> Iterator[None]:
         """See ``ResidualModel.frozen``; TransformerLens' flags that change what hooks see are off, too."""
+        identities = [norm for norm in self._norms() if isinstance(norm.original_component, nn.Identity)]
+        native = [norm.use_native_layernorm_autograd for norm in identities]
         on = [flag for flag in _FLAGS if getattr(self.bridge.cfg, flag, False)]
-        self._layers = [self._read_layer(block) for block in self._blocks]  # the weights may have changed since
+        self._layers = self._read_layers()  # the weights may have changed since
         with frozen_modules(*self.modules()):
             try:
                 for flag in on:
                     getattr(self.bridge, f"set_{flag}")(False)
+                for norm in identities:  # their components would take a norm by its formula
+                    norm.use_native_layernorm_autograd = True
                 yield
             finally:
+                for norm, flag in zip(identities, native, strict=True):
+                    norm.use_native_layernorm_autograd = flag
                 for flag in on:
                     getattr(self.bridge, f"set_{flag}")(True)
 
@@ -182,6 +217,20 @@ def _check_value_biases(blocks: Sequence[Any], layers: Sequence[Layer]) -> None:
     )
 
 
+def _hidden_of(blocks: Sequence[Any]) -> Hidden:
+    """The hidden layer of the MLPs; not seen unless it is in every block."""
+    every = {_hidden_in(getattr(block, "mlp", None)) for block in blocks}
+    return every.pop() if len(every) == 1 else Hidden(seen=False)
+
+
+def _hidden_in(mlp: Any) -> Hidden:
+    if mlp is None or not {"in", "out"} <= set(mlp.submodules):
+        return Hidden(seen=False)
+    parts = {name: mlp.submodules[name].original_component for name in ("gate", "in", "out") if name in mlp.submodules}
+    split = hasattr(mlp, "split_gate_up_matrix") or mlp.name is None
+    return hidden_layer(parts, None if split else mlp.original_component)
+
+
 def _hook_point(block: Any, site: Site) -> Any:
     if site in ("q", "k", "v", "z"):
         return getattr(block.attn, f"hook_{site}")
@@ -195,6 +244,7 @@ def _hook_point(block: Any, site: Site) -> Any:
         return block.mlp.hook_in
     if site in _MLP_PARTS:
         part, hook = _MLP_PARTS[site]
+        part = part if part in block.mlp.submodules else "in"
         return getattr(block.mlp.submodules[part], hook)
     for norm in ("ln2", "ln1") if _is_parallel(block) else ("ln2",):
         if _part(block, norm) is not None:
@@ -210,12 +260,10 @@ def _part(block: Any, name: str) -> Any:
     return block.submodules.get(name) if name in getattr(block, "_modules", {}) else None
 
 
-def _weight_and_bias(linear: Any) -> tuple[Float[Tensor, "d_in d_out"], Float[Tensor, "d_out"] | None]:
-    """A projection's weight as [in, out] and its bias."""
-    module = linear.original_component
-    weight = module.weight.detach()
-    bias = getattr(module, "bias", None)
-    return weight.T if isinstance(module, nn.Linear) else weight, None if bias is None else bias.detach()
+def _named_modules(bridge: Any) -> Iterator[tuple[str, nn.Module]]:
+    """The wrapped model's modules by their own names, without what the bridge has put in between."""
+    for name, module in nn.Module.named_modules(bridge.original_model):
+        yield name.replace("._original_component", ""), module
 
 
 def _norm(component: Any) -> Norm | None:

@@ -1,0 +1,135 @@
+"""The weight that a projection acts with: LoRA adapters added, weight-only quantisation undone.
+
+Adapters and quantised tensors are known by their structure, so that neither peft nor torchao is imported.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from eap_plugin.errors import EapPluginError
+
+FLOATING = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+QUANTISED_READS = ("act_quant_kwargs", "act_quant_scale", "activation_quantization")
+"""Of a weight of torchao, what is set if the layer quantises its activations, too."""
+
+MERGE = "merge it into the weights with merge_and_unload()"
+LOAD = "load the model in floating point, or with torchao's weight-only quantisation (Int8WeightOnlyConfig)"
+
+
+def effective_weight(module: Any, path: str) -> tuple[Float[Tensor, "d_in d_out"], Float[Tensor, "d_out"] | None]:
+    """A projection's weight as [in, out] and its bias: views of its own, unless it is adapted or quantised.
+
+    Args:
+        module: a ``Linear`` or ``Conv1D``, or the layer of peft around one.
+        path: its name in messages.
+
+    Raises:
+        EapPluginError: if it does not act by a weight that can be read, naming the adapter or the quantisation.
+    """
+    if not hasattr(module, "base_layer"):
+        return _stored(module, path)
+    base, bias = effective_weight(module.base_layer, path)
+    weight = base
+    for name in _active_adapters(module, path):
+        weight, bias = _with_adapter(module, name, base, weight, bias)
+    return weight.to(base.dtype), None if bias is None else bias.to(base.dtype)
+
+
+def innermost(module: Any) -> Any:
+    """The ``Linear`` or ``Conv1D`` that adapters are around; the module itself, if there are none."""
+    while hasattr(module, "base_layer"):
+        module = module.base_layer
+    return module
+
+
+def require_gradients(modules: Iterable[tuple[str, nn.Module]]) -> None:
+    """Refuse a model some of whose layers quantise what they read, since no gradient passes through rounding.
+
+    Args:
+        modules: all of its modules, by name.
+
+    Raises:
+        EapPluginError: naming the first such layer.
+    """
+    for path, module in modules:
+        weight = module._parameters.get("weight")
+        dynamic = any(getattr(weight, name, None) is not None for name in QUANTISED_READS)
+        if dynamic or type(module).__module__.startswith("torch.ao.nn.quantized"):
+            raise EapPluginError(
+                f"{path} ({_class(weight if dynamic else module)}) quantises its activations, and no gradient passes "
+                f"through that; {LOAD}"
+            )
+
+
+def _stored(module: Any, path: str) -> tuple[Float[Tensor, "d_in d_out"], Float[Tensor, "d_out"] | None]:
+    """The weight and bias of a module without adapters."""
+    weight, bias = getattr(module, "weight", None), getattr(module, "bias", None)
+    if not isinstance(weight, Tensor) or weight.dtype not in FLOATING:
+        kept = f"in {weight.dtype}" if isinstance(weight, Tensor) else "packed"
+        raise EapPluginError(f"the weight of {path} ({_class(module)}) is quantised and kept {kept}; {LOAD}")
+    if type(weight).dequantize is not Tensor.dequantize:
+        weight = weight.dequantize()
+    weight = weight.detach()
+    return weight.T if isinstance(module, nn.Linear) else weight, None if bias is None else bias.detach()
+
+
+def _active_adapters(module: Any, path: str) -> list[str]:
+    """The adapters of a layer of peft that change what its base layer gives.
+
+    Raises:
+        EapPluginError: if one of them is not known to be a change of the weight.
+    """
+    if module.merged and module.disable_adapters:
+        raise EapPluginError(f"the adapters of {path} are disabled but merged; call unmerge_adapter() first")
+    if module.merged or module.disable_adapters:
+        return []
+    if not isinstance(getattr(module, "lora_A", None), nn.ModuleDict):
+        raise EapPluginError(
+            f"{path} has an adapter of the kind {_class(module)}, of which only LoRA and DoRA are read; {MERGE}"
+        )
+    names = [name for name in module.active_adapters if name in module.lora_A]
+    for name in names:
+        variant = getattr(module, "lora_variant", {}).get(name)
+        if variant is not None and type(variant).__name__ != "DoraLinearVariant":
+            raise EapPluginError(
+                f"the adapter {name!r} of {path} is of the kind {_class(variant)}, of which only LoRA and DoRA are "
+                f"read; {MERGE}"
+            )
+        own, base = module.lora_A[name].weight.dtype, innermost(module).weight.dtype
+        if torch.promote_types(own, base) != own:
+            raise EapPluginError(
+                f"the adapter {name!r} of {path} is in {own} and its weight in {base}, so that it rounds what it "
+                f"reads; convert the whole model to one dtype, or {MERGE}"
+            )
+    return names
+
+
+def _with_adapter(
+    module: Any,
+    name: str,
+    base: Float[Tensor, "d_in d_out"],
+    weight: Float[Tensor, "d_in d_out"],
+    bias: Float[Tensor, "d_out"] | None,
+) -> tuple[Float[Tensor, "d_in d_out"], Float[Tensor, "d_out"] | None]:
+    """Weight and bias with one more adapter: LoRA adds s·A·B, DoRA then scales each column to a length of its own."""
+    down, up, scale = module.lora_A[name], module.lora_B[name], module.scaling[name]
+    dtype = torch.promote_types(torch.promote_types(base.dtype, up.weight.dtype), torch.float32)
+    change = scale * down.weight.detach().to(dtype).T @ up.weight.detach().to(dtype).T
+    weight = weight.to(dtype) + change
+    if name in module.lora_magnitude_vector:
+        length = (base.to(dtype) + change).norm(dim=0)
+        weight = weight * (module.lora_magnitude_vector[name].weight.detach().to(dtype) / length)
+    if up.bias is not None:
+        added = scale * up.bias.detach().to(dtype)
+        bias = added if bias is None else bias.to(dtype) + added
+    return weight, bias
+
+
+def _class(thing: object) -> str:
+    return f"{type(thing).__module__}.{type(thing).__qualname__}"

@@ -1,0 +1,70 @@
+"""The hidden layer of an MLP: whether its parts are known, and where the factors of a gated one come from."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import NamedTuple
+
+from torch import Tensor, nn
+
+from eap_plugin.backend.effective_weight import innermost
+from eap_plugin.residual import Site
+
+_GATE_FIRST = ("ModernBertDecoderMLP",)
+"""Classes that activate the first half of their input projection's output and multiply it by the second half."""
+
+
+class Hidden(NamedTuple):
+    """How the hidden layer of an MLP is made.
+
+    Attributes:
+        seen: whether all of its parts are known; if not, no rule for its product or activation can be applied.
+        gated: whether it is a product of an activated gate and a linear factor.
+        gate: of an input projection that gives both factors, the columns of the gate, first and one past the last.
+        linear: those of the linear factor.
+    """
+
+    seen: bool
+    gated: bool = False
+    gate: tuple[int, int] | None = None
+    linear: tuple[int, int] | None = None
+
+    def columns(self, site: Site) -> tuple[int, int] | None:
+        """The columns of the input projection's output that a site is; ``None`` if it is all of it."""
+        return {"mlp_gate": self.gate, "mlp_pre": self.linear}.get(site)
+
+
+def hidden_layer(parts: Mapping[str, nn.Module], mlp: nn.Module | None) -> Hidden:
+    """How a hidden layer is made, from the shapes of the weights.
+
+    Args:
+        parts: the projections by their names in TransformerLens: ``in``, ``out`` and, of a gated MLP, ``gate``.
+        mlp: the module that holds them and nothing else, if there is one. A projection in it beside those known would
+            multiply or add what no site shows.
+    """
+    if mlp is not None and any(True for _ in _others(mlp, parts.values())):
+        return Hidden(seen=False)
+    given, taken = _sizes(parts["in"])[1], _sizes(parts["out"])[0]
+    if given == taken:
+        return Hidden(seen=True, gated="gate" in parts)
+    if given == 2 * taken and type(mlp).__name__ in _GATE_FIRST:
+        return Hidden(seen=True, gated=True, gate=(0, taken), linear=(taken, given))
+    return Hidden(seen=False)
+
+
+def _others(module: nn.Module, known: Iterable[nn.Module]) -> Iterator[nn.Module]:
+    """The modules with a matrix that are neither known nor below one that is."""
+    for child in module.children():
+        if not any(child is part or getattr(child, "original_component", None) is part for part in known):
+            weight = child._parameters.get("weight")
+            if weight is not None and weight.ndim > 1:
+                yield child
+            yield from _others(child, known)
+
+
+def _sizes(linear: nn.Module) -> tuple[int, int]:
+    """How many columns a projection takes and gives, ``Linear`` or ``Conv1D``, adapted or not."""
+    bare = innermost(linear)
+    weight: Tensor = bare.weight
+    first, second = weight.shape
+    return (second, first) if isinstance(bare, nn.Linear) else (first, second)

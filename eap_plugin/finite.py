@@ -1,0 +1,63 @@
+"""Why scores are not finite: the model's logits, the metric, or the metric's gradient."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import isfinite
+
+import torch
+from torch import Tensor
+
+from eap_plugin.batch import Batch, Piece
+from eap_plugin.metric.metric import Metric
+from eap_plugin.performance import last_logits, performance
+from eap_plugin.residual import ResidualModel
+
+
+def metric_fault(metric: Metric, clean: float | None, corrupt: float | None) -> str | None:
+    """What is wrong with a metric's values on the prompts, if they are known and one of them is not finite."""
+    if isfinite(clean or 0) and isfinite(corrupt or 0):
+        return None
+    return (
+        f"metric {metric.name!r} is {_shown(clean)} on the clean and {_shown(corrupt)} on the corrupt prompts; "
+        f"it must be a finite number on both"
+    )
+
+
+def cause(model: ResidualModel, data: Sequence[Piece], metric: Metric) -> str | None:
+    """What makes scores that are not finite, if it is not the algorithm; for ``model.run``."""
+    for name in ("clean", "corrupt"):
+        if any(_logits(model, piece.batch, name).isnan().any() for piece in data):
+            return (
+                f"{model.name} ({model.dtype}) gives logits that are no numbers on the {name} prompts; load it in "
+                f"float32 if that is half precision, or choose other prompts"
+            )
+    if fault := metric_fault(metric, *performance(model, data, metric)):
+        return fault
+    for name in ("clean", "corrupt"):
+        if any(_has_wild_gradient(model, piece.batch, name, metric) for piece in data):
+            return (
+                f"the gradient of metric {metric.name!r} is not finite on the {name} prompts, though the metric is; "
+                f"change it to one that can be differentiated there (such as sqrt and log away from 0)"
+            )
+    return None
+
+
+def _has_wild_gradient(model: ResidualModel, batch: Batch, name: str, metric: Metric) -> bool:
+    with torch.enable_grad():
+        logits = _logits(model, batch, name).requires_grad_()
+        value = metric(logits, batch.to(model.device))
+        if not value.requires_grad:
+            return False
+        (gradient,) = torch.autograd.grad(value, logits)
+    return not bool(gradient.isfinite().all())
+
+
+def _logits(model: ResidualModel, batch: Batch, name: str) -> Tensor:
+    batch = batch.to(model.device)
+    with torch.no_grad():
+        return last_logits(model, batch, getattr(batch, name))
+
+
+def _shown(value: float | None) -> str:
+    return "not known" if value is None else f"{value:.4g}"
