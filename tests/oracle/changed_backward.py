@@ -115,9 +115,10 @@ def scale_gates(model: Any, scale: float) -> None:
                 module.forward = lambda x, plain=plain: Backward.apply(y := plain(x), y.detach(), lambda g: g * scale)
 
 
-def identity_activations(model: Any) -> int:
-    """Activations are their input times a constant; gives their number."""
-    found = [module for module in model.modules() if type(module).__name__ in ACTIVATIONS]
+def identity_activations(model: Any, layout: Layout) -> int:
+    """Activations of the layers' MLPs are their input times a constant; gives their number."""
+    layers = model.get_submodule(layout.layers)
+    found = [module for module in layers.modules() if type(module).__name__ in ACTIVATIONS]
     for module in found:
         wrapped(module, lambda x, y: lambda g: g * (y / x))
     return len(found)
@@ -166,7 +167,7 @@ def relp(model: Any, name: str, constant_attention: bool) -> Iterator[None]:
     """RelP as its authors' code has it: LN-, identity and half-rule, and the AH-rule if wanted."""
     freeze_all_norms(model, LAYOUTS[name])
     scale_gates(model, 0.5)
-    assert identity_activations(model) or name == "opt"  # whose ReLU is its input times a constant already
+    assert identity_activations(model, LAYOUTS[name]) or name == "opt"  # whose ReLU is its input times a constant already
     with softmax_backward(lambda scores, g: torch.zeros_like(g)) if constant_attention else _nothing():
         yield
 
