@@ -10,6 +10,7 @@ from typing import Any
 
 from tests.matrix.covering import Row, covering
 from tests.matrix.factors import ALGORITHMS, DATA
+from tests.oracle.layout import LAYOUTS
 from tests.zoo import FAMILIES, experts
 
 FULL = os.environ.get("MATRIX") == "full"
@@ -36,8 +37,12 @@ class Case:
 
     def refused(self, family: str) -> bool:
         """Whether it needs the hidden layers of MLPs, which cannot be seen in a mixture of experts."""
-        needs_them = self.algorithm == "relp" or (self.algorithm == "gim" and self.options.get("halve_products", True))
-        return needs_them and family in experts.RECIPES
+        if family not in experts.RECIPES:
+            return False
+        if self.algorithm == "gim":
+            frozen = self.options.get("freeze_norms", True) and LAYOUTS[family].mlp_post_norm
+            return bool(frozen) or self.options.get("halve_products", True)
+        return self.algorithm == "relp"
 
     def __str__(self) -> str:
         """As in a report."""

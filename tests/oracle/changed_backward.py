@@ -167,7 +167,9 @@ def relp(model: Any, name: str, constant_attention: bool) -> Iterator[None]:
     """RelP as its authors' code has it: LN-, identity and half-rule, and the AH-rule if wanted."""
     freeze_all_norms(model, LAYOUTS[name])
     scale_gates(model, 0.5)
-    assert identity_activations(model, LAYOUTS[name]) or name == "opt"  # whose ReLU is its input times a constant already
+    assert (
+        identity_activations(model, LAYOUTS[name]) or name == "opt"
+    )  # whose ReLU is its input times a constant already
     with softmax_backward(lambda scores, g: torch.zeros_like(g)) if constant_attention else _nothing():
         yield
 
