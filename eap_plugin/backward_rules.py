@@ -10,6 +10,8 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
+from eap_plugin.contributions import normed
+from eap_plugin.errors import EapPluginError
 from eap_plugin.norm import Norm
 from eap_plugin.residual import ResidualModel, Site, Visitor
 from eap_plugin.tapes import attention_output
@@ -152,7 +154,21 @@ class FrozenNorms:
 
     def _on_unembed(self, layer: int, value: Tensor) -> Tensor:
         final = self._seen["final"]
-        return _frozen(self._final_norm, final[torch.arange(len(final), device=final.device), self._last][None], value)
+        final = final[torch.arange(len(final), device=final.device), self._last][None]
+        _require_output(self._final_norm, final, value)
+        return _frozen(self._final_norm, final, value)
+
+
+def _require_output(norm: Norm | None, x: Tensor, value: Tensor) -> None:
+    """Refuse a model that reads something else before the logits than what the norm gives at ``x``."""
+    said, found = normed(norm, x.detach()), value.detach()
+    rounding = 1e-1 if found.dtype in (torch.float16, torch.bfloat16) else 1e-3
+    size = found.pow(2).mean(-1, keepdim=True).sqrt() + said.abs() + found.abs()
+    if bool(((said - found).abs() > rounding * size).any()):
+        raise EapPluginError(
+            "between the last block and the logits this model has something besides a norm that is known, so norms "
+            "cannot be held constant there; choose an algorithm or an option that does not freeze norms"
+        )
 
 
 def _frozen(norm: Norm | None, x: Tensor, value: Tensor) -> Tensor:

@@ -93,7 +93,8 @@ class AttentionTape:
             elif positions:  # moved: [sources, batch, heads, key, query]
                 parts.append(_one_key_at_a_time(scores, moved.mT, gradients, self._start))
             else:
-                whole = torch.cat([moved.new_zeros(*moved.shape[:3], self._start, moved.shape[4]), moved], 3).mT
+                n_after = scores.shape[3] - self._start - moved.shape[3]  # a sink, if there is one
+                whole = torch.nn.functional.pad(moved, (0, 0, self._start, n_after)).mT
                 together = torch.einsum("rbhqk,sbhqk->rbsh", gradients, _moved_pattern(scores, whole, gradients))
                 parts.append(together[:, :, None])
         effects = torch.cat(parts, 3)
@@ -102,9 +103,12 @@ class AttentionTape:
     def _slopes(self, index: int, slot: Slot) -> Float[Tensor, "other batch pos heads d_head"]:
         """For a query, what each key multiplies it by to give the score; for a key, each query. From ``start`` on.
 
-        Heads that share a key are told apart by asking for one head of each group at a time.
+        Heads that share a key are told apart by asking for one head of each group at a time. An attention sink is a
+        last column that no key has. Models with one take each query's largest score off all of its scores; asked for
+        less of the sink's by as many as there are keys, the key of the largest score is not blamed for that.
         """
         scores, x = self._at["scores", index], self._at[slot, index]
+        n_keys = x.shape[1]
         group = scores.shape[1] // x.shape[2]
         others = range(scores.shape[3]) if slot == "q" else range(self._start, scores.shape[2])
         rows = []
@@ -113,7 +117,9 @@ class AttentionTape:
             for member in range(group):
                 wanted = torch.zeros_like(scores)
                 column = wanted[:, member::group]
-                (column[..., other] if slot == "q" else column[:, :, other]).fill_(1)
+                (column[..., other] if slot == "q" else column[:, :, other, :n_keys]).fill_(1)
+                if slot == "k":
+                    column[:, :, other, n_keys:].fill_(-n_keys)
                 heads.append(torch.autograd.grad(scores, x, wanted, retain_graph=True)[0][:, self._start :])
             rows.append(torch.stack(heads, 3).flatten(2, 3))
         return torch.stack(rows)
@@ -166,8 +172,9 @@ def _one_key_at_a_time(
     """
     matters = (gradients != 0).any(0).any(-1, keepdim=True)
     pattern = scores.softmax(-1).where(matters, 0)
-    p, grown = pattern[..., start:], -torch.expm1(-moved.abs())
+    changed = slice(start, start + moved.shape[-1])
+    p, grown = pattern[..., changed], -torch.expm1(-moved.abs())
     rise = p * grown / (1 - grown + p * grown).clamp_min(torch.finfo(p.dtype).tiny)  # both parts over eᵐ, if m > 0
     factor = torch.where(moved > 0, rise, -p * grown / (1 - p * grown))
-    excess = gradients[..., start:] - (gradients * pattern).sum(-1, keepdim=True)
+    excess = gradients[..., changed] - (gradients * pattern).sum(-1, keepdim=True)
     return torch.einsum("rbhqk,sbhqk->rbksh", excess, factor)

@@ -32,9 +32,9 @@ NO_BRIDGE = ("dbrx", "helium", "phimoe", "gpt_bigcode_multi_head", "falcon_new")
 
 def score_error(name: str, backend: str, dtype: torch.dtype) -> float:
     """The largest error of an edge's score through a backend, over the largest score."""
-    model = BACKENDS[backend](build(name, dtype))
+    model, want = BACKENDS[backend](build(name, dtype)), expected(name, dtype)
     with InFloat64() if dtype == torch.float64 else nullcontext():
-        return worst(eap_plugin.prune_scores(model, [Batch(*PROMPTS[dtype])]), expected(name, dtype))
+        return worst(eap_plugin.prune_scores(model, [Batch(*PROMPTS[dtype])]), want)
 
 
 @cache

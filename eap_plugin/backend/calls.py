@@ -33,10 +33,12 @@ class CalledOnce(AbstractContextManager[None]):
         self._handles: list[Any] = []
 
     def __enter__(self) -> None:
+        """Count from here."""
         for name, module in self._modules.items():
             self._handles.append(module.register_forward_pre_hook(self._counter(name)))
 
     def __exit__(self, kind: Any, error: Any, traceback: Any) -> None:
+        """Take the counters off, and look at them unless something else went wrong."""
         for handle in self._handles:
             handle.remove()
         again = [name for name, count in self._calls.items() if count > 1]

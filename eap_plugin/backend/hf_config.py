@@ -9,7 +9,7 @@ from torch import nn
 from eap_plugin.errors import EapPluginError
 
 UNEMBED = ("prediction_head", "project_out", "unembed")
-"""What may follow the final norm, by its name in TransformerLens: the first that a model has reads the norm's output."""
+"""What may follow the final norm, by its name in TransformerLens: the first that a model has reads what it gives."""
 
 
 def residual_multiplier(block: nn.Module) -> float:
