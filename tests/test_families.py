@@ -22,7 +22,7 @@ from tests.oracle.methods import Oracle
 from tests.oracle.precision import InFloat64
 from tests.oracle.recomputed import atp_star, attention_effects
 from tests.test_eap_oracle import worst
-from tests.zoo import build, prompts
+from tests.zoo import FAMILIES, build, prompts
 
 BACKENDS: dict[str, Callable[[Any], Any]] = {"TransformerBridge": bridge, "nnsight": nnsight.NNsight}
 PROMPTS = prompts(3, 6, seed=1)
@@ -48,8 +48,9 @@ def test_edges_and_patched_edges(name: str, backend: str) -> None:
 @on_both
 @pytest.mark.parametrize("name", ["nanochat", "granite", "granitemoe"])
 def test_neurons_and_nodes(name: str, backend: str) -> None:
+    model = build(name, torch.float64)
     with InFloat64():
-        judge = Oracle(build(name, torch.float64), name, PROMPTS)
+        judge = Oracle(model, name, PROMPTS)
         want = torch.stack([judge.neurons(writer) for writer in judge.change])
     for level, expected in (("neuron", want), ("node", want.sum(1))):
         found = scores(backend, build(name, torch.float64), level=level).matrix
@@ -107,8 +108,10 @@ def without_norms() -> Any:
 @on_both
 def test_norms_that_do_nothing(backend: str) -> None:
     model = without_norms()
-    assert worst(scores(backend, without_norms()), oracle_scores(model, "gpt2", *PROMPTS)) <= 1e-12
-    assert worst(scores(backend, without_norms(), "exact"), patched_effects(model, "gpt2", *PROMPTS)) <= 1e-12
+    with InFloat64():
+        eap, patched = oracle_scores(model, "gpt2", *PROMPTS), patched_effects(model, "gpt2", *PROMPTS)
+    assert worst(scores(backend, without_norms()), eap) <= 1e-12
+    assert worst(scores(backend, without_norms(), "exact"), patched) <= 1e-12
 
 
 def test_a_bridge_without_norms_is_left_as_it_was() -> None:
@@ -155,8 +158,10 @@ def test_models_without_a_residual_stream_are_refused(
 def test_a_head_after_the_final_norm(backend: str) -> None:
     """OPT that projects before the logits: its final norm is not known, so it cannot be held constant."""
     narrow = {"ffn_dim": 48, "word_embed_proj_dim": 16}
-    found, model = scores(backend, made("opt", **narrow)), made("opt", **narrow)
-    assert worst(found, oracle_scores(model, "opt", *PROMPTS)) <= 1e-11
+    model = made("opt", **narrow)
+    with InFloat64():
+        want = oracle_scores(model, "opt", *PROMPTS)
+    assert worst(scores(backend, made("opt", **narrow)), want) <= 1e-11
     with pytest.raises(eap_plugin.EapPluginError, match="something besides a norm that is known"):
         scores(backend, made("opt", **narrow), "gim")
 
@@ -165,8 +170,10 @@ def test_a_head_after_the_final_norm(backend: str) -> None:
 def test_gemma4(backend: str) -> None:
     sizes = {"intermediate_size": 48, "num_key_value_heads": 2, "head_dim": 8, "global_head_dim": 8}
     settings = {**sizes, "hidden_size_per_layer_input": 0, "vocab_size_per_layer_input": 64}
-    found, model = scores(backend, made("gemma4_text", **settings)), made("gemma4_text", **settings)
-    assert worst(found, oracle_scores(model, "gemma3", *PROMPTS)) <= 1e-11
+    model = made("gemma4_text", **settings)
+    with InFloat64():
+        want = oracle_scores(model, "gemma3", *PROMPTS)
+    assert worst(scores(backend, made("gemma4_text", **settings)), want) <= 1e-11
 
 
 def with_an_mlp_that(forward: Callable[[Any, torch.Tensor], torch.Tensor]) -> Any:
@@ -191,7 +198,15 @@ def test_a_site_that_is_not_come_by_is_an_error(backend: str) -> None:
     def around(mlp: Any, x: torch.Tensor) -> torch.Tensor:
         return mlp.c_proj(mlp.act(x.repeat(1, 1, 2)[..., : mlp.c_proj.weight.shape[0]]))
 
+    model = eap_plugin.wrap_model(BACKENDS[backend](with_an_mlp_that(around)))
     with pytest.raises(
         eap_plugin.EapPluginError, match=r"did not come by mlp_pre of layer 1|parts in the order of a decoder's blocks"
     ):
-        scores(backend, with_an_mlp_that(around), "relp")
+        model.forward(PROMPTS[0], {"mlp_pre": lambda layer, value: None})
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_both_backends_have_the_same_sites(name: str) -> None:
+    ours, theirs = (eap_plugin.wrap_model(wrap(build(name))) for wrap in BACKENDS.values())
+    assert ours.sites == theirs.sites
+    assert ours.graph == theirs.graph

@@ -116,7 +116,7 @@ def scale_gates(model: Any, scale: float) -> None:
 
 
 def identity_activations(model: Any, layout: Layout) -> int:
-    """Activations of the layers' MLPs are their input times a constant; gives their number."""
+    """The blocks' activations are their input times a constant; gives their number."""
     layers = model.get_submodule(layout.layers)
     found = [module for module in layers.modules() if type(module).__name__ in ACTIVATIONS]
     for module in found:
