@@ -18,6 +18,7 @@ collect_ignore_glob = (
         "test_algorithm_*.py",
         "test_shipped*.py",
         "oracle/*",
+        "matrix/*",
     ]
     if LEGACY
     else ["legacy/*"]

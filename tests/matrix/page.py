@@ -20,10 +20,12 @@ split, in float64. Each case is compared, every score, with plain autograd or pa
 which share no code with this package. An error is the largest difference over the largest score of the model; allowed
 is 1e-9. `edge-pruning` and `random` draw random numbers: their error is the difference between backends.
 
-`make test` runs every algorithm on every family ({slow} on some), and every pair of an algorithm's options and of the
+`make test` runs every algorithm on every family (`{slow}` on some), and every pair of an algorithm's options and of the
 data's on some family. `make test-matrix` has, for each algorithm, every pair of values of family, padding, splitting
-and options, and writes this page: {n_cases} cases, each on `TransformerBridge` and nnsight, one in {every} on the
-simulated server, too. All values with all others would be more than a million cases.
+and options. All values with all others would be more than a million cases.
+
+This page is of `{target}`: {n_cases} cases, each on `TransformerBridge` and nnsight, one in {every} on the simulated
+server, too. It writes the page.
 
 `–` is refused, as it must be: `relp` and halved products in `gim` need the hidden layers of MLPs, which cannot be seen
 in a mixture of experts.
@@ -34,16 +36,18 @@ The largest error of each algorithm on all backends.
 """
 
 
-def page(errors: Errors, n_cases: int) -> str:
+def page(errors: Errors, n_cases: int, full: bool) -> str:
     """The whole page.
 
     Args:
         errors: what was found.
         n_cases: in how many cases.
+        full: whether it was the whole matrix.
     """
+    target = "make test-matrix" if full else "MATRIX=selection pytest tests/matrix"
     return "\n".join(
         [
-            INTRODUCTION.format(n_cases=f"{n_cases:,}", every=SIMULATED_EVERY, slow=f"`{SLOW}`"),
+            INTRODUCTION.format(target=target, n_cases=f"{n_cases:,}", every=SIMULATED_EVERY, slow=SLOW),
             _row("family", *(f"`{name}`" for name in ALGORITHMS)),
             _row("---", *("---:" for _ in ALGORITHMS)),
             *(
