@@ -100,7 +100,8 @@ def _heads(model: Any, layout: Layout, layer: int, z: Tensor) -> tuple[list[Tens
     """
     project = layout.part(model, layer, layout.o)
     whole, bias = project(z), project(torch.zeros_like(z))
-    scale = layout.part(model, layer, layout.attn_post_norm)(whole) / whole if layout.attn_post_norm else 1.0
+    some = torch.where(whole == 0, 1e-30, whole)  # a norm multiplies what is zero, too
+    scale = layout.part(model, layer, layout.attn_post_norm)(some) / some if layout.attn_post_norm else 1.0
     scale = scale * layout.residual_multiplier
     per_head = z.unflatten(-1, (len(layout.heads["q"]), -1))
     heads = []
