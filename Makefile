@@ -12,7 +12,7 @@ unexport PYTHONPATH  # only this checkout is tested
 
 VENV := .venv/bin
 PYTEST := -m pytest -n $(WORKERS)
-REAL_MODEL := .cache/smollm2-135m
+REAL_MODELS := smollm2-135m gemma3-270m
 SETUP := scripts/venv.sh pyproject.toml
 
 .PHONY: help demo test test-matrix test-legacy test-tl3 test-plugins test-ndif test-real test-pythons bench bench-accuracy bench-algorithms architectures docs lint types wheel clean
@@ -38,8 +38,8 @@ test-tl3: .venv-tl3/.installed ## Run those for HookedTransformer, with transfor
 test-plugins: .venv/.installed ## Run those that install plugins, in an environment of their own
 	OMP_NUM_THREADS=1 $(VENV)/python -m pytest tests/plugins
 
-test-real: $(REAL_MODEL)/config.json ## Run those on SmolLM2-135M (93 MB to download, 538 MB on disk)
-	OMP_NUM_THREADS=2 $(VENV)/python -m pytest -s tests/real
+test-real: $(REAL_MODELS:%=.cache/%/config.json) ## Run those on SmolLM2-135M and Gemma 3 270M (330 MB to download)
+	OMP_NUM_THREADS=2 $(VENV)/python -m pytest tests/real
 
 test-ndif: .venv-ndif/.installed ## Run those that need an NDIF server, on one started here (2 GB to install)
 	PYTHONPATH=$(CURDIR):$(CURDIR)/.venv-ndif/client OMP_NUM_THREADS=1 .venv-ndif/bin/python -m pytest tests/ndif
@@ -88,5 +88,5 @@ clean: ## Remove environments, caches and what was built
 .venv-tl3/.installed: constraints-tl3.txt $(SETUP)
 	scripts/venv.sh .venv-tl3 constraints-tl3.txt test
 
-$(REAL_MODEL)/config.json: | .venv/.installed
-	$(VENV)/python scripts/fetch_smollm2.py $(@D)
+.cache/%/config.json: | .venv/.installed
+	$(VENV)/python scripts/fetch_real_models.py $*

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, overload
 
@@ -258,6 +259,7 @@ def prune_scores(
     provider = _provider(algorithm)
     judge = _metric(metric)
     chosen = _options(provider, options, wrapped)
+    _check_arguments(provider, chosen, ablation_data, parts, resume)
     reference = () if ablation_data is None else tuple(_batches(ablation_data, wrapped))
     wrapped.terms.check_batch_size(batch_size if prompts_per_request is None else prompts_per_request)
     _check_ids(wrapped, [*batches, *reference])
@@ -348,14 +350,28 @@ def _batches(data: object, model: ResidualModel) -> list[Batch]:
 
 
 def _options(provider: Algorithm[Any], given: dict[str, Any], model: ResidualModel) -> Any:
-    options = model.terms.with_options(given, provider.options, provider.name)
-    chosen = build_options(provider.options, options, owner=provider.name)
+    required = model.terms.required_options(given, provider.options, provider.name)
+    chosen = replace(build_options(provider.options, given, owner=provider.name), **required)
     for name in provider.local_options:
         if model.remote and getattr(chosen, name) is not None:
             raise UsageError(
                 f"{provider.name}'s {name} is a file of this machine, but the model runs on a server; leave it out"
             )
     return chosen
+
+
+def _check_arguments(
+    provider: Algorithm[Any], chosen: Any, ablation_data: object, parts: str | Path | None, resume: bool
+) -> None:
+    """Refuse arguments that would have no effect beside the others."""
+    ablation = getattr(chosen, "ablation", None)
+    if ablation_data is not None and ablation in ("corrupt", "zero"):
+        raise UsageError(
+            f"ablation_data (--ablation-task) is what means are taken over, but {provider.name}'s ablation is "
+            f"{ablation}; give ablation=mean or mean-per-position, or leave it out"
+        )
+    if resume and parts is None:
+        raise UsageError("resume goes on from what is kept in parts; give that folder, too")
 
 
 def _provider(algorithm: str | Algorithm[Any]) -> Algorithm[Any]:

@@ -15,7 +15,7 @@ from eap_plugin.residual import ResidualModel
 
 
 def metric_fault(metric: Metric, clean: float | None, corrupt: float | None) -> str | None:
-    """What is wrong with a metric's values on the prompts, if they are known and one of them is not finite."""
+    """Say what is wrong with a metric's values on the prompts; ``None`` if those that are known are finite."""
     if isfinite(clean or 0) and isfinite(corrupt or 0):
         return None
     return (
@@ -25,7 +25,7 @@ def metric_fault(metric: Metric, clean: float | None, corrupt: float | None) -> 
 
 
 def cause(model: ResidualModel, data: Sequence[Piece], metric: Metric) -> str | None:
-    """What makes scores that are not finite, if it is not the algorithm; for ``model.run``."""
+    """Find out what makes scores that are not finite; ``None`` if it is the algorithm. For ``model.run``."""
     for name in ("clean", "corrupt"):
         if any(_logits(model, piece.batch, name).isnan().any() for piece in data):
             return (

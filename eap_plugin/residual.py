@@ -61,9 +61,13 @@ mlp_pre  [batch, pos, d_mlp]           what the other projection gives; before t
 mlp_post [batch, pos, d_mlp]           what the MLP's output projection reads
 mlp_proj [batch, pos, d_model]         what the MLP's output projection gives, before any norm
 mlp_out  [batch, pos, d_model]         what the MLP adds to the residual stream
-final    [batch, pos, d_model]         the residual stream as the logits read it, before the final norm
-unembed  [1, batch, d_model]           what the unembedding reads, at the positions whose logits are wanted
+final    [batch, pos, d_model]         what the last block gives: the residual stream as the logits read it
+unembed  [1, batch, d_model]           what the final norm gives, at the positions whose logits are wanted
 ======== ============================= ===================================================================
+
+A site is one value of one forward pass: a model that comes by one twice in a layer is refused. Where a block multiplies
+what it adds (Granite), ``attn_out`` and ``mlp_out`` are the products. Where one projection gives both factors of a
+gated MLP, ``mlp_gate`` and ``mlp_pre`` are parts of what it gives.
 
 A model may lack some of them: see ``ResidualModel.sites``. ``attn_in`` and ``mlp_in`` are to be watched; to change what
 is read, replace ``attn`` and ``mlp``, or ``q``, ``k`` and ``v``.
@@ -246,7 +250,7 @@ class ResidualModel(ABC):
             The logits at those positions only.
 
         Raises:
-            EapPluginError: if a site is asked for that the model does not have.
+            EapPluginError: if a site is asked for that the model does not have, or comes by twice in a layer.
         """
 
     def _check_sites(self, visit: Mapping[Site, Visitor]) -> None:

@@ -151,14 +151,17 @@ def _watch(
     values: Values = {}
 
     def keep(site: Site) -> Visitor:
-        def visitor(layer: int, value: Tensor) -> Tensor:
-            values[site, layer] = value.detach().requires_grad_() if site == "embed" else value
-            return values[site, layer]
+        def visitor(layer: int, value: Tensor) -> None:
+            values[site, layer] = value
 
         return visitor
 
+    def start(layer: int, value: Tensor) -> Tensor:
+        values["embed", layer] = value.detach().requires_grad_()
+        return values["embed", layer]
+
     wanted = gradient_sites(model)
-    visit = {site: keep(site) for site in {*value_sites(model), *wanted}}
+    visit = {site: keep(site) for site in {*value_sites(model), *wanted}} | {"embed": start}
     with torch.enable_grad():
         logits = model.forward(tokens, visit, attention_mask=attention_mask)
         loss = random_loss(logits)

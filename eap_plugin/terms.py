@@ -59,8 +59,8 @@ class Terms:
                 "leave batch_size out, or load the prompts with tail_divergence=False"
             )
 
-    def with_options(self, given: Mapping[str, Any], declared: type, owner: str) -> dict[str, Any]:
-        """The options of a run: those given, and those that the model asks for.
+    def required_options(self, given: Mapping[str, Any], declared: type, owner: str) -> dict[str, Any]:
+        """The options that the model asks for, with their values.
 
         Args:
             given: what the caller gave.
@@ -82,4 +82,4 @@ class Terms:
                     f"the model was made with {because}, which needs {name}={value}, got {given[name]!r}; "
                     f"leave the option out, or make it without"
                 )
-        return {name: value for name, (value, _) in self.options.items()} | dict(given)
+        return {name: value for name, (value, _) in self.options.items()}

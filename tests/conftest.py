@@ -19,6 +19,7 @@ collect_ignore_glob = (
         "test_shipped*.py",
         "oracle/*",
         "matrix/*",
+        "tracr/*",
     ]
     if LEGACY
     else ["legacy/*"]
@@ -33,6 +34,8 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
     _table(terminalreporter, "differs", "largest difference over largest score, from the TransformerLens backend")
     for tool in ("AutoCircuit", "TransformerLens"):
         _table(terminalreporter, tool, f"largest difference over largest score, against {tool} side by side")
+    _table(terminalreporter, "kept", "behaviour of real models that their strongest edges preserve")
+    _table(terminalreporter, "AUROC", "area under the ROC curve of edges against known circuits")
 
 
 def _table(terminalreporter: Any, kind: str, title: str) -> None:

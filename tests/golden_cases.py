@@ -145,9 +145,10 @@ def prompts(model: str, case: Case) -> tuple[list[Batch], list[Batch]]:
 def _scores(wrapped: Any, case: Case, data: list[Batch], reference: list[Batch]) -> PruneScores:
     clean = [replace(batch, corrupt=batch.clean) for batch in reference]
     means = {"corrupt": reference, "clean": clean, "both": [*reference, *clean]}[case.means]
-    return eap_plugin.prune_scores(
-        wrapped, data, algorithm=case.algorithm, metric=case.metric, ablation_data=means, **dict(case.options)
-    )
+    options = dict(case.options)
+    if str(options.get("ablation")).startswith("mean"):
+        options["ablation_data"] = means
+    return eap_plugin.prune_scores(wrapped, data, algorithm=case.algorithm, metric=case.metric, **options)
 
 
 @cache

@@ -22,6 +22,10 @@ PIECES = pieces([Batch(*prompts(6, 5))], 2)
 MODELS = {name: eap_plugin.wrap_model(bridge(build(name))) for name in ("gpt2", "gptj")}
 
 
+BESIDE: dict[str, dict[str, Any]] = {"answer_function": {"grad_function": "prob"}}
+"""For options that alone would have no effect, others beside which they have."""
+
+
 def variants(algorithm: Any) -> Iterator[dict[str, Any]]:
     """Its options as they are, and each one changed: every choice, the other truth, another count."""
     yield {}
@@ -29,7 +33,8 @@ def variants(algorithm: Any) -> Iterator[dict[str, Any]]:
     for field in fields(algorithm.options):
         kind = types[field.name]
         if get_origin(kind) is Literal:
-            yield from ({field.name: choice} for choice in get_args(kind) if choice != field.default)
+            beside = BESIDE.get(field.name, {})
+            yield from ({**beside, field.name: choice} for choice in get_args(kind) if choice != field.default)
         elif kind is bool:
             yield {field.name: not field.default}
         elif kind is int and field.default <= 10:

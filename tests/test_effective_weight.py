@@ -26,7 +26,8 @@ from eap_plugin import Batch, EapPluginError
 from eap_plugin.backend.effective_weight import effective_weight, require_gradients
 from tests.bridges import bridge
 from tests.ndif import models
-from tests.test_backend_nnsight import difference
+from tests.test_backend_nnsight import MASKS, difference
+from tests.test_backend_nnsight_objects import snapshot
 from tests.zoo import build, prompts
 
 DATA = [Batch(*prompts(3, 6)), Batch(*prompts(2, 5, seed=1))]
@@ -92,6 +93,22 @@ def test_lora(name: str) -> None:
     assert difference(matrix(nnsight.NNsight(build(name))), matrix(nnsight.NNsight(plain))) > 0.1
 
 
+@pytest.mark.parametrize("side", MASKS)
+def test_padded_prompts(side: str) -> None:
+    """A ``PeftModel`` hands mask and positions on."""
+    batch = Batch(*prompts(3, 6), attention_mask=torch.tensor(MASKS[side]).bool())
+    model = adapted("llama", torch.float32)
+    ours, want = (eap_plugin.prune_scores(nnsight.NNsight(m), batch).matrix for m in (model, merged(model)))
+    assert difference(ours, want) <= 5e-6
+
+
+def test_the_model_is_left_as_it_was() -> None:
+    model = adapted("llama").train()
+    before = snapshot(model)
+    matrix(nnsight.NNsight(model))
+    assert snapshot(model) == before
+
+
 @pytest.mark.parametrize("algorithm", ["eap-ig-inputs", "exact", "gim", "atp-star"])
 def test_lora_by_other_algorithms(algorithm: str) -> None:
     model = adapted("llama")
@@ -155,7 +172,7 @@ def test_lora_on_a_simulated_server(wrapped: str, tmp_path: Path) -> None:
     else:
         model.save_pretrained(tmp_path / "adapter")
         there = nnsight.TransformersModel(
-            str(models.save("llama", tmp_path)), task="text-generation", peft=str(tmp_path / "adapter"), dispatch=True
+            str(models.save("llama", tmp_path)), task="text-generation", peft=str(tmp_path / "adapter")
         )
     assert difference(matrix(there, remote="local"), plain) <= 5e-6
 
@@ -166,6 +183,20 @@ def test_lora_through_a_bridge(name: str, dora: bool) -> None:
     model = shift(adapted(name, use_dora=dora))
     want = matrix(bridge(merged(model)))
     assert difference(matrix(bridge(model.get_base_model())), want) <= 1e-11
+
+
+@pytest.mark.parametrize("name", ["gpt2", "gpt_neox"])
+def test_lora_on_a_fused_projection_is_refused_through_a_bridge(name: str) -> None:
+    """TransformerLens computes another function then."""
+    model = adapted(name, torch.float32)
+    wrapped = bridge(adapted(name, torch.float32).get_base_model())
+    with pytest.raises(
+        EapPluginError,
+        match=r"\ATransformerBridge splits blocks\.0\.attn\.qkv into q, k and v without the adapter 'default' around "
+        r"it; merge it into the weights with merge_and_unload\(\) before making the bridge, or use the backend nns",
+    ):
+        eap_plugin.wrap_model(wrapped)
+    assert difference(matrix(bridge(merged(model))), matrix(nnsight.NNsight(model))) <= 5e-6
 
 
 def test_adapters_in_float32_around_bfloat16() -> None:

@@ -10,6 +10,8 @@ import nnsight
 import pytest
 import torch
 from torch import nn
+from transformer_lens.config import TransformerBridgeConfig
+from transformer_lens.model_bridge import TransformerBridge
 from transformers import AutoModelForCausalLM
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
@@ -123,6 +125,16 @@ def test_a_bridge_without_norms_is_left_as_it_was() -> None:
     assert [norm.use_native_layernorm_autograd for norm in norms] == before
 
 
+def test_a_bridge_without_a_hugging_face_configuration() -> None:
+    """TransformerLens' own models have a bridge, too."""
+    sizes = {"d_model": 32, "d_head": 8, "n_heads": 4, "n_layers": 2, "n_ctx": 16, "d_vocab": 64, "d_mlp": 48}
+    config = TransformerBridgeConfig(
+        **sizes, act_fn="gelu", architecture="TransformerLensNative", normalization_type="LN"
+    )
+    native = eap_plugin.wrap_model(TransformerBridge.boot_native(config))
+    assert eap_plugin.prune_scores(native, [Batch(*PROMPTS)]).matrix.abs().max() > 0
+
+
 def made(model_type: str, **settings: Any) -> Any:
     torch.manual_seed(0)
     sizes = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "max_position_embeddings": 32}
@@ -174,6 +186,24 @@ def test_gemma4(backend: str) -> None:
     with InFloat64():
         want = oracle_scores(model, "gemma3", *PROMPTS)
     assert worst(scores(backend, made("gemma4_text", **settings)), want) <= 1e-11
+
+
+@on_both
+def test_clipping_of_a_fused_projection(backend: str) -> None:
+    """MPT clips into a new tensor where OLMo does so in place."""
+    model = made("mpt", attn_config={"clip_qkv": 0.5})
+    with InFloat64():
+        want = oracle_scores(model, "mpt", *PROMPTS)
+    assert worst(scores(backend, made("mpt", attn_config={"clip_qkv": 0.5})), want) <= 1e-11
+
+
+@on_both
+def test_a_scaled_residual_stream_is_refused(backend: str) -> None:
+    sizes = {"intermediate_size": 48, "num_key_value_heads": 2, "head_dim": 8, "global_head_dim": 8}
+    model = made("gemma4_text", **sizes, hidden_size_per_layer_input=0)
+    model.model.layers[1].layer_scalar.fill_(0.5)
+    with pytest.raises(eap_plugin.EapPluginError, match=r"its blocks multiply all of it \(layer_scalar\)"):
+        eap_plugin.wrap_model(BACKENDS[backend](model))
 
 
 def with_an_mlp_that(forward: Callable[[Any, torch.Tensor], torch.Tensor]) -> Any:

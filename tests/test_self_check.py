@@ -119,25 +119,19 @@ def test_finds_gradients_from_anywhere(read: str) -> None:
     def beside(module: Any, args: Any, output: Any) -> Any:
         return output + 0.1 * (args[0] - args[0].detach())
 
-    norms = {
-        "attention": model.model.layers[1].input_layernorm,
-        "the MLP": model.model.layers[1].post_attention_layernorm,
-        "the logits": model.lm_head,
-    }
+    last = model.model.layers[1]
     if read == "the logits":
-        # The stream that the final norm reads is read again, past it.
-        kept: list[torch.Tensor] = []
-        model.model.norm.register_forward_pre_hook(lambda module, args: kept.append(args[0]))
-        model.model.layers[-1].register_forward_hook(lambda module, args, output: kept.append(output) or output)
-        norms[read].register_forward_hook(lambda module, args, output: output + 0 * output + extra(kept[-2]))
+        block = last.forward
+        last.forward = lambda *args, **kwargs: twice_backwards(block(*args, **kwargs))
     else:
-        norms[read].register_forward_hook(beside)
+        norm = last.input_layernorm if read == "attention" else last.post_attention_layernorm
+        norm.register_forward_hook(beside)
     failing = eap_plugin.check(nnsight.NNsight(model)).failing
     assert [(row.layer, row.what) for row in failing] == [(1, f"gradient reaching {read}")]
 
 
-def extra(stream: torch.Tensor) -> torch.Tensor:
-    return (stream - stream.detach()).sum()
+def twice_backwards(stream: torch.Tensor) -> torch.Tensor:
+    return stream + (stream - stream.detach())
 
 
 @pytest.mark.parametrize("name", ["gpt2", "llama", "gemma3", "gpt_neox", "falcon", "mixtral"])
@@ -192,6 +186,19 @@ def test_refuses_a_bridge_that_computes_another_function(make: Callable[[], Any]
     assert said is not None
     differences = torch.stack([(here - float(said[1])).abs(), (there - float(said[2])).abs()]).amax(0)
     assert differences.min() <= 2e-3
+
+
+def test_the_original_model_is_found_after_nnsight_has_wrapped_it() -> None:
+    model = adapted()
+    nnsight.NNsight(model)
+    assert [row.what for row in eap_plugin.check(bridge(model)).failing] == ["logits"]
+
+
+def test_nnsight_around_the_model_in_a_bridge() -> None:
+    model = build("gpt2")
+    bridge(model)
+    with pytest.raises(eap_plugin.EapPluginError, match="is in a TransformerBridge.*give the bridge itself"):
+        eap_plugin.wrap_model(nnsight.NNsight(model))
 
 
 def test_says_where_logits_cannot_be_compared() -> None:

@@ -40,6 +40,10 @@ class ACDCOptions:
         4, help="how many thresholds, at equal ratios; with one, it is the largest", unit="thresholds", minimum=1
     )
 
+    def without_effect(self) -> dict[str, str]:
+        """See ``eap_plugin.host.options``."""
+        return {"lowest": "thresholds is 1"} if self.thresholds == 1 else {}
+
 
 class ACDC(Algorithm[ACDCOptions]):
     """Scores are thresholds, never negative; an edge that stays at all of them has twice the largest."""

@@ -40,6 +40,11 @@ class EdgePruningOptions(GateOptions):
     )
     checkpoint_every: int = option(50, help="how often to write it", unit="steps", minimum=1)
 
+    def without_effect(self) -> dict[str, str]:
+        """See ``eap_plugin.host.options``."""
+        idle = GateOptions.without_effect(self)
+        return idle if self.checkpoint else idle | {"checkpoint_every": "checkpoint is none"}
+
 
 class EdgePruning(Algorithm[EdgePruningOptions]):
     """Scores are the probabilities that trained gates are open: 1 for an edge to keep, 0 for one to do without."""

@@ -42,6 +42,13 @@ class GateOptions:
     )
     seed: int = option(0, help="seed of the random numbers", minimum=0, maximum=2**31 - 1)
 
+    def without_effect(self) -> dict[str, str]:
+        """See ``eap_plugin.host.options``."""
+        if self.patience is None:
+            return {"warmup": "sparsity and patience are none"} if self.sparsity is None else {}
+        never = self.warmup + 2 * self.patience >= self.steps
+        return {"patience": "warmup and twice patience are all of the steps"} if never else {}
+
 
 class GateTraining:
     """Gates that minimize a loss and how many of them are open.

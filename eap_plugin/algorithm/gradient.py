@@ -45,6 +45,10 @@ class GradientOptions:
         "auto", help="dtype in which scores are multiplied and added; auto: the model's, but at least float32"
     )
 
+    def without_effect(self) -> dict[str, str]:
+        """See ``eap_plugin.host.options``."""
+        return {} if self.level == "edge" else {"qkv": f"level is {self.level}"}
+
     @property
     def mean_passes(self) -> int:
         """Forward passes on each piece's corrupt prompts for a mean, if it is not taken over another task."""

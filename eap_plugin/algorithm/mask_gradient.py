@@ -36,6 +36,17 @@ class MaskGradientOptions(GradientOptions):
         "distance from 1 at right answers and 0 elsewhere",
     )
 
+    def without_effect(self) -> dict[str, str]:
+        """See ``eap_plugin.host.options``."""
+        idle = GradientOptions.without_effect(self)
+        if self.samples:
+            idle["mask"] = "samples is not 0"
+        if self.grad_function == "metric":
+            idle["answer_function"] = "grad_function is metric"
+        elif self.answer_function != "avg_diff":
+            idle["answer_diff"] = f"answer_function is {self.answer_function}"
+        return idle
+
     @property
     def masks(self) -> list[float]:
         """The mask values."""

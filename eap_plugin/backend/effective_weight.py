@@ -23,7 +23,7 @@ LOAD = "load the model in floating point, or with torchao's weight-only quantisa
 
 
 def effective_weight(module: Any, path: str) -> tuple[Float[Tensor, "d_in d_out"], Float[Tensor, "d_out"] | None]:
-    """A projection's weight as [in, out] and its bias: views of its own, unless it is adapted or quantised.
+    """Return a projection's weight as [in, out] and its bias: views, unless it is adapted or quantised.
 
     Args:
         module: a ``Linear`` or ``Conv1D``, or the layer of peft around one.
@@ -36,13 +36,13 @@ def effective_weight(module: Any, path: str) -> tuple[Float[Tensor, "d_in d_out"
         return _stored(module, path)
     base, bias = effective_weight(module.base_layer, path)
     weight = base
-    for name in _active_adapters(module, path):
+    for name in active_adapters(module, path):
         weight, bias = _with_adapter(module, name, base, weight, bias)
     return weight.to(base.dtype), None if bias is None else bias.to(base.dtype)
 
 
 def innermost(module: Any) -> Any:
-    """The ``Linear`` or ``Conv1D`` that adapters are around; the module itself, if there are none."""
+    """Return the ``Linear`` or ``Conv1D`` that adapters are around; the module itself, if there are none."""
     while hasattr(module, "base_layer"):
         module = module.base_layer
     return module
@@ -68,7 +68,7 @@ def require_gradients(modules: Iterable[tuple[str, nn.Module]]) -> None:
 
 
 def _stored(module: Any, path: str) -> tuple[Float[Tensor, "d_in d_out"], Float[Tensor, "d_out"] | None]:
-    """The weight and bias of a module without adapters."""
+    """Return the weight and bias of a module without adapters."""
     weight, bias = getattr(module, "weight", None), getattr(module, "bias", None)
     if not isinstance(weight, Tensor) or weight.dtype not in FLOATING:
         kept = f"in {weight.dtype}" if isinstance(weight, Tensor) else "packed"
@@ -79,12 +79,14 @@ def _stored(module: Any, path: str) -> tuple[Float[Tensor, "d_in d_out"], Float[
     return weight.T if isinstance(module, nn.Linear) else weight, None if bias is None else bias.detach()
 
 
-def _active_adapters(module: Any, path: str) -> list[str]:
-    """The adapters of a layer of peft that change what its base layer gives.
+def active_adapters(module: Any, path: str) -> list[str]:
+    """List the adapters that change what a projection gives, by name; none, if it is no layer of peft.
 
     Raises:
         EapPluginError: if one of them is not known to be a change of the weight.
     """
+    if not hasattr(module, "base_layer"):
+        return []
     if module.merged and module.disable_adapters:
         raise EapPluginError(f"the adapters of {path} are disabled but merged; call unmerge_adapter() first")
     if module.merged or module.disable_adapters:
@@ -117,7 +119,7 @@ def _with_adapter(
     weight: Float[Tensor, "d_in d_out"],
     bias: Float[Tensor, "d_out"] | None,
 ) -> tuple[Float[Tensor, "d_in d_out"], Float[Tensor, "d_out"] | None]:
-    """Weight and bias with one more adapter: LoRA adds s·A·B, DoRA then scales each column to a length of its own."""
+    """Add one more adapter: LoRA adds s·A·B to the weight, DoRA then scales each column to a learned length."""
     down, up, scale = module.lora_A[name], module.lora_B[name], module.scaling[name]
     dtype = torch.promote_types(torch.promote_types(base.dtype, up.weight.dtype), torch.float32)
     change = scale * down.weight.detach().to(dtype).T @ up.weight.detach().to(dtype).T

@@ -1,4 +1,9 @@
-"""Options of algorithms: a frozen dataclass whose fields say what they take, from Python or as text."""
+"""Options of algorithms: a frozen dataclass whose fields say what they take, from Python or as text.
+
+Beside certain values of others, an option may have no effect. The dataclass can have a method ``without_effect`` that
+says so: it gives the names of such options, each with its condition, such as ``{"mask": "samples is not 0"}``. It is
+then an error to give one of them a value other than its default.
+"""
 
 from __future__ import annotations
 
@@ -74,7 +79,7 @@ def build_options(cls: type[T], values: Mapping[str, object], owner: str) -> T:
         owner: whose options they are, for messages.
 
     Raises:
-        UsageError: if a name or a value is wrong, saying which are right.
+        UsageError: if a name or a value is wrong, saying which are right, or has no effect beside the others.
         EapPluginError: if ``cls`` is not an options dataclass.
     """
     declared = _declared(cls)
@@ -86,7 +91,11 @@ def build_options(cls: type[T], values: Mapping[str, object], owner: str) -> T:
             kwargs[name] = declared[name].read(value)
         except ValueError:
             raise UsageError(f"{owner} option {name!r} must be {declared[name].rule}, got {value!r}") from None
-    return cls(**kwargs)
+    options = cls(**kwargs)
+    for name, condition in getattr(options, "without_effect", dict)().items():
+        if name in values and getattr(options, name) != declared[name].info.default:
+            raise UsageError(f"{owner} option {name!r} has no effect while {condition}; change that, or leave it out")
+    return options
 
 
 def parse_assignments(assignments: Iterable[str]) -> dict[str, str]:

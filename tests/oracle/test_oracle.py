@@ -151,6 +151,8 @@ def test_a_post_norm_keeps_its_statistics() -> None:
         ("gemma2", {"mlp_post_norm": ""}),
         ("olmo2", {"attn_post_norm": ""}),
         ("bloom", {"mlp_out": "mlp"}),
+        ("mpt", {"mlp_out": "ffn"}),
+        ("granite", {"residual_multiplier": 1.0}),
     ],
 )
 def test_a_wrong_layout_is_noticed(name: str, mistake: dict[str, Any]) -> None:

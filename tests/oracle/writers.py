@@ -67,7 +67,10 @@ def watch(model: Any, layout: Layout, tokens: Tensor) -> dict[str, Tensor]:
         return lambda module, args: seen.__setitem__(name, args[0].clone())
 
     def keep_output(name: str) -> Callable[..., None]:
-        return lambda module, args, output: seen.__setitem__(name, output.clone())
+        return lambda module, args, output: seen.__setitem__(name, first(output).clone())
+
+    def first(output: Any) -> Tensor:
+        return output[0] if isinstance(output, tuple) else output
 
     handles = [model.get_submodule(layout.final_norm).register_forward_pre_hook(keep_input("logits"))]
     for layer in range(len(model.get_submodule(layout.layers))):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tests.zoo.llama import GRANITE
-from tests.zoo.sizes import D_HEAD, D_MLP, EXPERTS, GROUPED, ROTARY, SLIDING, Recipe
+from tests.zoo.sizes import D_HEAD, D_MLP, EXPERTS, GROUPED, ROTARY, SLIDING, WINDOW, Recipe
 
 _QWEN = {**GROUPED, "num_experts": 4, "num_experts_per_tok": 2}
 _ERNIE = {
@@ -23,6 +23,16 @@ _GLM = {
     "n_routed_experts": 4,
     "num_experts_per_tok": 2,
 }
+_LLAMA4 = {
+    **GROUPED,
+    "head_dim": D_HEAD,
+    "num_local_experts": 4,
+    "moe_layers": [1],
+    "intermediate_size_mlp": D_MLP,
+    "no_rope_layers": [1, 0],
+    "attention_chunk_size": WINDOW,
+    "floor_scale": 2,  # of the scale of queries that grows with their position
+}
 
 RECIPES: dict[str, Recipe] = {
     "mixtral": Recipe("Mixtral", "mixtral", {**GROUPED, **EXPERTS}),
@@ -36,5 +46,6 @@ RECIPES: dict[str, Recipe] = {
     "minimax_m2": Recipe("MiniMax-M2", "minimax_m2", {**GROUPED, **EXPERTS, "head_dim": D_HEAD}),
     "ernie4_5_moe": Recipe("ERNIE 4.5 MoE", "ernie4_5_moe", _ERNIE),
     "glm4_moe": Recipe("GLM-4 MoE", "glm4_moe", _GLM),
+    "llama4": Recipe("Llama 4", "llama4_text", _LLAMA4),
     "gpt_oss": Recipe("gpt-oss", "gpt_oss", {**GROUPED, **SLIDING, **EXPERTS, **ROTARY, "head_dim": D_HEAD}),
 }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from tests.zoo.sizes import D_MLP, D_MODEL, GPT, GROUPED, N_HEADS, N_LAYERS, PLAIN, SIZES, WINDOW, Recipe
 
+OPT = {**SIZES, "max_position_embeddings": 32, "ffn_dim": D_MLP, "dropout": 0.0}
 FALCON = {**SIZES, "max_position_embeddings": 32, "ffn_hidden_size": D_MLP}
 _GPT_NEO = {
     "hidden_size": D_MODEL,
@@ -29,7 +30,8 @@ RECIPES: dict[str, Recipe] = {
     "codegen": Recipe(
         "CodeGen", "codegen", {**GPT, "n_head": 8, "rotary_dim": 4}
     ),  # more heads than the four groups it puts them in
-    "opt": Recipe("OPT", "opt", {**SIZES, "max_position_embeddings": 32, "ffn_dim": D_MLP, "dropout": 0.0}),
+    "opt": Recipe("OPT", "opt", OPT),
+    "opt_projected": Recipe("OPT (narrow embeddings)", "opt", {**OPT, "word_embed_proj_dim": D_MODEL // 2}),
     "bloom": Recipe("BLOOM", "bloom", {"hidden_size": D_MODEL, "n_layer": N_LAYERS, "n_head": N_HEADS}),
     "falcon": Recipe("Falcon", "falcon", FALCON),
     "falcon_sequential": Recipe(

@@ -92,6 +92,11 @@ class NNsightBackend(Backend):
                 f"nnsight wraps a {type(module).__name__}, which has no Hugging Face configuration; "
                 f"wrap a language model of the transformers library"
             )
+        if any(type(part).__module__.startswith("transformer_lens.") for part in module.modules()):
+            raise EapPluginError(
+                "the model that nnsight wraps is in a TransformerBridge, which has replaced its modules; "
+                "give the bridge itself, or load the model anew for nnsight"
+            )
         adapter = adapter_of(module)
         return NNsightModel(
             model,

@@ -38,7 +38,7 @@ def adapter_of(model: nn.Module) -> Any:
 
 
 def language_model(model: Any) -> tuple[str, Any]:
-    """The Hugging Face model, which a ``PeftModel`` may be around, and its path from there.
+    """Return the Hugging Face model, which a ``PeftModel`` may be around, after its path from there.
 
     Raises:
         EapPluginError: if peft puts learned tokens before every prompt.
@@ -82,7 +82,7 @@ def _plan(root: Found, adapter: Any) -> Plan:
     stack = find(root, mapping, "blocks")
     ln_final = find(root, mapping, "ln_final") if "ln_final" in mapping else None
     unembed = find(root, mapping, next(name for name in UNEMBED if name in mapping))
-    clip_qkv = clip_of(root.module.config)
+    clip_qkv = clip_of(root.module)
     blocks = [
         plan_block(Found(stack.component, block, f"{stack.path}.{layer}"), layer, d_head, clip_qkv)
         for layer, block in enumerate(stack.module.children())
@@ -107,6 +107,6 @@ def _plan(root: Found, adapter: Any) -> Plan:
 def _graph(blocks: list[BlockPlan]) -> Graph:
     heads = {(len(block.layer.q.heads), len(block.layer.k.heads)) for block in blocks}
     if len(heads) != 1:
-        raise NotFoundError(f"its layers differ in their numbers of heads: {sorted(heads)}")
+        raise NotFoundError(f"its layers differ in number or size of heads: {sorted(heads)}")
     ((n_heads, n_kv_heads),) = heads
     return Graph(len(blocks), n_heads, n_kv_heads, parallel=blocks[0].parallel, has_mlp=blocks[0].has_mlp)

@@ -70,7 +70,7 @@ class Simulation(LocalSimulationBackend):  # type: ignore[misc]
 
 
 def _kept_there(envoy: Any) -> dict[str, Any]:
-    """What a request names and does not hold; nnsight itself says so for models that servers know by name."""
+    """List what a request only names; nnsight itself does so for models that servers know by name."""
     if hasattr(envoy, "_remoteable_persistent_objects"):
         objects: dict[str, Any] = envoy._remoteable_persistent_objects()
         return objects

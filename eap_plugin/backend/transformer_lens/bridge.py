@@ -9,7 +9,7 @@ from typing import Any, cast
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from eap_plugin.backend.effective_weight import effective_weight, require_gradients
+from eap_plugin.backend.effective_weight import MERGE, active_adapters, effective_weight, require_gradients
 from eap_plugin.backend.gate import Hidden, hidden_layer
 from eap_plugin.backend.hf_config import UNEMBED, clip_of, require_a_residual_stream, residual_multiplier
 from eap_plugin.backend.hf_norm import norm_form, norm_of
@@ -61,7 +61,7 @@ class BridgeModel(ResidualModel):
         block, layer = self._blocks[0], self._layers[0]
         heads = {(len(x.W_Q), len(x.W_K)) for x in self._layers}
         if len(heads) != 1:
-            raise _unsupported(self.bridge, f"its layers differ in their numbers of heads: {sorted(heads)}")
+            raise _unsupported(self.bridge, f"its layers differ in number or size of heads: {sorted(heads)}")
         return Graph(
             n_layers=len(self._blocks),
             n_heads=len(layer.W_Q),
@@ -75,6 +75,7 @@ class BridgeModel(ResidualModel):
 
     def _read_layer(self, path: str, block: Any) -> Layer:
         d_head = int(self.bridge.cfg.d_head)
+        _check_fused(block, path)
 
         def weight_and_bias(part: str) -> tuple[Tensor, Tensor | None]:
             return effective_weight(getattr(block.attn, part).original_component, f"{path}.attn.{part}")
@@ -96,7 +97,7 @@ class BridgeModel(ResidualModel):
             mlp_norm=_norm(ln2 if ln2 is not None or not _is_parallel(block) else ln1),
             attn_post_norm=_norm(_part(block, "ln1_post")),
             mlp_post_norm=_norm(_part(block, "ln2_post")),
-            clip_qkv=clip_of(self.bridge.original_model.config),
+            clip_qkv=clip_of(self.bridge.original_model),
         )  # fmt: skip
 
     def parameter(self) -> Tensor:
@@ -190,6 +191,17 @@ class BridgeModel(ResidualModel):
                     norm.use_native_layernorm_autograd = flag
                 for flag in on:
                     getattr(self.bridge, f"set_{flag}")(True)
+
+
+def _check_fused(block: Any, path: str) -> None:
+    """Refuse adapters around a fused projection, which TransformerLens splits into q, k and v without them."""
+    fused = block.attn.submodules.get("qkv")
+    names = [] if fused is None else active_adapters(fused.original_component, f"{path}.attn.qkv")
+    if names:
+        raise EapPluginError(
+            f"TransformerBridge splits {path}.attn.qkv into q, k and v without the adapter {names[0]!r} around it; "
+            f"{MERGE} before making the bridge, or use the backend nnsight"
+        )
 
 
 def _check_value_biases(blocks: Sequence[Any], layers: Sequence[Layer]) -> None:

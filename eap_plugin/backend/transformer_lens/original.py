@@ -45,7 +45,8 @@ def _compare(
     original = original_model(bridge)
     mask = {} if attention_mask is None else {"attention_mask": attention_mask.long()}
     here = _centred(bridge(tokens, return_type="logits", **mask))
-    there = _centred(original(input_ids=tokens, use_cache=False, **mask, **_positions(original, attention_mask)).logits)
+    there = original(input_ids=tokens, use_cache=False, **mask, **_positions(original, attention_mask))
+    there = _centred(getattr(there, "logits", there))
     if attention_mask is not None:
         here, there = here[attention_mask], there[attention_mask]
     size = there.pow(2).mean(-1, keepdim=True).sqrt() + here.abs() + there.abs()
@@ -101,7 +102,7 @@ def _restored(module: nn.Module, made: dict[int, nn.Module]) -> nn.Module:
 
 
 def _restore_forward(module: nn.Module) -> None:
-    """Take off a forward method that TransformerLens has put on the module itself.
+    """Take off a forward method that TransformerLens or nnsight has put on the module itself.
 
     Raises:
         CannotCompareError: if it is another library's.
@@ -109,7 +110,8 @@ def _restore_forward(module: nn.Module) -> None:
     forward = module.__dict__.get("forward")
     if forward is None:
         return
-    if not str(getattr(forward, "__module__", "")).startswith("transformer_lens."):
+    origins = getattr(forward, "__module__", None), type(forward).__module__
+    if not any(str(origin).startswith(("transformer_lens.", "nnsight.")) for origin in origins):
         raise CannotCompareError(
             f"the forward method of a {type(module).__name__} was replaced, so the bridge's logits are not compared "
             f"with the model's in it"

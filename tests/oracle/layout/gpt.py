@@ -129,6 +129,7 @@ LAYOUTS: dict[str, Layout] = {
     "gpt_bigcode": replace(_GPT2, heads=one_after_another("attn.c_attn", 1)),
     "codegen": _CODEGEN,
     "opt": _OPT,
+    "opt_projected": _OPT,
     "bloom": _BLOOM,
     "falcon": _FALCON,
     "falcon_new": _FALCON_NEW,

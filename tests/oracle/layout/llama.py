@@ -5,6 +5,7 @@
 - NanoChat's final norm is also applied to the embeddings; what the logits read is its last call's input.
 - OLMo clips what the projections give in place: a hook on a projection must keep a copy.
 - Gemma's ``post_attention_layernorm`` is a norm after the block, where Llama's is before the MLP.
+- Llama 4's mixture of experts returns a tuple, its other MLPs do not.
 - gpt-oss's MLP module returns a tuple, so the experts inside it tell what is written, with batch and position as one
   axis; its router reads what the experts read.
 """
@@ -80,6 +81,7 @@ LAYOUTS: dict[str, Layout] = {
     "exaone4": _OLMO2,
     "vaultgemma": replace(_LLAMA, mlp_norm="pre_feedforward_layernorm"),
     "glm4": replace(_LLAMA, attn_post_norm="post_self_attn_layernorm", mlp_post_norm="post_mlp_layernorm"),
+    "llama4": replace(_LLAMA, mlp_in="feed_forward", mlp_out="feed_forward"),
     "gpt_oss": replace(_LLAMA, mlp_out="mlp.experts"),
 }
 """By the names of ``tests.zoo``."""

@@ -1,0 +1,1 @@
+"""Models whose circuits are known, because they were compiled from programs."""
