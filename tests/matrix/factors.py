@@ -18,13 +18,15 @@ GRADIENT: Mapping[str, Choices] = {
     "positions": ({}, {"positions": True}),
 }
 JUDGES: Choices = (
-    {},
+    *GRADIENT["answers"],
     *(
-        {"grad_function": values, "answer_function": answers}
+        {"grad_function": values, "answer_function": answers, **right_alone}
         for values in ("logit", "prob", "logprob", "logit_exp")
         for answers in ("avg_diff", "avg_val", "mse")
+        for right_alone in GRADIENT["answers"][: 2 if answers == "avg_diff" else 1]
     ),
 )
+"""What ``mask-gradient`` takes gradients of; wrong answers can be left out where they would be counted."""
 
 ALGORITHMS: Mapping[str, Mapping[str, Choices]] = {
     "eap": GRADIENT,
@@ -37,7 +39,7 @@ ALGORITHMS: Mapping[str, Mapping[str, Choices]] = {
         "scored": ({}, {"scored": "all"}),
     },
     "eap-gp": {**GRADIENT, "steps": ({"steps": 1}, {"steps": 3}), "length": ({}, {"length": 0.3})},
-    "mask-gradient": {**GRADIENT, "mask": ({}, {"mask": 0.4}, {"mask": 1.0}, {"samples": 2}), "judge": JUDGES},
+    "mask-gradient": {**GRADIENT, "answers": JUDGES, "mask": ({}, {"mask": 0.4}, {"mask": 1.0}, {"samples": 2})},
     "gim": {
         **GRADIENT,
         "temperature": ({}, {"temperature": 1.0}),
