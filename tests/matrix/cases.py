@@ -36,13 +36,14 @@ class Case:
     backends: tuple[str, ...]
 
     def refused(self, family: str) -> bool:
-        """Whether it needs the hidden layers of MLPs, which cannot be seen in a mixture of experts."""
+        """Whether it needs what cannot be seen: the hidden layers of experts, or norms that a projection follows."""
+        frozen = self.algorithm == "relp" or (self.algorithm == "gim" and self.options.get("freeze_norms", True))
+        if family == "opt_projected":
+            return frozen
         if family not in experts.RECIPES:
             return False
-        if self.algorithm == "gim":
-            frozen = self.options.get("freeze_norms", True) and LAYOUTS[family].mlp_post_norm
-            return bool(frozen) or self.options.get("halve_products", True)
-        return self.algorithm == "relp"
+        halved = self.algorithm == "gim" and self.options.get("halve_products", True)
+        return self.algorithm == "relp" or halved or (frozen and bool(LAYOUTS[family].mlp_post_norm))
 
     def __str__(self) -> str:
         """As in a report."""

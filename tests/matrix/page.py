@@ -28,7 +28,7 @@ This page is of `{target}`: {n_cases} cases, each on `TransformerBridge` and nns
 server, too. It writes the page.
 
 `–` is refused, as it must be: `relp` and halved products in `gim` need the hidden layers of MLPs, which cannot be seen
-in a mixture of experts.
+in a mixture of experts, and frozen norms in `relp` and `gim` a final norm that the unembedding follows.
 
 ## By family
 

@@ -41,11 +41,11 @@ def test_family(name: str, record_property: pytest.RecordProperty) -> None:
 
 
 def scored(name: str, case: Case, backend: str) -> bool:
-    """Whether a backend gives scores, and does not say that the model's hidden layers cannot be seen."""
+    """Whether a backend gives scores, and does not say what of the model it cannot see."""
     try:
         run(name, case, backend)
     except eap_plugin.EapPluginError as error:
-        return "that can be seen" not in str(error)
+        return not any(part in str(error) for part in ("that can be seen", "norms cannot be held constant"))
     return True
 
 
