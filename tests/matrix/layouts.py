@@ -73,14 +73,14 @@ def named(scores: PruneScores | NodeScores) -> Scores:
 
 
 def error(found: Scores, wanted: Scores) -> float:
-    """The largest difference over the largest score.
+    """The largest difference over the largest score; not a number if one of them is none.
 
     Raises:
         AssertionError: if they are not of the same edges or writers, or there is nothing to tell apart.
     """
     assert found.keys() == wanted.keys()
     exact = {key: torch.as_tensor(value, dtype=torch.float64) for key, value in wanted.items()}
-    largest = max(float(value.abs().max()) for value in exact.values())
+    largest = float(torch.stack([value.abs().max() for value in exact.values()]).max())
     assert largest > 1e-6
     assert all(found[key].shape == value.shape for key, value in exact.items())
-    return max(float((found[key] - value).abs().max()) for key, value in exact.items()) / largest
+    return float(torch.stack([(found[key] - value).abs().max() for key, value in exact.items()]).max()) / largest

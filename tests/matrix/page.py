@@ -24,11 +24,12 @@ is 1e-9. `edge-pruning` and `random` draw random numbers: their error is the dif
 data's on some family. `make test-matrix` has, for each algorithm, every pair of values of family, padding, splitting
 and options. All values with all others would be more than a million cases.
 
-This page is of `{target}`: {n_cases} cases, each on `TransformerBridge` and nnsight, one in {every} on the simulated
-server, too. It writes the page.
+This page is of `{target}`: {n_cases} cases, each on `TransformerBridge` and
+nnsight, one in {every} on the simulated server, too. It writes the page.
 
 `–` is refused, as it must be: `relp` and halved products in `gim` need the hidden layers of MLPs, which cannot be seen
-in a mixture of experts, and frozen norms in `relp` and `gim` a final norm that the unembedding follows.
+in a mixture of experts, and frozen norms in `relp` and `gim` a final norm that the unembedding follows. In a selection
+it is also `acdc` on the families that are left out.
 
 ## By family
 

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from tests.oracle.brute_force import Edge, Metric, Reader, difference, products, reader_gradients, readers
 from tests.oracle.layout import LAYOUTS, Layout
 from tests.oracle.padded import Padded
-from tests.oracle.writers import observe
+from tests.oracle.writers import first, observe
 
 Gradients = dict[Reader, Tensor]
 
@@ -102,7 +102,7 @@ class Oracle:
             return None
         seen: list[Tensor] = []
         module = _adding_module(self.model, self.layout, place)
-        handle = module.register_forward_hook(lambda module, args, output: seen.append(output.clone()))
+        handle = module.register_forward_hook(lambda module, args, output: seen.append(first(output).clone()))
         with torch.no_grad():
             self.loss()
         handle.remove()
@@ -186,7 +186,9 @@ def adding(model: Any, layout: Layout, place: str, more: Tensor, given: Tensor |
     def on_input(module: nn.Module, args: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         return (args[0] + more, *args[1:])
 
-    def on_output(module: nn.Module, args: tuple[Tensor, ...], output: Tensor) -> Tensor:
+    def on_output(module: nn.Module, args: tuple[Tensor, ...], output: Any) -> Any:
+        if isinstance(output, tuple):
+            return (on_output(module, args, output[0]), *output[1:])
         more_here = more.reshape(output.shape) / layout.residual_multiplier
         return (output if given is None else given + 0 * output) + more_here
 

@@ -69,9 +69,6 @@ def watch(model: Any, layout: Layout, tokens: Tensor) -> dict[str, Tensor]:
     def keep_output(name: str) -> Callable[..., None]:
         return lambda module, args, output: seen.__setitem__(name, first(output).clone())
 
-    def first(output: Any) -> Tensor:
-        return output[0] if isinstance(output, tuple) else output
-
     handles = [model.get_submodule(layout.final_norm).register_forward_pre_hook(keep_input("logits"))]
     for layer in range(len(model.get_submodule(layout.layers))):
 
@@ -92,6 +89,11 @@ def watch(model: Any, layout: Layout, tokens: Tensor) -> dict[str, Tensor]:
             handle.remove()
     shape = seen["logits"].shape
     return {name: value if name.endswith(".z") else value.reshape(shape) for name, value in seen.items()}
+
+
+def first(output: Any) -> Tensor:
+    """What a module gives, of several things the first."""
+    return output[0] if isinstance(output, tuple) else output
 
 
 def _heads(model: Any, layout: Layout, layer: int, z: Tensor) -> tuple[list[Tensor], Tensor]:
