@@ -15,7 +15,7 @@ PYTEST := -m pytest -n $(WORKERS)
 REAL_MODELS := smollm2-135m gemma3-270m
 SETUP := scripts/venv.sh pyproject.toml
 
-.PHONY: help demo test test-legacy test-tl3 test-plugins test-ndif test-real test-pythons bench bench-accuracy bench-algorithms architectures docs lint types wheel clean
+.PHONY: help demo test test-matrix test-legacy test-tl3 test-plugins test-ndif test-real test-pythons bench bench-accuracy bench-algorithms architectures docs lint types wheel clean
 
 help: ## List the targets
 	@sed -n 's/^\([a-z0-9-]*\):[^#]*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 18
@@ -25,6 +25,9 @@ demo: .venv/.installed ## Find a circuit in a shipped model, offline
 
 test: .venv/.installed ## Run the tests
 	OMP_NUM_THREADS=1 $(VENV)/python $(PYTEST) --durations=10 --durations-min=1
+
+test-matrix: .venv/.installed ## Run every algorithm with every option on every family, and write docs/matrix.md
+	MATRIX=full OMP_NUM_THREADS=1 $(VENV)/python $(PYTEST) tests/matrix
 
 test-legacy: .venv-legacy/.installed ## Run those for HookedTransformer, with transformer-lens 2 and AutoCircuit
 	OMP_NUM_THREADS=1 .venv-legacy/bin/python $(PYTEST) tests/legacy
