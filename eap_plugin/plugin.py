@@ -66,13 +66,13 @@ if TYPE_CHECKING:
     from eap_plugin.model.edge_matrix import sum_qkv as sum_qkv
     from eap_plugin.model.graph import Graph as Graph
     from eap_plugin.model.graph import Reader as Reader
+    from eap_plugin.model.layer import Layer as Layer
     from eap_plugin.model.norm import Norm as Norm
-    from eap_plugin.model.residual_model import SITES as SITES
-    from eap_plugin.model.residual_model import Layer as Layer
     from eap_plugin.model.residual_model import ResidualModel as ResidualModel
-    from eap_plugin.model.residual_model import Site as Site
-    from eap_plugin.model.residual_model import Visitor as Visitor
-    from eap_plugin.model.residual_model import sites_of as sites_of
+    from eap_plugin.model.sites import SITES as SITES
+    from eap_plugin.model.sites import Site as Site
+    from eap_plugin.model.sites import Visitor as Visitor
+    from eap_plugin.model.sites import sites_of as sites_of
     from eap_plugin.task.base import TaskFormat as TaskFormat
     from eap_plugin.task.base import TaskGenerator as TaskGenerator
     from eap_plugin.task.sampling import sample_pairs as sample_pairs
@@ -111,8 +111,10 @@ _NAMES = {
     "metric.metric": ("Metric", "difference", "over_answers"),
     "model.edge_matrix": ("edge_mask", "sum_qkv"),
     "model.graph": ("Graph", "Reader"),
+    "model.layer": ("Layer",),
     "model.norm": ("Norm",),
-    "model.residual_model": ("SITES", "Layer", "ResidualModel", "Site", "Visitor", "sites_of"),
+    "model.residual_model": ("ResidualModel",),
+    "model.sites": ("SITES", "Site", "Visitor", "sites_of"),
     "task.base": ("TaskFormat", "TaskGenerator"),
     "task.sampling": ("sample_pairs", "single_tokens"),
     "task.task": ("PromptPair", "Task", "encode_task", "next_token_ids"),

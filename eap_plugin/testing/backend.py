@@ -17,7 +17,8 @@ from eap_plugin.data.batch import Batch
 from eap_plugin.errors import EapPluginError
 from eap_plugin.interventions.edge_patching import EdgePatch
 from eap_plugin.interventions.recording import WriterRecorder
-from eap_plugin.model.residual_model import SITES, ResidualModel, Site, Visitor
+from eap_plugin.model.residual_model import ResidualModel
+from eap_plugin.model.sites import SITES, Site, Visitor
 from eap_plugin.results.prune_scores import PruneScores
 from eap_plugin.testing.sites import WATCHED_ONLY, Run, assert_in_order, expected_shape
 from eap_plugin.testing.state import left_as_found

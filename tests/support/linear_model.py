@@ -10,8 +10,10 @@ import torch
 from torch import Tensor
 
 from eap_plugin.model.graph import Graph
+from eap_plugin.model.layer import Layer
 from eap_plugin.model.norm import Norm
-from eap_plugin.model.residual_model import Layer, ResidualModel, Site, Visitor, sites_of
+from eap_plugin.model.residual_model import ResidualModel
+from eap_plugin.model.sites import Site, Visitor, sites_of
 
 VOCAB, D_MODEL, D_HEAD, N_HEADS, N_LAYERS = 11, 6, 3, 2, 2
 

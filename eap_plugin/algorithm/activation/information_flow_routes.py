@@ -25,7 +25,8 @@ from eap_plugin.interventions.workspace import workspace
 from eap_plugin.interventions.writer_outputs import Writers, all_add
 from eap_plugin.metric.metric import Metric
 from eap_plugin.model.graph import Graph
-from eap_plugin.model.residual_model import ResidualModel, Site
+from eap_plugin.model.residual_model import ResidualModel
+from eap_plugin.model.sites import Site
 
 
 @dataclass(frozen=True)

@@ -28,7 +28,8 @@ from eap_plugin.interventions.writer_outputs import Writers
 from eap_plugin.metric.metric import Metric
 from eap_plugin.model.edge_matrix import sum_qkv
 from eap_plugin.model.graph import Graph
-from eap_plugin.model.residual_model import ResidualModel, Site, Visitor
+from eap_plugin.model.residual_model import ResidualModel
+from eap_plugin.model.sites import Site, Visitor
 
 
 @dataclass(frozen=True)

@@ -16,8 +16,10 @@ from eap_plugin.backend.freezing import frozen_modules
 from eap_plugin.backend.nnsight.plan import Place, Plan, Visit
 from eap_plugin.backend.nnsight.weights import read_layer, read_norm
 from eap_plugin.errors import EapPluginError
+from eap_plugin.model.layer import Layer
 from eap_plugin.model.norm import Norm
-from eap_plugin.model.residual_model import Layer, ResidualModel, Site, Visitor, sites_of
+from eap_plugin.model.residual_model import ResidualModel
+from eap_plugin.model.sites import Site, Visitor, sites_of
 
 _CHANGED_IN_PLACE: tuple[Site, ...] = ("q", "k", "v", "attn_out", "mlp_proj", "mlp_out")
 

@@ -18,8 +18,10 @@ from eap_plugin.backend.module_hooks import Attach, at_columns, at_hook_point, k
 from eap_plugin.backend.transformer_lens.original import compare
 from eap_plugin.errors import EapPluginError
 from eap_plugin.model.graph import Graph
+from eap_plugin.model.layer import Layer, scaled
 from eap_plugin.model.norm import Norm
-from eap_plugin.model.residual_model import Layer, ResidualModel, Site, SourceComparison, Visitor, scaled, sites_of
+from eap_plugin.model.residual_model import ResidualModel, SourceComparison
+from eap_plugin.model.sites import Site, Visitor, sites_of
 
 _FLAGS = ("use_attn_result", "use_split_qkv_input", "use_attn_in", "use_hook_mlp_in")
 

@@ -13,8 +13,10 @@ from eap_plugin.backend.freezing import frozen_modules
 from eap_plugin.backend.module_hooks import Attach, ValueHook, at_hook_point, at_input, at_output, visiting
 from eap_plugin.errors import EapPluginError
 from eap_plugin.model.graph import Graph
+from eap_plugin.model.layer import Layer
 from eap_plugin.model.norm import Norm
-from eap_plugin.model.residual_model import Layer, ResidualModel, Site, Visitor, sites_of
+from eap_plugin.model.residual_model import ResidualModel
+from eap_plugin.model.sites import Site, Visitor, sites_of
 
 _UNGROUP = "ungroup_grouped_query_attention"
 _FLAGS = (

@@ -22,7 +22,8 @@ from jaxtyping import Bool, Int
 from torch import Tensor
 
 from eap_plugin.errors import CannotCompareError, EapPluginError
-from eap_plugin.model.residual_model import ResidualModel, Site, SourceComparison, Visitor
+from eap_plugin.model.residual_model import ResidualModel, SourceComparison
+from eap_plugin.model.sites import Site, Visitor
 from eap_plugin.runner.self_check.backward_check import arrivals, gradient_sites, random_loss
 from eap_plugin.runner.self_check.forward_check import comparisons, value_sites
 from eap_plugin.runner.self_check.other_readers import other_readers
