@@ -67,6 +67,7 @@ if TYPE_CHECKING:
     from eap_plugin.model.graph import Graph as Graph
     from eap_plugin.model.graph import Reader as Reader
     from eap_plugin.model.layer import Layer as Layer
+    from eap_plugin.model.model_info import ModelInfo as ModelInfo
     from eap_plugin.model.norm import Norm as Norm
     from eap_plugin.model.residual_model import ResidualModel as ResidualModel
     from eap_plugin.model.sites import SITES as SITES
@@ -112,6 +113,7 @@ _NAMES = {
     "model.edge_matrix": ("edge_mask", "sum_qkv"),
     "model.graph": ("Graph", "Reader"),
     "model.layer": ("Layer",),
+    "model.model_info": ("ModelInfo",),
     "model.norm": ("Norm",),
     "model.residual_model": ("ResidualModel",),
     "model.sites": ("SITES", "Site", "Visitor", "sites_of"),

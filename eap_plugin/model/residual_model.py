@@ -9,7 +9,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import torch
@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from eap_plugin.errors import EapPluginError
 from eap_plugin.model.graph import Graph
 from eap_plugin.model.layer import Layer
+from eap_plugin.model.model_info import ModelInfo
 from eap_plugin.model.norm import Norm
 from eap_plugin.model.remote import Remote
 from eap_plugin.model.run_constraints import RunConstraints
@@ -55,25 +56,51 @@ class ResidualModel(ABC):
 
     Attributes:
         graph: its writers, readers and edges.
-        name: what the model is called in reports.
-        n_vocab: the number of tokens it knows.
-        n_ctx: the most tokens a prompt can have, where positions are learned or tabled.
-        tokenizer: its Hugging Face tokenizer, if it has one.
-        prepend_bos: whether text prompts begin with the tokenizer's beginning-of-sequence token.
-        provenance: backend, library versions and revision, for the files that scores are saved in.
-        remote: the server that it runs on; ``None`` for this process.
-        run_constraints: what kind of run the user's object was made for, if not for any.
+        info: its name, sizes, tokenizer and provenance, which can be read from the model itself, too.
     """
 
     graph: Graph
-    name: str
-    n_vocab: int
-    n_ctx: int | None = None
-    tokenizer: Any = None
-    prepend_bos: bool = False
-    provenance: dict[str, str] = field(default_factory=dict)
-    remote: Remote | None = None
-    run_constraints: RunConstraints = field(default_factory=RunConstraints)
+    info: ModelInfo
+
+    @property
+    def name(self) -> str:
+        """See ``ModelInfo.name``."""
+        return self.info.name
+
+    @property
+    def n_vocab(self) -> int:
+        """See ``ModelInfo.n_vocab``."""
+        return self.info.n_vocab
+
+    @property
+    def n_ctx(self) -> int | None:
+        """See ``ModelInfo.n_ctx``."""
+        return self.info.n_ctx
+
+    @property
+    def tokenizer(self) -> Any:
+        """See ``ModelInfo.tokenizer``."""
+        return self.info.tokenizer
+
+    @property
+    def prepend_bos(self) -> bool:
+        """See ``ModelInfo.prepend_bos``."""
+        return self.info.prepend_bos
+
+    @property
+    def provenance(self) -> Mapping[str, str]:
+        """See ``ModelInfo.provenance``."""
+        return self.info.provenance
+
+    @property
+    def remote(self) -> Remote | None:
+        """See ``ModelInfo.remote``."""
+        return self.info.remote
+
+    @property
+    def run_constraints(self) -> RunConstraints:
+        """See ``ModelInfo.run_constraints``."""
+        return self.info.run_constraints
 
     @abstractmethod
     def parameter(self) -> Tensor:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import fields
 from typing import Any
 
 import torch
@@ -36,7 +35,7 @@ class Watched(ResidualModel):
         """Watch ``model``."""
         self._model, self.fail_at = model, fail_at
         self.forwards = self.backwards = self.prompts = self.prompts_back = 0
-        super().__init__(**{f.name: getattr(model, f.name) for f in fields(ResidualModel)})
+        super().__init__(model.graph, model.info)
 
     def parameter(self) -> Tensor:
         """See ``ResidualModel.parameter``."""

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from eap_plugin.model.graph import Graph
 from eap_plugin.model.layer import Layer
+from eap_plugin.model.model_info import ModelInfo
 from eap_plugin.model.norm import Norm
 from eap_plugin.model.residual_model import ResidualModel
 from eap_plugin.model.sites import Site, Visitor, sites_of
@@ -23,7 +24,7 @@ class LinearModel(ResidualModel):
 
     def __init__(self) -> None:
         """Draw the weights, float64."""
-        super().__init__(graph=Graph(N_LAYERS, N_HEADS, N_HEADS), name="linear", n_vocab=VOCAB)
+        super().__init__(Graph(N_LAYERS, N_HEADS, N_HEADS), ModelInfo("linear", n_vocab=VOCAB))
         generator = torch.Generator().manual_seed(0)
 
         def draw(*shape: int) -> Tensor:

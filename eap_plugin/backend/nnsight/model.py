@@ -17,6 +17,7 @@ from eap_plugin.backend.nnsight.plan import Place, Plan, Visit
 from eap_plugin.backend.nnsight.weights import read_layer, read_norm
 from eap_plugin.errors import EapPluginError
 from eap_plugin.model.layer import Layer
+from eap_plugin.model.model_info import ModelInfo
 from eap_plugin.model.norm import Norm
 from eap_plugin.model.residual_model import ResidualModel
 from eap_plugin.model.sites import Site, Visitor, sites_of
@@ -27,11 +28,11 @@ _CHANGED_IN_PLACE: tuple[Site, ...] = ("q", "k", "v", "attn_out", "mlp_proj", "m
 class NNsightModel(ResidualModel):
     """An nnsight model and the plan of where its sites are; each forward pass is one trace."""
 
-    def __init__(self, envoy: Any, plan: Plan, **about: Any) -> None:
+    def __init__(self, envoy: Any, plan: Plan, info: ModelInfo) -> None:
         """Wrap a model, its weights loaded or not; they are when they are first needed."""
         self.envoy, self.plan = envoy, plan
         self._layers: list[Layer] = []
-        ResidualModel.__init__(self, graph=plan.graph, **about)
+        ResidualModel.__init__(self, plan.graph, info)
 
     def parameter(self) -> Tensor:
         """See ``ResidualModel.parameter``."""

@@ -19,6 +19,7 @@ from eap_plugin.backend.transformer_lens.original import compare
 from eap_plugin.errors import EapPluginError
 from eap_plugin.model.graph import Graph
 from eap_plugin.model.layer import Layer, scaled
+from eap_plugin.model.model_info import ModelInfo
 from eap_plugin.model.norm import Norm
 from eap_plugin.model.residual_model import ResidualModel, SourceComparison
 from eap_plugin.model.sites import Site, Visitor, sites_of
@@ -37,7 +38,7 @@ _MLP_PARTS: dict[Site, tuple[str, str]] = {
 class BridgeModel(ResidualModel):
     """A ``TransformerBridge``: hook points for the sites, its components' weights for the layers."""
 
-    def __init__(self, bridge: Any, **about: Any) -> None:
+    def __init__(self, bridge: Any, info: ModelInfo) -> None:
         """Wrap a bridge.
 
         Raises:
@@ -57,7 +58,7 @@ class BridgeModel(ResidualModel):
         self._hidden = _hidden_of(self._blocks)
         if bridge.compatibility_mode:
             _check_value_biases(self._blocks, self._layers)
-        super().__init__(graph=self._read_graph(), **about)
+        super().__init__(self._read_graph(), info)
 
     def _read_graph(self) -> Graph:
         block, layer = self._blocks[0], self._layers[0]

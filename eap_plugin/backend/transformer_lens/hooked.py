@@ -14,6 +14,7 @@ from eap_plugin.backend.module_hooks import Attach, ValueHook, at_hook_point, at
 from eap_plugin.errors import EapPluginError
 from eap_plugin.model.graph import Graph
 from eap_plugin.model.layer import Layer
+from eap_plugin.model.model_info import ModelInfo
 from eap_plugin.model.norm import Norm
 from eap_plugin.model.residual_model import ResidualModel
 from eap_plugin.model.sites import Site, Visitor, sites_of
@@ -41,13 +42,13 @@ _HIDDEN: dict[tuple[Site, bool], str] = {
 class HookedModel(ResidualModel):
     """A ``HookedTransformer``: hook points for the sites, its own parameters for the layers."""
 
-    def __init__(self, model: Any, ungrouped: bool = False, **about: Any) -> None:
+    def __init__(self, model: Any, info: ModelInfo, ungrouped: bool = False) -> None:
         """Wrap a model.
 
         Args:
             model: the model.
+            info: what is known of it.
             ungrouped: give every query head a key and value head of its own, where several share one.
-            **about: see ``ResidualModel``.
 
         Raises:
             EapPluginError: if its normalization is not one that has a formula here.
@@ -63,7 +64,7 @@ class HookedModel(ResidualModel):
             has_mlp=not cfg.attn_only,
         )
         self._layers = self._read_layers()
-        super().__init__(graph=graph, **about)
+        super().__init__(graph, info)
 
     def _read_layers(self) -> list[Layer]:
         return [_read_layer(block, self._ungrouped) for block in self.model.blocks]

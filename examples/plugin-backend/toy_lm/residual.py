@@ -12,6 +12,7 @@ from eap_plugin.plugin import (
     Attach,
     Graph,
     Layer,
+    ModelInfo,
     Norm,
     ResidualModel,
     Site,
@@ -29,11 +30,11 @@ from toy_lm.model import Block, ToyLM
 class ToyLMResidual(ResidualModel):
     """A ``ToyLM``, seen as writers and readers of its residual stream."""
 
-    def __init__(self, model: ToyLM, **about: Any) -> None:
-        """Wrap a model; ``about`` are the other fields of ``ResidualModel``."""
+    def __init__(self, model: ToyLM, info: ModelInfo) -> None:
+        """Wrap a model; ``info`` holds its name and sizes."""
         self.model, config = model, model.config
         graph = Graph(n_layers=config.n_layers, n_heads=config.n_heads, n_kv_heads=config.n_kv_heads)
-        super().__init__(graph=graph, n_vocab=config.n_vocab, n_ctx=config.n_ctx, **about)
+        super().__init__(graph, info)
 
     def parameter(self) -> Tensor:
         """See ``ResidualModel.parameter``."""
