@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from eap_plugin.data.batch import NO_ANSWER as NO_ANSWER
     from eap_plugin.data.batch import Batch as Batch
     from eap_plugin.data.microbatches import Microbatch as Microbatch
+    from eap_plugin.data.prompts import Prompts as Prompts
     from eap_plugin.errors import EapPluginError as EapPluginError
     from eap_plugin.errors import UsageError as UsageError
     from eap_plugin.host import hookimpl as hookimpl
@@ -94,6 +95,7 @@ _NAMES = {
     "backend.module_hooks": ("Attach", "ValueHook", "at_input", "at_output", "visiting"),
     "data.batch": ("NO_ANSWER", "Batch"),
     "data.microbatches": ("Microbatch",),
+    "data.prompts": ("Prompts",),
     "errors": ("EapPluginError", "UsageError"),
     "host": ("hookimpl",),
     "host.options": ("option",),

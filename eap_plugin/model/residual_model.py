@@ -13,9 +13,10 @@ from dataclasses import dataclass
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from eap_plugin.data.prompts import Prompts
 from eap_plugin.errors import EapPluginError
 from eap_plugin.model.graph import Graph
 from eap_plugin.model.layer import Layer
@@ -135,37 +136,31 @@ class ResidualModel(ABC):
     def sites(self) -> frozenset[Site]:
         """The sites it has: not those of an attention-only model's MLPs, nor of a mixture of experts' hidden layer."""
 
-    @abstractmethod
     def forward(
-        self,
-        tokens: Int[Tensor, "batch pos"],
-        visit: Mapping[Site, Visitor],
-        *,
-        attention_mask: Bool[Tensor, "batch pos"] | None = None,
-        last: Int[Tensor, "batch"] | None = None,
+        self, prompts: Prompts | Int[Tensor, "batch pos"], visit: Mapping[Site, Visitor]
     ) -> Float[Tensor, "batch vocab"]:
         """Run the model, calling the visitor of each site as its value is computed, in forward order.
 
         Args:
-            tokens: token ids.
+            prompts: the prompts; token ids alone stand for unpadded ones that are read at the last token.
             visit: for each site of interest, what to call there.
-            attention_mask: true at real tokens.
-            last: the position of each prompt whose logits are wanted; the last one if not given.
 
         Returns:
-            The logits at those positions only.
+            The logits at the positions where the prompts are read.
 
         Raises:
             EapPluginError: if a site is asked for that the model does not have, or comes by twice in a layer.
         """
-
-    def _check_sites(self, visit: Mapping[Site, Visitor]) -> None:
-        """Refuse visitors of sites that are not there; for ``forward``."""
         missing = sorted(set(visit) - self.sites)
         if missing:
             raise EapPluginError(
                 f"{self.name} has no {' or '.join(missing)} that can be seen; choose an algorithm that does not need it"
             )
+        return self._forward(prompts if isinstance(prompts, Prompts) else Prompts(prompts), visit)
+
+    @abstractmethod
+    def _forward(self, prompts: Prompts, visit: Mapping[Site, Visitor]) -> Float[Tensor, "batch vocab"]:
+        """Do what ``forward`` says; the sites asked for are there."""
 
     @abstractmethod
     def frozen(self) -> AbstractContextManager[None]:
@@ -174,9 +169,7 @@ class ResidualModel(ABC):
         On leaving, also by an exception, every flag is as it was found.
         """
 
-    def compare_with_source(
-        self, tokens: Int[Tensor, "batch pos"], attention_mask: Bool[Tensor, "batch pos"] | None
-    ) -> SourceComparison | None:
+    def compare_with_source(self, prompts: Prompts) -> SourceComparison | None:
         """Compare logits with those of the model that this one was made from.
 
         Returns:

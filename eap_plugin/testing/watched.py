@@ -7,9 +7,10 @@ from contextlib import AbstractContextManager
 from typing import Any
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float
 from torch import Tensor, nn
 
+from eap_plugin.data.prompts import Prompts
 from eap_plugin.model.layer import Layer
 from eap_plugin.model.norm import Norm
 from eap_plugin.model.residual_model import ResidualModel
@@ -64,20 +65,13 @@ class Watched(ResidualModel):
         """See ``ResidualModel.frozen``."""
         return self._model.frozen()
 
-    def forward(
-        self,
-        tokens: Int[Tensor, "batch pos"],
-        visit: Mapping[Site, Visitor],
-        *,
-        attention_mask: Bool[Tensor, "batch pos"] | None = None,
-        last: Int[Tensor, "batch"] | None = None,
-    ) -> Float[Tensor, "batch vocab"]:
+    def _forward(self, prompts: Prompts, visit: Mapping[Site, Visitor]) -> Float[Tensor, "batch vocab"]:
         """See ``ResidualModel.forward``."""
         self.forwards += 1
-        self.prompts += len(tokens)
+        self.prompts += len(prompts)
         if self.forwards == self.fail_at:
             visit = {**visit, "z": _fail}
-        logits = self._model.forward(tokens, visit, attention_mask=attention_mask, last=last)
+        logits = self._model.forward(prompts, visit)
         counted: Tensor = _Backward.apply(logits, self)  # type: ignore[no-untyped-call]
         return counted
 

@@ -91,7 +91,7 @@ class ScoringContext:
 
     def forward(self, tokens: Int[Tensor, "batch pos"], visit: Mapping[Site, Visitor]) -> Float[Tensor, "batch vocab"]:
         """Run the model on the piece's prompts, clean or corrupt."""
-        return self.model.forward(tokens, visit, attention_mask=self.batch.attention_mask, last=self.batch.last)
+        return self.model.forward(replace(self.batch.clean_prompts, tokens=tokens), visit)
 
     def record(self, tokens: Int[Tensor, "batch pos"]) -> tuple[Writers, Float[Tensor, "batch vocab"]]:
         """What every writer adds on the piece's prompts, clean or corrupt, and their logits; without gradients."""

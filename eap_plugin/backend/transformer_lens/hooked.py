@@ -6,11 +6,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from eap_plugin.backend.freezing import frozen_modules
 from eap_plugin.backend.module_hooks import Attach, ValueHook, at_hook_point, at_input, at_output, visiting
+from eap_plugin.data.prompts import Prompts
 from eap_plugin.errors import EapPluginError
 from eap_plugin.model.graph import Graph
 from eap_plugin.model.layer import Layer
@@ -96,19 +97,11 @@ class HookedModel(ResidualModel):
         hidden = kind in ("MLP", "GatedMLP") and not hasattr(mlp, "hook_mid")
         return sites_of(self.graph.has_mlp, hidden, gated=kind == "GatedMLP")
 
-    def forward(
-        self,
-        tokens: Int[Tensor, "batch pos"],
-        visit: Mapping[Site, Visitor],
-        *,
-        attention_mask: Bool[Tensor, "batch pos"] | None = None,
-        last: Int[Tensor, "batch"] | None = None,
-    ) -> Float[Tensor, "batch vocab"]:
+    def _forward(self, prompts: Prompts, visit: Mapping[Site, Visitor]) -> Float[Tensor, "batch vocab"]:
         """See ``ResidualModel.forward``."""
-        self._check_sites(visit)
-        mask = None if attention_mask is None else attention_mask.long()
-        with visiting(self._places, visit, self.model.unembed, last, self.graph.n_layers):
-            logits = self._run(tokens, mask)
+        mask = None if prompts.attention_mask is None else prompts.attention_mask.long()
+        with visiting(self._places, visit, self.model.unembed, prompts.last, self.graph.n_layers):
+            logits = self._run(prompts.tokens, mask)
         return logits[0]
 
     def _run(

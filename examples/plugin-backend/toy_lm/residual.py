@@ -14,6 +14,7 @@ from eap_plugin.plugin import (
     Layer,
     ModelInfo,
     Norm,
+    Prompts,
     ResidualModel,
     Site,
     ValueHook,
@@ -63,18 +64,10 @@ class ToyLMResidual(ResidualModel):
         """See ``ResidualModel.frozen``."""
         return frozen_modules(self.model)
 
-    def forward(
-        self,
-        tokens: Tensor,
-        visit: Mapping[Site, Visitor],
-        *,
-        attention_mask: Tensor | None = None,
-        last: Tensor | None = None,
-    ) -> Tensor:
+    def _forward(self, prompts: Prompts, visit: Mapping[Site, Visitor]) -> Tensor:
         """See ``ResidualModel.forward``."""
-        self._check_sites(visit)
-        with visiting(self._places, visit, self.model.unembed, last, len(self.model.blocks)):
-            return self.model(tokens, attention_mask)[0]
+        with visiting(self._places, visit, self.model.unembed, prompts.last, len(self.model.blocks)):
+            return self.model(prompts.tokens, prompts.attention_mask)[0]
 
     def _places(self, site: Site) -> Iterator[tuple[int, Attach]]:
         """The layers that have a site, and where it is in each."""
