@@ -10,6 +10,7 @@ import torch
 
 from eap_plugin.data.batch import Batch
 from eap_plugin.data.microbatches import Microbatch
+from eap_plugin.data.prompts import Prompts
 from eap_plugin.interventions.counterfactual import Counterfactual
 from eap_plugin.interventions.recording import WriterRecorder
 from eap_plugin.interventions.writer_outputs import Writers
@@ -45,18 +46,18 @@ class Contrast:
 def contrast(model: ResidualModel, piece: Microbatch, metric: Metric, counterfactual: Counterfactual) -> Contrast:
     """Run a piece's clean prompts and, if writers are changed to what they add there, its corrupt ones."""
     batch = piece.batch.to(model.device)
-    clean, on_clean = _run(model, batch, corrupt=False, metric=metric)
+    clean, on_clean = _run(model, batch, batch.clean_prompts, metric)
     if counterfactual.corrupt:
-        other, on_corrupt = _run(model, batch, corrupt=True, metric=metric)
+        other, on_corrupt = _run(model, batch, batch.corrupt_prompts, metric)
         return Contrast(batch, clean, other, Metrics(piece.share, on_clean, on_corrupt))
     other = counterfactual.constant(batch)
     return Contrast(batch, clean, other, Metrics(piece.share, on_clean, None))
 
 
-def _run(model: ResidualModel, batch: Batch, corrupt: bool, metric: Metric) -> tuple[Writers, float]:
-    recorder, tokens = WriterRecorder(model), batch.corrupt if corrupt else batch.clean
+def _run(model: ResidualModel, batch: Batch, prompts: Prompts, metric: Metric) -> tuple[Writers, float]:
+    recorder = WriterRecorder(model)
     with torch.no_grad():
-        logits = model.forward(tokens, recorder.visitors(), attention_mask=batch.attention_mask, last=batch.last)
+        logits = model.forward(prompts, recorder.visitors())
         return recorder.writers(), float(metric(logits, batch))
 
 

@@ -70,12 +70,11 @@ def _circuit_metrics(
 def _piece_metrics(
     model: ResidualModel, batch: Batch, metric: Metric, circuits: Sequence[Bool[Tensor, "sources readers"]]
 ) -> list[float]:
-    read = {"attention_mask": batch.attention_mask, "last": batch.last}
     recorder = WriterRecorder(model)
-    corrupt = model.forward(batch.corrupt, recorder.visitors(), **read)
-    clean = model.forward(batch.clean, {}, **read)
+    corrupt = model.forward(batch.corrupt_prompts, recorder.visitors())
+    clean = model.forward(batch.clean_prompts, {})
     patches = [EdgePatch(model, recorder.writers(), (~circuit).float()) for circuit in circuits]
-    runs = [model.forward(batch.clean, patch.visitors(), **read) for patch in patches]
+    runs = [model.forward(batch.clean_prompts, patch.visitors()) for patch in patches]
     judged = replace(batch, clean_logits=clean)
     return [float(metric(logits, judged)) for logits in (clean, corrupt, *runs)]
 

@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from eap_plugin.data.prompts import Prompts
 from eap_plugin.errors import UsageError
 
 NO_ANSWER = -1
@@ -85,6 +86,16 @@ class Batch:
             return torch.full((len(self),), n_pos - 1, device=self.clean.device)
         positions = torch.arange(n_pos, device=self.clean.device)
         return torch.where(self.attention_mask, positions, -1).amax(dim=1)
+
+    @property
+    def clean_prompts(self) -> Prompts:
+        """The clean prompts, read at each one's last real token."""
+        return Prompts(self.clean, self.attention_mask, self.last)
+
+    @property
+    def corrupt_prompts(self) -> Prompts:
+        """The corrupt prompts, read at each one's last real token."""
+        return Prompts(self.corrupt, self.attention_mask, self.last)
 
     def select(self, rows: slice) -> Batch:
         """Some of the prompt pairs, as a batch of their own."""

@@ -13,7 +13,8 @@ from torch import Tensor
 from eap_plugin.errors import EapPluginError
 from eap_plugin.interventions.writer_outputs import attention_output
 from eap_plugin.model.norm import Norm, normed
-from eap_plugin.model.residual_model import ResidualModel, Site, Visitor
+from eap_plugin.model.residual_model import ResidualModel
+from eap_plugin.model.sites import Site, Visitor
 
 
 def straight_through(value: Tensor, surrogate: Tensor) -> Tensor:

@@ -85,9 +85,8 @@ def _mean(model: ResidualModel, data: Sequence[Microbatch], per_position: bool) 
             )
         recorder = WriterRecorder(model)
         with torch.no_grad():
-            model.forward(batch.corrupt, recorder.visitors(), attention_mask=batch.attention_mask, last=batch.last)
-        mask = torch.ones_like(batch.corrupt) if batch.attention_mask is None else batch.attention_mask
-        real = mask.to(torch.promote_types(model.dtype, torch.float32))
+            model.forward(batch.corrupt_prompts, recorder.visitors())
+        real = batch.corrupt_prompts.real.to(torch.promote_types(model.dtype, torch.float32))
         run = recorder.writers()
         added = _paired(run, run, partial(_sum_real, real, dims))
         here = real.sum(dims, keepdim=True)

@@ -10,7 +10,8 @@ from torch import Tensor
 
 from eap_plugin.interventions.site_recorder import LayerSite
 from eap_plugin.interventions.writer_outputs import Writers, output_weight
-from eap_plugin.model.residual_model import ResidualModel, Site, Visitor
+from eap_plugin.model.residual_model import ResidualModel
+from eap_plugin.model.sites import Site, Visitor
 
 Rule = Literal["eap-ig", "midpoint"]
 """Which points of the line stand for it: those that EAP-IG's code takes, or the middle of each step."""

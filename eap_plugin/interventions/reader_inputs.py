@@ -9,8 +9,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from eap_plugin.model.layer import Layer
 from eap_plugin.model.norm import normed
-from eap_plugin.model.residual_model import Layer
 
 
 def heads_read(

@@ -15,7 +15,8 @@ from torch import Tensor
 from eap_plugin.errors import EapPluginError, UsageError
 from eap_plugin.interventions.site_recorder import LayerSite, SiteRecorder
 from eap_plugin.interventions.writer_outputs import Writers, scaled_z
-from eap_plugin.model.residual_model import ResidualModel, Site, Visitor
+from eap_plugin.model.residual_model import ResidualModel
+from eap_plugin.model.sites import Site, Visitor
 
 
 @dataclass

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from eap_plugin.model.residual_model import Site, Visitor
+from eap_plugin.model.sites import Site, Visitor
 
 LayerSite = tuple[Site, int]
 """A site and the layer that it is in."""

@@ -8,7 +8,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from eap_plugin.model.residual_model import Layer, ResidualModel
+from eap_plugin.model.layer import Layer
+from eap_plugin.model.residual_model import ResidualModel
 
 
 @dataclass

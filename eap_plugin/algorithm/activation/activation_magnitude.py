@@ -7,11 +7,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 import torch
-from jaxtyping import Float
-from torch import Tensor
 
 from eap_plugin.algorithm.base import Algorithm, Attribution, Cost
-from eap_plugin.data.batch import Batch
 from eap_plugin.data.microbatches import Microbatch
 from eap_plugin.host.options import option
 from eap_plugin.interventions.recording import WriterRecorder
@@ -62,20 +59,14 @@ class ActivationMagnitude(Algorithm[ActivationMagnitudeOptions]):
             batch = batch.to(model.device)
             recorder = WriterRecorder(model)
             with torch.no_grad():
-                logits = model.forward(
-                    batch.clean, recorder.visitors(), attention_mask=batch.attention_mask, last=batch.last
-                )
-            writers = recorder.writers()
+                logits = model.forward(batch.clean_prompts, recorder.visitors())
+            writers, is_real = recorder.writers(), batch.clean_prompts.real
             clean += share * float(metric(logits, batch))
             for row in range(len(graph.sources)):
-                real = _at_real_tokens(writer_adds(model, writers, row), batch).to(dtype)
+                real = writer_adds(model, writers, row)[is_real].to(dtype)
                 total[row] += (real.abs() if options.average == "absolute" else real).sum()
                 count += real.numel() if row == 0 else 0
             progress()
         magnitude = total.abs() / count
         scored = magnitude if options.level == "node" else magnitude[:, None] * edge_mask(graph).to(total)
         return Attribution(graph, scored, clean_metric=clean / sum(piece.share for piece in data), level=options.level)
-
-
-def _at_real_tokens(added: Float[Tensor, "batch pos d_model"], batch: Batch) -> Float[Tensor, "tokens d_model"]:
-    return added.flatten(0, 1) if batch.attention_mask is None else added[batch.attention_mask]

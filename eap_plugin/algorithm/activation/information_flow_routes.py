@@ -25,7 +25,8 @@ from eap_plugin.interventions.workspace import workspace
 from eap_plugin.interventions.writer_outputs import Writers, all_add
 from eap_plugin.metric.metric import Metric
 from eap_plugin.model.graph import Graph
-from eap_plugin.model.residual_model import ResidualModel, Site
+from eap_plugin.model.residual_model import ResidualModel
+from eap_plugin.model.sites import Site
 
 
 @dataclass(frozen=True)
@@ -80,14 +81,13 @@ def _watch(model: ResidualModel, batch: Batch) -> tuple[Writers, dict[tuple[Site
     sites: list[Site] = ["attn_in", "mlp_in", "final"] if model.graph.has_mlp else ["attn_in", "final"]
     visit = merge(streams.visitors(*sites), recorder.visitors())
     with torch.no_grad():
-        model.forward(batch.clean, visit, attention_mask=batch.attention_mask, last=batch.last)
+        model.forward(batch.clean_prompts, visit)
     return recorder.writers(), streams.values
 
 
 def _weights(batch: Batch) -> Float[Tensor, "batch pos"]:
     """Each real token's share of its prompt's tokens, and its prompt's of the batch."""
-    mask = torch.ones_like(batch.clean) if batch.attention_mask is None else batch.attention_mask
-    real = mask.to(torch.float64)
+    real = batch.clean_prompts.real.to(torch.float64)
     return real / (real.sum(1, keepdim=True) * len(batch))
 
 

@@ -112,8 +112,7 @@ def _loss(
         patch[is_edge] = 1 - gates
         patch = patch.to(model.device).requires_grad_()
         visit = EdgePatch(model, run.other, patch).visitors()
-        read = {"attention_mask": run.batch.attention_mask, "last": run.batch.last}
-        value = metric(model.forward(run.batch.clean, visit, **read), run.batch)
+        value = metric(model.forward(run.batch.clean_prompts, visit), run.batch)
         distance = run.metrics.share * (run.metrics.clean - value).abs()
         (found,) = torch.autograd.grad(distance, patch)
         loss += float(distance.detach())

@@ -22,7 +22,7 @@ from eap_plugin.host.options import option
 from eap_plugin.interventions.recording import GradientRecorder, ReaderGradients, WriterRecorder, merge
 from eap_plugin.interventions.writer_outputs import Writers
 from eap_plugin.model.graph import Graph
-from eap_plugin.model.residual_model import Site, Visitor
+from eap_plugin.model.sites import Site, Visitor
 
 R = TypeVar("R", Writers, ReaderGradients)
 

@@ -28,7 +28,8 @@ from eap_plugin.interventions.writer_outputs import Writers
 from eap_plugin.metric.metric import Metric
 from eap_plugin.model.edge_matrix import sum_qkv
 from eap_plugin.model.graph import Graph
-from eap_plugin.model.residual_model import ResidualModel, Site, Visitor
+from eap_plugin.model.residual_model import ResidualModel
+from eap_plugin.model.sites import Site, Visitor
 
 
 @dataclass(frozen=True)
@@ -90,7 +91,7 @@ class ScoringContext:
 
     def forward(self, tokens: Int[Tensor, "batch pos"], visit: Mapping[Site, Visitor]) -> Float[Tensor, "batch vocab"]:
         """Run the model on the piece's prompts, clean or corrupt."""
-        return self.model.forward(tokens, visit, attention_mask=self.batch.attention_mask, last=self.batch.last)
+        return self.model.forward(replace(self.batch.clean_prompts, tokens=tokens), visit)
 
     def record(self, tokens: Int[Tensor, "batch pos"]) -> tuple[Writers, Float[Tensor, "batch vocab"]]:
         """What every writer adds on the piece's prompts, clean or corrupt, and their logits; without gradients."""

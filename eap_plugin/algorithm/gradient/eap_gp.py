@@ -13,7 +13,7 @@ from eap_plugin.algorithm.gradient.base import GradientAlgorithm, GradientOption
 from eap_plugin.host.options import option
 from eap_plugin.interventions.recording import GradientRecorder, WriterRecorder, merge
 from eap_plugin.model.graph import Graph
-from eap_plugin.model.residual_model import Site, Visitor
+from eap_plugin.model.sites import Site, Visitor
 
 
 @dataclass(frozen=True)

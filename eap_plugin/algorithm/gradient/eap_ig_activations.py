@@ -12,7 +12,7 @@ from eap_plugin.host.options import option
 from eap_plugin.interventions.interpolation import Rule, added_at, moved, only_at, places
 from eap_plugin.interventions.site_recorder import LayerSite
 from eap_plugin.model.graph import Graph
-from eap_plugin.model.residual_model import Site
+from eap_plugin.model.sites import Site
 
 
 @dataclass(frozen=True)

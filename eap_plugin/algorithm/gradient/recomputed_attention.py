@@ -21,7 +21,8 @@ from torch import Tensor
 
 from eap_plugin.interventions.site_recorder import SiteRecorder
 from eap_plugin.interventions.writer_outputs import Writers, heads_add
-from eap_plugin.model.residual_model import ResidualModel, Site, Visitor
+from eap_plugin.model.residual_model import ResidualModel
+from eap_plugin.model.sites import Site, Visitor
 
 QueryOrKey = Literal["q", "k"]
 

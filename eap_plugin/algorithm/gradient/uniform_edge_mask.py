@@ -17,7 +17,8 @@ from torch import Tensor
 from eap_plugin.interventions.recording import ReaderGradients
 from eap_plugin.interventions.writer_outputs import Writers, output_weight, scaled_z
 from eap_plugin.model.norm import normed
-from eap_plugin.model.residual_model import ResidualModel, Site, Visitor
+from eap_plugin.model.residual_model import ResidualModel
+from eap_plugin.model.sites import Site, Visitor
 
 
 class UniformEdgeMask:

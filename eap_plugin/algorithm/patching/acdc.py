@@ -116,8 +116,7 @@ def _patched(
     total = 0.0
     for run in runs:
         visit = EdgePatch(model, run.other, patch).visitors()
-        read = {"attention_mask": run.batch.attention_mask, "last": run.batch.last}
         with torch.no_grad():
-            logits = model.forward(run.batch.clean, visit, **read)
+            logits = model.forward(run.batch.clean_prompts, visit)
             total += run.metrics.share * float(metric(logits, run.batch))
     return total / sum(run.metrics.share for run in runs)

@@ -113,12 +113,6 @@ def _metrics(
     model: ResidualModel, batch: Batch, metric: Metric, patch: SingleEdgePatches | SingleWriterPatches, n_copies: int
 ) -> list[float]:
     """The metric on each of some copies of a batch, run together."""
-    mask = None if batch.attention_mask is None else batch.attention_mask.repeat(n_copies, 1)
     with torch.no_grad():
-        logits = model.forward(
-            batch.clean.repeat(n_copies, 1),
-            patch.visitors(),
-            attention_mask=mask,
-            last=batch.last.repeat(n_copies),
-        )
+        logits = model.forward(batch.clean_prompts.repeat(n_copies), patch.visitors())
         return [float(metric(part, batch)) for part in torch.split(logits, len(batch))]

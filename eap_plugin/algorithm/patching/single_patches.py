@@ -17,7 +17,8 @@ from eap_plugin.interventions.reader_inputs import heads_read
 from eap_plugin.interventions.site_recorder import SiteRecorder
 from eap_plugin.interventions.writer_outputs import Writers, writer_adds
 from eap_plugin.model.norm import normed
-from eap_plugin.model.residual_model import ResidualModel, Site, Visitor
+from eap_plugin.model.residual_model import ResidualModel
+from eap_plugin.model.sites import Site, Visitor
 
 
 class Changed(NamedTuple):

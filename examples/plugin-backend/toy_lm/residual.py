@@ -12,7 +12,9 @@ from eap_plugin.plugin import (
     Attach,
     Graph,
     Layer,
+    ModelInfo,
     Norm,
+    Prompts,
     ResidualModel,
     Site,
     ValueHook,
@@ -29,11 +31,11 @@ from toy_lm.model import Block, ToyLM
 class ToyLMResidual(ResidualModel):
     """A ``ToyLM``, seen as writers and readers of its residual stream."""
 
-    def __init__(self, model: ToyLM, **about: Any) -> None:
-        """Wrap a model; ``about`` are the other fields of ``ResidualModel``."""
+    def __init__(self, model: ToyLM, info: ModelInfo) -> None:
+        """Wrap a model; ``info`` holds its name and sizes."""
         self.model, config = model, model.config
         graph = Graph(n_layers=config.n_layers, n_heads=config.n_heads, n_kv_heads=config.n_kv_heads)
-        super().__init__(graph=graph, n_vocab=config.n_vocab, n_ctx=config.n_ctx, **about)
+        super().__init__(graph, info)
 
     def parameter(self) -> Tensor:
         """See ``ResidualModel.parameter``."""
@@ -62,18 +64,10 @@ class ToyLMResidual(ResidualModel):
         """See ``ResidualModel.frozen``."""
         return frozen_modules(self.model)
 
-    def forward(
-        self,
-        tokens: Tensor,
-        visit: Mapping[Site, Visitor],
-        *,
-        attention_mask: Tensor | None = None,
-        last: Tensor | None = None,
-    ) -> Tensor:
+    def _forward(self, prompts: Prompts, visit: Mapping[Site, Visitor]) -> Tensor:
         """See ``ResidualModel.forward``."""
-        self._check_sites(visit)
-        with visiting(self._places, visit, self.model.unembed, last, len(self.model.blocks)):
-            return self.model(tokens, attention_mask)[0]
+        with visiting(self._places, visit, self.model.unembed, prompts.last, len(self.model.blocks)):
+            return self.model(prompts.tokens, prompts.attention_mask)[0]
 
     def _places(self, site: Site) -> Iterator[tuple[int, Attach]]:
         """The layers that have a site, and where it is in each."""

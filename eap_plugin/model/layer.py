@@ -1,0 +1,50 @@
+"""A block's weights as algorithms read them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from jaxtyping import Float
+from torch import Tensor
+
+from eap_plugin.model.norm import Norm
+
+
+@dataclass(frozen=True)
+class Layer:
+    """A block's projections and norms, in TransformerLens' shapes; views of the model's own weights.
+
+    ``None`` stands for a bias or norm that the block does not have. Where a block multiplies what attention gives
+    before it adds it to the residual stream, W_O and b_O are multiplied already.
+
+    Attributes:
+        clip_qkv: the bound that q, k and v are clipped to after the projection, if they are.
+    """
+
+    W_Q: Float[Tensor, "heads d_model d_head"]
+    W_K: Float[Tensor, "kv_heads d_model d_head"]
+    W_V: Float[Tensor, "kv_heads d_model d_head"]
+    W_O: Float[Tensor, "heads d_head d_model"]
+    b_Q: Float[Tensor, "heads d_head"] | None
+    b_K: Float[Tensor, "kv_heads d_head"] | None
+    b_V: Float[Tensor, "kv_heads d_head"] | None
+    b_O: Float[Tensor, "d_model"] | None
+    attn_norm: Norm | None
+    mlp_norm: Norm | None
+    attn_post_norm: Norm | None = None
+    mlp_post_norm: Norm | None = None
+    clip_qkv: float | None = None
+
+    def project(
+        self, slot: Literal["q", "k", "v"]
+    ) -> tuple[Float[Tensor, "heads d_model d_head"], Float[Tensor, "heads d_head"] | None]:
+        """The weight and bias with which a slot's heads read."""
+        return {"q": (self.W_Q, self.b_Q), "k": (self.W_K, self.b_K), "v": (self.W_V, self.b_V)}[slot]
+
+
+def scaled(
+    weight: Float[Tensor, "d_in d_out"], bias: Float[Tensor, "d_out"] | None, factor: float
+) -> tuple[Float[Tensor, "d_in d_out"], Float[Tensor, "d_out"] | None]:
+    """A projection whose output is multiplied by a number; itself, not a copy, if that is 1."""
+    return (weight, bias) if factor == 1 else (weight * factor, None if bias is None else bias * factor)
