@@ -64,7 +64,7 @@ def watch(model: Any, layout: Layout, tokens: Tensor) -> dict[str, Tensor]:
     def keep_output(name: str) -> Callable[..., None]:
         return lambda module, args, output: seen.__setitem__(name, first(output).clone())
 
-    def first(output: Any) -> Tensor:
+    def first(output: Tensor | tuple[Tensor, ...]) -> Tensor:
         return output[0] if isinstance(output, tuple) else output
 
     handles = [model.get_submodule(layout.final_norm).register_forward_pre_hook(keep_input("logits"))]
@@ -100,7 +100,7 @@ def _heads(model: Any, layout: Layout, layer: int, z: Tensor) -> tuple[list[Tens
     whole, bias = project(z), project(torch.zeros_like(z))
     scale = layout.part(model, layer, layout.attn_post_norm)(whole) / whole if layout.attn_post_norm else 1.0
     scale = scale * layout.residual_multiplier
-    per_head = z.unflatten(-1, (len(layout.heads["q"]), -1))
+    per_head = torch.unflatten(z, -1, (len(layout.heads["q"]), -1))
     heads = []
     for h in range(per_head.shape[-2]):
         alone = torch.zeros_like(per_head)
