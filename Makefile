@@ -15,7 +15,7 @@ PYTEST := -m pytest -n $(WORKERS)
 REAL_MODELS := smollm2-135m gemma3-270m
 SETUP := scripts/venv.sh pyproject.toml
 
-.PHONY: help demo test test-legacy test-tl3 test-plugins test-ndif test-real test-pythons bench bench-accuracy bench-algorithms architectures docs lint types wheel clean
+.PHONY: help demo test test-legacy test-tl3 test-plugins test-ndif test-real test-pythons bench bench-accuracy bench-algorithms architectures docs lint types coverage release-check clean
 
 help: ## List the targets
 	@sed -n 's/^\([a-z0-9-]*\):[^#]*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 18
@@ -68,8 +68,8 @@ lint: .venv/.installed ## Check style, and that layers import only those below t
 types: .venv/.installed ## Check types
 	$(VENV)/mypy
 
-wheel: .venv/.installed ## Build the wheel, and run the demo from it
-	scripts/test_wheel.sh
+release-check: .venv/.installed ## Check version and changelog, build wheel and sdist, and run the demo from each
+	scripts/release_check.sh
 
 clean: ## Remove environments, caches and what was built
 	rm -rf .venv .venv-legacy .venv-tl3 .venv-ndif .cache build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
