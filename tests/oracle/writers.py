@@ -91,7 +91,7 @@ def watch(model: Any, layout: Layout, tokens: Tensor) -> dict[str, Tensor]:
     return {name: value if name.endswith(".z") else value.reshape(shape) for name, value in seen.items()}
 
 
-def first(output: Any) -> Tensor:
+def first(output: Tensor | tuple[Tensor, ...]) -> Tensor:
     """What a module gives, of several things the first."""
     return output[0] if isinstance(output, tuple) else output
 
@@ -108,7 +108,7 @@ def _heads(model: Any, layout: Layout, layer: int, z: Tensor) -> tuple[list[Tens
     some = torch.where(whole == 0, 1e-30, whole)  # a norm multiplies what is zero, too
     scale = layout.part(model, layer, layout.attn_post_norm)(some) / some if layout.attn_post_norm else 1.0
     scale = scale * layout.residual_multiplier
-    per_head = z.unflatten(-1, (len(layout.heads["q"]), -1))
+    per_head = torch.unflatten(z, -1, (len(layout.heads["q"]), -1))
     heads = []
     for h in range(per_head.shape[-2]):
         alone = torch.zeros_like(per_head)

@@ -34,10 +34,14 @@ class LinearModel(ResidualModel):
         self._embed, self._unembed = draw(VOCAB, D_MODEL), draw(D_MODEL, VOCAB)
         self._layers = [
             Layer(
-                *(draw(N_HEADS, D_MODEL, D_HEAD) for _ in "QKV"),
-                draw(N_HEADS, D_HEAD, D_MODEL),
-                *(draw(N_HEADS, D_HEAD) for _ in "QKV"),
-                draw(D_MODEL),
+                W_Q=draw(N_HEADS, D_MODEL, D_HEAD),
+                W_K=draw(N_HEADS, D_MODEL, D_HEAD),
+                W_V=draw(N_HEADS, D_MODEL, D_HEAD),
+                W_O=draw(N_HEADS, D_HEAD, D_MODEL),
+                b_Q=draw(N_HEADS, D_HEAD),
+                b_K=draw(N_HEADS, D_HEAD),
+                b_V=draw(N_HEADS, D_HEAD),
+                b_O=draw(D_MODEL),
                 attn_norm=None,
                 mlp_norm=None,
             )
@@ -80,13 +84,19 @@ class LinearModel(ResidualModel):
             x = at("attn_in", index, x)
             read_ = at("attn", index, x)
             q, k, v = (
-                at(slot, index, torch.einsum("bpd,hde->bphe", read_, W) + b)
+                at(slot, index, _plus(torch.einsum("bpd,hde->bphe", read_, W), b))
                 for slot in ("q", "k", "v")
                 for W, b in (layer.project(slot),)
             )
             z = at("z", index, torch.einsum("qk,bkhe->bqhe", pattern, v) + 0 * (q + k))
-            x = x + at("attn_out", index, torch.einsum("bphe,hed->bpd", z, layer.W_O) + layer.b_O)
+            x = x + at("attn_out", index, _plus(torch.einsum("bphe,hed->bpd", z, layer.W_O), layer.b_O))
             x = at("mlp_in", index, x)
             x = x + at("mlp_out", index, at("mlp", index, x) @ weight + bias)
         x = at("final", N_LAYERS - 1, x)
         return at("unembed", N_LAYERS - 1, x[:, -1][None])[0] @ self._unembed
+
+
+def _plus(value: Tensor, bias: Tensor | None) -> Tensor:
+    """Add a bias, which every projection here has."""
+    assert bias is not None
+    return value + bias
