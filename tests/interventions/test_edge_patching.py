@@ -87,7 +87,7 @@ def test_faithfulness_of_prompts_that_do_not_differ_is_refused() -> None:
     batch = Batch(*prompts(2, 6))
     model = eap_plugin.wrap_model(bridge(build("gpt2")))
     keep = torch.ones(len(model.graph.sources), len(model.graph.readers), dtype=torch.bool)
-    with pytest.raises(eap_plugin.UsageError, match="on clean and corrupt prompts alike"):
+    with pytest.raises(eap_plugin.UsageError, match="on both clean and corrupt prompts, so faithfulness is undefined"):
         faithfulness(model, [replace(batch, corrupt=batch.clean)], LOGIT_DIFF, [keep])
 
 
