@@ -68,7 +68,7 @@ def test_a_dtype_that_is_not_one() -> None:
 
 
 def test_batches_that_do_not_fit() -> None:
-    with fails(r"one shape, got \[3, 6\] and \[3, 5\]; pad both"):
+    with fails(r"the same shape, got \[3, 6\] and \[3, 5\]; pad both"):
         batch(corrupt=prompts(3, 5)[1])
     with fails(r"answers must be \[batch=3, n\] token ids, got \[2, 1\]"):
         batch(answers=prompts(2, 6)[2])

@@ -50,7 +50,7 @@ def test_from_dict_refuses() -> None:
     graph = GRAPHS["grouped"]
     good = dict(scores(graph))
     ungrouped = scores(replace(graph, n_kv_heads=4))
-    with fails(r"blocks.0.hook_k_input must be \[2, 1\] for this graph, got \[4, 1\]; .* n_kv_heads is its n_heads"):
+    with fails(r"blocks.0.hook_k_input must be \[2, 1\] for this graph, got \[4, 1\]; .* n_kv_heads = n_heads"):
         PruneScores.from_dict(graph, ungrouped)
     with fails("scores of blocks.1.hook_mlp_in are missing"):
         PruneScores.from_dict(graph, {k: v for k, v in good.items() if k != "blocks.1.hook_mlp_in"})
@@ -96,7 +96,7 @@ def test_pandas_by_position() -> None:
 
 def test_without_pandas(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "pandas", None)
-    with fails("needs pandas, which is not installed; pip install pandas", eap_plugin.EapPluginError):
+    with fails("needs pandas, which is not installed; install it with: pip install pandas", eap_plugin.EapPluginError):
         scores(GRAPHS["plain"]).to_pandas()
 
 

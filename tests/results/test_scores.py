@@ -161,7 +161,7 @@ def test_a_truncated_file(saved: Path, keep: int) -> None:
 @pytest.mark.parametrize(
     ("header", "message"),
     [
-        (None, "not one that eap-plugin wrote"),
+        (None, "was not written by eap-plugin"),
         ("{", "is not a complete score file"),
         ("[]", "is not a complete score file"),
         ('{"schema": "1"}', "is not a complete score file"),
