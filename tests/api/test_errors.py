@@ -96,7 +96,7 @@ def test_text_without_a_tokenizer(model: Any) -> None:
 
 
 def test_a_metric_that_is_flat_where_the_gradient_is_taken(model: Any) -> None:
-    with fails("metric 'kl' is at its best on the clean run.*every score would be zero"):
+    with fails("metric 'kl' is at its optimum on the clean run.*every score would be zero"):
         eap_plugin.prune_scores(model, [batch()], metric="kl")
 
 
