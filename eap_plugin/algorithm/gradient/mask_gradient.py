@@ -36,7 +36,7 @@ class MaskGradientOptions(GradientOptions):
     )
     answer_function: AnswerFunction = option(
         "avg_diff",
-        help="how to combine grad_function's values: avg_diff: right minus wrong answers; avg_val: right answers alone; "
+        help="how to combine grad_function's values: avg_diff: right minus wrong answers; avg_val: right ones alone; "
         "mse: minus the mean squared distance from 1 at right answers and 0 elsewhere",
     )
 
