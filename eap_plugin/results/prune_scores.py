@@ -184,8 +184,8 @@ class PruneScores(Mapping[str, Tensor]):
             raise TypeError(f"expected PruneScores, got {type(other).__name__}")
         if self.graph != other.graph or self.matrix.shape != other.matrix.shape:
             raise UsageError(
-                f"scores must have the same graph and positions to be combined or compared, got {self.graph} of shape "
-                f"{list(self.matrix.shape)} and {other.graph} of shape {list(other.matrix.shape)}"
+                f"scores of different graphs or positions cannot be combined or compared: {self.graph} with shape "
+                f"{list(self.matrix.shape)} and {other.graph} with shape {list(other.matrix.shape)}"
             )
         return other
 

@@ -36,7 +36,7 @@ class ActivationMagnitude(Algorithm[ActivationMagnitudeOptions]):
     """A baseline that scores all edges of a writer by its mean output over clean prompts, positions and d_model."""
 
     name = "activation-magnitude"
-    summary = "baseline: the size of a writer's output on the clean prompts"
+    summary = "size of a writer's output on the clean prompts, as a baseline"
     reference = "Miller et al. 2024, arXiv 2407.08734 (AutoCircuit)"
     sign = "never negative: the size of the writer's output"
     additive = False

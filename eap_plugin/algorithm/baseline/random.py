@@ -27,7 +27,7 @@ class Random(Algorithm[RandomOptions]):
     """Independent standard normal scores, identical on every machine for the same seed."""
 
     name = "random"
-    summary = "baseline: standard normal scores, without running the model"
+    summary = "standard normal scores, without running the model, as a baseline"
     reference = "-"
     additive = False
     options = RandomOptions

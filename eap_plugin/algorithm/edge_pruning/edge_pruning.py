@@ -43,7 +43,7 @@ class EdgePruningOptions(GateOptions):
     checkpoint: str | None = option(
         None, help="file to save the training state in, and to resume from if it exists; not for remote runs"
     )
-    checkpoint_every: int = option(50, help="steps between two checkpoints", unit="steps", minimum=1)
+    checkpoint_every: int = option(50, help="interval between checkpoints", unit="steps", minimum=1)
 
     def without_effect(self) -> dict[str, str]:
         """Return the options that have no effect; see ``eap_plugin.host.options``."""

@@ -27,7 +27,7 @@ _SEED_STRIDE = 1_000_003
 class GateOptions:
     """The options of gate training."""
 
-    steps: int = option(300, help="number of training steps", unit="steps", minimum=1)
+    steps: int = option(300, help="length of the training", unit="steps", minimum=1)
     learning_rate: float = option(0.1, help="learning rate of Adam, for the gates and for the penalty", minimum=0)
     sparsity: float | None = option(
         0.9,
@@ -36,7 +36,7 @@ class GateOptions:
         maximum=1,
     )
     warmup: int = option(
-        100, help="steps over which the target share of closed gates rises from 0", unit="steps", minimum=0
+        100, help="length of the phase in which the target share of closed gates rises from 0", unit="steps", minimum=0
     )
     penalty: float = option(
         1.0, help="initial penalty on the loss if all gates are open", unit="of the metric", minimum=0

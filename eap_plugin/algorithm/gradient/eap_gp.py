@@ -29,7 +29,7 @@ from eap_plugin.model.residual_model import Site, Visitor
 class EAPGPOptions(GradientOptions):
     """The options of EAP-GP."""
 
-    steps: int = option(5, help="steps of the path; gradients are taken after each", unit="steps", minimum=1)
+    steps: int = option(5, help="points of the path at which gradients are taken", unit="steps", minimum=1)
     length: float = option(
         1.0, help="length of a step, over all of a prompt's embeddings together", unit="L2 norm", minimum=0
     )

@@ -176,9 +176,7 @@ def _effects_of_single_keys(
     pattern = scores.softmax(-1).where(matters, 0)
     changed = slice(start, start + moved.shape[-1])
     p, grown = pattern[..., changed], -torch.expm1(-moved.abs())
-    rise = (
-        p * grown / (1 - grown + p * grown).clamp_min(torch.finfo(p.dtype).tiny)
-    )  # numerator and denominator divided by eᵐ where m > 0
+    rise = p * grown / (1 - grown + p * grown).clamp_min(torch.finfo(p.dtype).tiny)  # both divided by eᵐ if m > 0
     factor = torch.where(moved > 0, rise, -p * grown / (1 - p * grown))
     excess = gradients[..., changed] - (gradients * pattern).sum(-1, keepdim=True)
     return torch.einsum("rbhqk,sbhqk->rbksh", excess, factor)

@@ -40,7 +40,7 @@ class ACDCOptions:
     highest: float = option(1.0, help="largest threshold", unit="of the metric", minimum=1e-12)
     thresholds: int = option(
         4,
-        help="number of thresholds, equally spaced on a log scale; 1 uses highest alone",
+        help="how many to try, equally spaced on a log scale; 1 tries highest alone",
         unit="thresholds",
         minimum=1,
     )

@@ -1,7 +1,7 @@
 """Runs on several copies of a batch, with a single edge or a single writer patched in each copy.
 
-In each copy, everything before the patched reader is computed as in the clean run. So the change of the writer is known before
-the run starts, and only the input of that one reader, or the output of that one writer, is replaced.
+In each copy, everything before the patched reader is computed as in the clean run. So the change of the writer is known
+before the run starts, and only the input of that one reader, or the output of that one writer, is replaced.
 """
 
 from __future__ import annotations
