@@ -1,4 +1,4 @@
-"""A hash by which prompts are known again."""
+"""A hash that identifies a set of prompts."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from eap_plugin.data.batch import Batch
 
 
 def prompt_digest(batches: Iterable[Batch]) -> str:
-    """Hash prompts and their answers, in whatever microbatches they come."""
+    """Hash prompts and their answers; the hash does not depend on how they are split into batches."""
     digest = sha256()
     for batch in batches:
         real = batch.clean_prompts.real

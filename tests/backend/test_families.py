@@ -175,7 +175,7 @@ def test_a_head_after_the_final_norm(backend: str) -> None:
     with InFloat64():
         want = oracle_scores(model, "opt", *PROMPTS)
     assert worst(scores(backend, made("opt", **narrow)), want) <= 1e-11
-    with pytest.raises(eap_plugin.EapPluginError, match="something besides a norm that is known"):
+    with pytest.raises(eap_plugin.EapPluginError, match="is not the output of its final norm, so that norm"):
         scores(backend, made("opt", **narrow), "gim")
 
 

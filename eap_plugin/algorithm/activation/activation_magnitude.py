@@ -1,4 +1,4 @@
-"""Activation magnitude: how large what a writer adds is, whatever it does; a baseline that AutoCircuit has."""
+"""Activation magnitude, a baseline of AutoCircuit: the size of a writer's output, regardless of its effect."""
 
 from __future__ import annotations
 
@@ -21,26 +21,26 @@ from eap_plugin.model.residual_model import ResidualModel
 
 @dataclass(frozen=True)
 class ActivationMagnitudeOptions:
-    """What can be chosen."""
+    """The options of activation magnitude."""
 
-    level: Literal["edge", "node"] = option("edge", help="score edges, or writers (node)")
+    level: Literal["edge", "node"] = option("edge", help="what to score: edges, or writers (node)")
     average: Literal["signed", "absolute"] = option(
-        "signed", help="absolute value of the mean, as in AutoCircuit (signed), or mean of the absolute values"
+        "signed", help="signed: absolute value of the mean, as in AutoCircuit; absolute: mean of the absolute values"
     )
 
 
 class ActivationMagnitude(Algorithm[ActivationMagnitudeOptions]):
-    """The mean of what a writer adds, over clean prompts, positions and d_model, is the score of all its edges."""
+    """A baseline that scores all edges of a writer by its mean output over clean prompts, positions and d_model."""
 
     name = "activation-magnitude"
-    summary = "how large what a writer adds is on clean prompts: a baseline"
+    summary = "size of a writer's output on the clean prompts, as a baseline"
     reference = "Miller et al. 2024, arXiv 2407.08734 (AutoCircuit)"
-    sign = "never negative: how large what the writer adds is"
+    sign = "never negative: the size of the writer's output"
     additive = False
     options = ActivationMagnitudeOptions
 
     def cost(self, options: ActivationMagnitudeOptions, graph: Graph) -> Cost:
-        """One forward pass on the clean prompts."""
+        """Count one forward pass on the clean prompts."""
         return Cost(forwards=1, backwards=0)
 
     def attribute(
@@ -51,7 +51,7 @@ class ActivationMagnitude(Algorithm[ActivationMagnitudeOptions]):
         options: ActivationMagnitudeOptions,
         progress: Callable[[], None],
     ) -> Attribution:
-        """See ``Algorithm.attribute``."""
+        """Score every edge; see ``Algorithm.attribute``."""
         graph, clean = model.graph, 0.0
         dtype = torch.promote_types(model.dtype, torch.float32)
         total, count = torch.zeros(len(graph.sources), dtype=dtype, device=model.device), 0

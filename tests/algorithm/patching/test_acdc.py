@@ -53,7 +53,7 @@ def test_the_size_of_pieces_does_not_matter() -> None:
 
 
 def test_thresholds_the_wrong_way_round_are_refused() -> None:
-    with pytest.raises(eap_plugin.UsageError, match="lowest threshold, 2.0, is above its highest, 1.0"):
+    with pytest.raises(eap_plugin.UsageError, match="'lowest' must be at most 'highest', got 2.0 and 1.0"):
         acdc(bridge(build("gpt2")), Batch(*TOKENS), lowest=2.0)
 
 
