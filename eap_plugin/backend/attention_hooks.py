@@ -19,7 +19,7 @@ from torch.nn.functional import scaled_dot_product_attention, softmax
 from torch.overrides import TorchFunctionMode
 
 from eap_plugin.errors import EapPluginError
-from eap_plugin.model.residual_model import Site, Visitor
+from eap_plugin.model.sites import Site, Visitor
 
 ATTENTION_SITES: tuple[Site, ...] = ("scores", "pattern")
 _SOFTMAX = (softmax, torch.softmax, Tensor.softmax)

@@ -8,7 +8,7 @@ from typing import NamedTuple
 from torch import Tensor, nn
 
 from eap_plugin.backend.effective_weight import innermost
-from eap_plugin.model.residual_model import Site
+from eap_plugin.model.sites import Site
 
 _GATE_FIRST = ("ModernBertDecoderMLP",)
 """Classes that activate the first half of their input projection's output and multiply it by the second half."""

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from eap_plugin.backend.attention_hooks import ATTENTION_SITES, visiting_attention
 from eap_plugin.backend.calls import called_again
 from eap_plugin.errors import EapPluginError
-from eap_plugin.model.residual_model import SITES, Site, Visitor
+from eap_plugin.model.sites import SITES, Site, Visitor
 
 Place = tuple[Site, int]
 ValueHook = Callable[[Tensor], Tensor]

@@ -46,13 +46,12 @@ def estimate(model: ResidualModel, data: Sequence[Microbatch], metric: Metric, c
 def _passes(model: ResidualModel, piece: Microbatch, metric: Metric) -> tuple[float, float]:
     """Measure the seconds of a forward pass without gradients, and of a backward pass."""
     batch = piece.batch.to(model.device)
-    read = {"attention_mask": batch.attention_mask, "last": batch.last}
     with torch.no_grad():
         started = time.perf_counter()
-        clean = model.forward(batch.clean, {}, **read)
+        clean = model.forward(batch.clean_prompts, {})
         forward = time.perf_counter() - started
     recorder = GradientRecorder(model)
-    logits = model.forward(batch.clean, recorder.visitors(), **read)
+    logits = model.forward(batch.clean_prompts, recorder.visitors())
     loss = -metric(logits, replace(batch, clean_logits=clean))
     started = time.perf_counter()
     recorder.gradients(loss)

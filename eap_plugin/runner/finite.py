@@ -12,7 +12,7 @@ from eap_plugin.data.batch import Batch
 from eap_plugin.data.microbatches import Microbatch
 from eap_plugin.metric.metric import Metric
 from eap_plugin.model.residual_model import ResidualModel
-from eap_plugin.runner.performance import last_logits, performance
+from eap_plugin.runner.performance import performance
 
 
 def metric_fault(metric: Metric, clean: float | None, corrupt: float | None) -> str | None:
@@ -57,7 +57,7 @@ def _has_wild_gradient(model: ResidualModel, batch: Batch, name: str, metric: Me
 def _logits(model: ResidualModel, batch: Batch, name: str) -> Tensor:
     batch = batch.to(model.device)
     with torch.no_grad():
-        return last_logits(model, batch, getattr(batch, name))
+        return model.forward(batch.clean_prompts if name == "clean" else batch.corrupt_prompts, {})
 
 
 def _shown(value: float | None) -> str:

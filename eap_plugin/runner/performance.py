@@ -6,10 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import torch
-from jaxtyping import Float, Int
-from torch import Tensor
 
-from eap_plugin.data.batch import Batch
 from eap_plugin.data.microbatches import Microbatch, split_microbatches
 from eap_plugin.metric.metric import Metric
 from eap_plugin.model.residual_model import ResidualModel
@@ -21,8 +18,8 @@ def performance(model: ResidualModel, parts: Sequence[Microbatch], metric: Metri
     for part, share, _ in parts:
         batch = part.to(model.device)
         with torch.no_grad():
-            clean += share * float(metric(last_logits(model, batch, batch.clean), batch))
-            corrupt += share * float(metric(last_logits(model, batch, batch.corrupt), batch))
+            clean += share * float(metric(model.forward(batch.clean_prompts, {}), batch))
+            corrupt += share * float(metric(model.forward(batch.corrupt_prompts, {}), batch))
     total = sum(part.share for part in parts)
     return clean / total, corrupt / total
 
@@ -33,11 +30,6 @@ def with_clean_logits(model: ResidualModel, data: Sequence[Microbatch], size: in
     for piece in data:
         parts = [part.batch.to(model.device) for part in split_microbatches([piece], size)]
         with torch.no_grad():
-            logits = torch.cat([last_logits(model, part, part.clean) for part in parts])
+            logits = torch.cat([model.forward(part.clean_prompts, {}) for part in parts])
         out.append(piece._replace(batch=replace(piece.batch, clean_logits=logits)))
     return out
-
-
-def last_logits(model: ResidualModel, batch: Batch, tokens: Int[Tensor, "batch pos"]) -> Float[Tensor, "batch vocab"]:
-    """Compute the logits at each prompt's last position; ``tokens`` are the batch's clean or corrupt ones."""
-    return model.forward(tokens, {}, attention_mask=batch.attention_mask, last=batch.last)

@@ -58,7 +58,7 @@ def score(
         progress: called when microbatches are done.
     """
     first = data[0].batch.select(slice(0, None if model.run_constraints.whole_batches else 1))
-    report = self_check(model, first.clean, first.attention_mask)
+    report = self_check(model, first.clean_prompts)
     if not report.ok:
         return Outcome(report)
     if metric.needs_clean_logits:

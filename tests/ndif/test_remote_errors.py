@@ -121,7 +121,7 @@ def test_an_exception_in_the_run(model: ResidualModel, server: NdifServer, lines
     assert re.fullmatch(
         rf"the run failed on {server.url}: RuntimeError: .+ \(in failing, .*tests/ndif/runs\.py:\d+\)", said
     )
-    with pytest.raises(UsageError, match="metric 'kl' is at its best on the clean run"):
+    with pytest.raises(UsageError, match="metric 'kl' is at its optimum on the clean run"):
         eap_plugin.prune_scores(model, DATA, metric="kl")
 
 

@@ -94,7 +94,7 @@ def test_command_line_scores_the_same(real: RealModel, model: ResidualModel, tmp
 def share_done(model: ResidualModel, batch: eap_plugin.Batch) -> float:
     """How often a right answer is likelier than every wrong one; the likeliest word of all may be yet another."""
     with torch.no_grad():
-        logits = model.forward(batch.clean, {}, attention_mask=batch.attention_mask, last=batch.last)
+        logits = model.forward(batch.clean_prompts, {})
     right, wrong = (best(logits, ids) for ids in (batch.answers, batch.wrong_answers))
     return float((right > wrong).float().mean())
 

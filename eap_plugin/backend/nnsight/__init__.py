@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import fields
 from importlib.metadata import version
 from typing import Any
 
@@ -17,6 +16,7 @@ from eap_plugin.backend.loading import (
     torch_dtype,
 )
 from eap_plugin.errors import EapPluginError
+from eap_plugin.model.model_info import ModelInfo
 from eap_plugin.model.remote import Remote
 from eap_plugin.model.residual_model import ResidualModel
 
@@ -58,16 +58,14 @@ class NNsightBackend(Backend):
             model: Any = AutoModelForCausalLM.from_pretrained(path, dtype=kind, revision=revision)
             model.to(device)
         wrapped = self._wrap(NNsight(model), tokenizer)
-        wrapped.name = str(name)
-        wrapped.provenance["revision"] = revision or ""
+        wrapped.info = wrapped.info.loaded_as(name, revision)
         return wrapped
 
     def at(self, model: Any, remote: Remote) -> ResidualModel:
         """See ``Backend.at``."""
         from eap_plugin.backend.nnsight.remote.model import RemoteModel
 
-        about = {field.name: getattr(model, field.name) for field in fields(ResidualModel) if field.name != "graph"}
-        return RemoteModel(model.envoy, model.plan, **{**about, "remote": remote})
+        return RemoteModel(model.envoy, model.plan, model.info, remote)
 
     def load_at(self, name: str, remote: Remote, *, revision: str | None = None) -> ResidualModel:
         """See ``Backend.load_at``."""
@@ -76,8 +74,7 @@ class NNsightBackend(Backend):
 
             model = TransformersModel(model_path(name), task="text-generation", revision=revision)
         wrapped = self.at(self.wrap(model), remote)
-        wrapped.name = str(name)
-        wrapped.provenance["revision"] = revision or ""
+        wrapped.info = wrapped.info.loaded_as(name, revision)
         return wrapped
 
     def _wrap(self, model: Any, tokenizer: Any) -> ResidualModel:
@@ -98,9 +95,7 @@ class NNsightBackend(Backend):
                 "pass the bridge itself, or load the model again for nnsight"
             )
         adapter = adapter_of(module)
-        return NNsightModel(
-            model,
-            resolve(module, adapter, prefix),
+        info = ModelInfo(
             name=module.config.name_or_path or type(module).__name__,
             n_vocab=int(module.config.get_text_config().vocab_size),
             n_ctx=context_length(adapter.cfg),
@@ -108,3 +103,4 @@ class NNsightBackend(Backend):
             prepend_bos=prepends_bos(tokenizer, adapter.cfg),
             provenance={"backend": self.name} | {p: version(p) for p in ("nnsight", "transformer-lens")},
         )
+        return NNsightModel(model, resolve(module, adapter, prefix), info)

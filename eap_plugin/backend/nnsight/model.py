@@ -20,9 +20,13 @@ from eap_plugin.backend.calls import CalledOnce
 from eap_plugin.backend.freezing import frozen_modules
 from eap_plugin.backend.nnsight.plan import Place, Plan, Visit
 from eap_plugin.backend.nnsight.weights import read_layer, read_norm
+from eap_plugin.data.prompts import Prompts
 from eap_plugin.errors import EapPluginError
+from eap_plugin.model.layer import Layer
+from eap_plugin.model.model_info import ModelInfo
 from eap_plugin.model.norm import Norm
-from eap_plugin.model.residual_model import Layer, ResidualModel, Site, Visitor, sites_of
+from eap_plugin.model.residual_model import ResidualModel
+from eap_plugin.model.sites import Site, Visitor, sites_of
 
 _CHANGED_IN_PLACE: tuple[Site, ...] = ("q", "k", "v", "attn_out", "mlp_proj", "mlp_out")
 
@@ -30,11 +34,11 @@ _CHANGED_IN_PLACE: tuple[Site, ...] = ("q", "k", "v", "attn_out", "mlp_proj", "m
 class NNsightModel(ResidualModel):
     """An nnsight model, with a plan that says where its sites and weights are."""
 
-    def __init__(self, envoy: Any, plan: Plan, **about: Any) -> None:
+    def __init__(self, envoy: Any, plan: Plan, info: ModelInfo) -> None:
         """Wrap a model; if its weights are not loaded yet, they are when they are first needed."""
         self.envoy, self.plan = envoy, plan
         self._layers: list[Layer] = []
-        ResidualModel.__init__(self, graph=plan.graph, **about)
+        ResidualModel.__init__(self, plan.graph, info)
 
     def parameter(self) -> Tensor:
         """See ``ResidualModel.parameter``."""
@@ -76,17 +80,10 @@ class NNsightModel(ResidualModel):
         self._layers = []
         return frozen_modules(*self.modules())
 
-    def forward(
-        self,
-        tokens: Int[Tensor, "batch pos"],
-        visit: Mapping[Site, Visitor],
-        *,
-        attention_mask: Bool[Tensor, "batch pos"] | None = None,
-        last: Int[Tensor, "batch"] | None = None,
-    ) -> Float[Tensor, "batch vocab"]:
+    def _forward(self, prompts: Prompts, visit: Mapping[Site, Visitor]) -> Float[Tensor, "batch vocab"]:
         """See ``ResidualModel.forward``."""
-        self._check_sites(visit)
-        inputs = {"input_ids": tokens, "use_cache": False, **self._padding(attention_mask)}
+        tokens = prompts.tokens
+        inputs = {"input_ids": tokens, "use_cache": False, **self._padding(prompts.attention_mask)}
         places = [place for place in self.plan.places if any(here.site in visit for here in place.visits)]
         model = self._loaded()
         called_once = CalledOnce({place.path: model.get_submodule(place.path) for place in places})
@@ -96,7 +93,9 @@ class NNsightModel(ResidualModel):
                 for place in places:
                     self._visit_place(place, visit, tokens.shape)
                 unembed = _part(self.envoy, self.plan.unembed)
-                unembed.input = _call(visit, "unembed", self.graph.n_layers - 1, _keep_last(unembed.input, last))
+                unembed.input = _call(
+                    visit, "unembed", self.graph.n_layers - 1, _keep_last(unembed.input, prompts.last)
+                )
                 logits.append(self.envoy.output[0])
         except Exception as error:
             if type(error).__name__ != "OutOfOrderError":

@@ -19,7 +19,7 @@ from typing import Literal
 
 from eap_plugin.backend.hf_norm import NormForm
 from eap_plugin.model.graph import Graph
-from eap_plugin.model.residual_model import Site
+from eap_plugin.model.sites import Site
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,8 @@ from torch import Tensor
 from eap_plugin.backend.effective_weight import effective_weight
 from eap_plugin.backend.hf_norm import norm_of
 from eap_plugin.backend.nnsight.plan import LayerPlan, NormPlace, Projection
+from eap_plugin.model.layer import Layer, scaled
 from eap_plugin.model.norm import Norm
-from eap_plugin.model.residual_model import Layer, scaled
 
 
 def read_layer(model: Any, plan: LayerPlan, d_head: int) -> Layer:

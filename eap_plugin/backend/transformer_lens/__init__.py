@@ -17,6 +17,7 @@ from eap_plugin.backend.loading import (
     torch_dtype,
 )
 from eap_plugin.errors import EapPluginError
+from eap_plugin.model.model_info import ModelInfo
 from eap_plugin.model.residual_model import ResidualModel
 
 
@@ -42,23 +43,23 @@ class TransformerLens(Backend):
         if getattr(model.cfg, "attention_dir", "causal") != "causal":
             raise EapPluginError("edge scores need causal attention, but this model attends in both directions")
         hooked = patchable or _is_hooked(model)
-        about: dict[str, Any] = {
-            "name": str(getattr(model.cfg, "model_name", None) or type(model).__name__),
-            "n_vocab": int(model.cfg.d_vocab),
-            "n_ctx": int(model.cfg.n_ctx) if hooked else context_length(model.cfg),
-            "tokenizer": getattr(model, "tokenizer", None),
-            "prepend_bos": prepends_bos(getattr(model, "tokenizer", None), model.cfg),
-            "provenance": {"backend": self.name, "transformer-lens": version("transformer-lens")},
-        }
+        info = ModelInfo(
+            name=str(getattr(model.cfg, "model_name", None) or type(model).__name__),
+            n_vocab=int(model.cfg.d_vocab),
+            n_ctx=int(model.cfg.n_ctx) if hooked else context_length(model.cfg),
+            tokenizer=getattr(model, "tokenizer", None),
+            prepend_bos=prepends_bos(getattr(model, "tokenizer", None), model.cfg),
+            provenance={"backend": self.name, "transformer-lens": version("transformer-lens")},
+        )
         if patchable:
-            return PatchableHooked(model, **about)
+            return PatchableHooked(model, info)
         if hooked:
             from eap_plugin.backend.transformer_lens.hooked import HookedModel
 
-            return HookedModel(model, **about)
+            return HookedModel(model, info)
         from eap_plugin.backend.transformer_lens.bridge import BridgeModel
 
-        return BridgeModel(model, **about)
+        return BridgeModel(model, info)
 
     def load(
         self, name: str, *, device: str = "cpu", dtype: str = "float32", revision: str | None = None
@@ -68,8 +69,7 @@ class TransformerLens(Backend):
         with load_errors(name):
             model = _boot(path, device, kind, revision)
         wrapped = self.wrap(model)
-        wrapped.name = str(name)
-        wrapped.provenance["revision"] = revision or ""
+        wrapped.info = wrapped.info.loaded_as(name, revision)
         return wrapped
 
 

@@ -18,7 +18,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, cast
 
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from eap_plugin.backend.effective_weight import MERGE, active_adapters, effective_weight, require_gradients
@@ -28,10 +28,14 @@ from eap_plugin.backend.hf_config import UNEMBED, clip_of, require_a_residual_st
 from eap_plugin.backend.hf_norm import norm_form, norm_of
 from eap_plugin.backend.module_hooks import Attach, at_columns, at_hook_point, kept_apart, visiting
 from eap_plugin.backend.transformer_lens.original import compare
+from eap_plugin.data.prompts import Prompts
 from eap_plugin.errors import EapPluginError
 from eap_plugin.model.graph import Graph
+from eap_plugin.model.layer import Layer, scaled
+from eap_plugin.model.model_info import ModelInfo
 from eap_plugin.model.norm import Norm
-from eap_plugin.model.residual_model import Layer, ResidualModel, Site, SourceComparison, Visitor, scaled, sites_of
+from eap_plugin.model.residual_model import ResidualModel, SourceComparison
+from eap_plugin.model.sites import Site, Visitor, sites_of
 
 _FLAGS = ("use_attn_result", "use_split_qkv_input", "use_attn_in", "use_hook_mlp_in")
 
@@ -47,7 +51,7 @@ _MLP_PARTS: dict[Site, tuple[str, str]] = {
 class BridgeModel(ResidualModel):
     """A ``TransformerBridge``; its hook points are the sites, the weights in its components are the layers."""
 
-    def __init__(self, bridge: Any, **about: Any) -> None:
+    def __init__(self, bridge: Any, info: ModelInfo) -> None:
         """Wrap a bridge.
 
         Raises:
@@ -67,7 +71,7 @@ class BridgeModel(ResidualModel):
         self._hidden = _hidden_of(self._blocks)
         if bridge.compatibility_mode:
             _check_value_biases(self._blocks, self._layers)
-        super().__init__(graph=self._read_graph(), **about)
+        super().__init__(self._read_graph(), info)
 
     def _read_graph(self) -> Graph:
         block, layer = self._blocks[0], self._layers[0]
@@ -137,26 +141,16 @@ class BridgeModel(ResidualModel):
         hidden = self._hidden
         return sites_of(self.graph.has_mlp, hidden=hidden.seen, gated=hidden.gated)
 
-    def forward(
-        self,
-        tokens: Int[Tensor, "batch pos"],
-        visit: Mapping[Site, Visitor],
-        *,
-        attention_mask: Bool[Tensor, "batch pos"] | None = None,
-        last: Int[Tensor, "batch"] | None = None,
-    ) -> Float[Tensor, "batch vocab"]:
+    def _forward(self, prompts: Prompts, visit: Mapping[Site, Visitor]) -> Float[Tensor, "batch vocab"]:
         """See ``ResidualModel.forward``."""
-        self._check_sites(visit)
-        mask = {} if attention_mask is None else {"attention_mask": attention_mask.long()}
-        with visiting(self._places, visit, self._unembed, last, len(self._blocks)):
-            logits = self.bridge(tokens, return_type="logits", **mask)
+        mask = {} if prompts.attention_mask is None else {"attention_mask": prompts.attention_mask.long()}
+        with visiting(self._places, visit, self._unembed, prompts.last, len(self._blocks)):
+            logits = self.bridge(prompts.tokens, return_type="logits", **mask)
         return cast(Tensor, logits[0])
 
-    def compare_with_source(
-        self, tokens: Int[Tensor, "batch pos"], attention_mask: Bool[Tensor, "batch pos"] | None
-    ) -> SourceComparison:
+    def compare_with_source(self, prompts: Prompts) -> SourceComparison:
         """See ``ResidualModel.compare_with_source``."""
-        return compare(self.bridge, tokens, attention_mask)
+        return compare(self.bridge, prompts)
 
     def _places(self, site: Site) -> Iterator[tuple[int, Attach]]:
         if site == "embed":

@@ -6,15 +6,19 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from eap_plugin.backend.freezing import frozen_modules
 from eap_plugin.backend.module_hooks import Attach, ValueHook, at_hook_point, at_input, at_output, visiting
+from eap_plugin.data.prompts import Prompts
 from eap_plugin.errors import EapPluginError
 from eap_plugin.model.graph import Graph
+from eap_plugin.model.layer import Layer
+from eap_plugin.model.model_info import ModelInfo
 from eap_plugin.model.norm import Norm
-from eap_plugin.model.residual_model import Layer, ResidualModel, Site, Visitor, sites_of
+from eap_plugin.model.residual_model import ResidualModel
+from eap_plugin.model.sites import Site, Visitor, sites_of
 
 _UNGROUP = "ungroup_grouped_query_attention"
 _FLAGS = (
@@ -39,13 +43,13 @@ _HIDDEN: dict[tuple[Site, bool], str] = {
 class HookedModel(ResidualModel):
     """A ``HookedTransformer``; its hook points are the sites, its parameters are the layers."""
 
-    def __init__(self, model: Any, ungrouped: bool = False, **about: Any) -> None:
+    def __init__(self, model: Any, info: ModelInfo, ungrouped: bool = False) -> None:
         """Wrap a model.
 
         Args:
             model: the model.
+            info: what is known of it.
             ungrouped: with grouped-query attention, give every query head its own copy of its key and value head.
-            **about: see ``ResidualModel``.
 
         Raises:
             EapPluginError: if it has a norm that is not supported.
@@ -61,7 +65,7 @@ class HookedModel(ResidualModel):
             has_mlp=not cfg.attn_only,
         )
         self._layers = self._read_layers()
-        super().__init__(graph=graph, **about)
+        super().__init__(graph, info)
 
     def _read_layers(self) -> list[Layer]:
         return [_read_layer(block, self._ungrouped) for block in self.model.blocks]
@@ -93,19 +97,11 @@ class HookedModel(ResidualModel):
         hidden = kind in ("MLP", "GatedMLP") and not hasattr(mlp, "hook_mid")
         return sites_of(self.graph.has_mlp, hidden, gated=kind == "GatedMLP")
 
-    def forward(
-        self,
-        tokens: Int[Tensor, "batch pos"],
-        visit: Mapping[Site, Visitor],
-        *,
-        attention_mask: Bool[Tensor, "batch pos"] | None = None,
-        last: Int[Tensor, "batch"] | None = None,
-    ) -> Float[Tensor, "batch vocab"]:
+    def _forward(self, prompts: Prompts, visit: Mapping[Site, Visitor]) -> Float[Tensor, "batch vocab"]:
         """See ``ResidualModel.forward``."""
-        self._check_sites(visit)
-        mask = None if attention_mask is None else attention_mask.long()
-        with visiting(self._places, visit, self.model.unembed, last, self.graph.n_layers):
-            logits = self._run(tokens, mask)
+        mask = None if prompts.attention_mask is None else prompts.attention_mask.long()
+        with visiting(self._places, visit, self.model.unembed, prompts.last, self.graph.n_layers):
+            logits = self._run(prompts.tokens, mask)
         return logits[0]
 
     def _run(

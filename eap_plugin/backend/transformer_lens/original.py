@@ -14,9 +14,10 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
+from eap_plugin.data.prompts import Prompts
 from eap_plugin.errors import CannotCompareError
 from eap_plugin.model.residual_model import SourceComparison
 
@@ -24,9 +25,7 @@ _COMPARED: WeakKeyDictionary[nn.Module, dict[bool, SourceComparison]] = WeakKeyD
 """For each bridge, the earlier comparisons: in compatibility mode (true) and raw (false)."""
 
 
-def compare(
-    bridge: Any, tokens: Int[Tensor, "batch pos"], attention_mask: Bool[Tensor, "batch pos"] | None
-) -> SourceComparison:
+def compare(bridge: Any, prompts: Prompts) -> SourceComparison:
     """Compare the logits of a bridge with those of the model that it wraps; later calls return the first result.
 
     Raises:
@@ -35,21 +34,19 @@ def compare(
     compared = _COMPARED.setdefault(bridge, {})
     mode = bool(bridge.compatibility_mode)
     if mode not in compared:
-        compared[mode] = _compare(bridge, tokens, attention_mask)
+        compared[mode] = _compare(bridge, prompts)
     return compared[mode]
 
 
 @torch.no_grad()
-def _compare(
-    bridge: Any, tokens: Int[Tensor, "batch pos"], attention_mask: Bool[Tensor, "batch pos"] | None
-) -> SourceComparison:
+def _compare(bridge: Any, prompts: Prompts) -> SourceComparison:
     original = original_model(bridge)
+    tokens, attention_mask = prompts.tokens, prompts.attention_mask
     mask = {} if attention_mask is None else {"attention_mask": attention_mask.long()}
     here = _centred(bridge(tokens, return_type="logits", **mask))
     there = original(input_ids=tokens, use_cache=False, **mask, **_positions(original, attention_mask))
     there = _centred(getattr(there, "logits", there))
-    if attention_mask is not None:
-        here, there = here[attention_mask], there[attention_mask]
+    here, there = here[prompts.real], there[prompts.real]
     size = there.pow(2).mean(-1, keepdim=True).sqrt() + here.abs() + there.abs()
     residues = (here - there).abs() / size.clamp_min(torch.finfo(size.dtype).tiny)
     worst = int(residues.argmax())

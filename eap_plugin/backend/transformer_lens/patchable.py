@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from importlib.metadata import version
 from typing import Any
 
@@ -13,6 +14,7 @@ from torch import Tensor
 from eap_plugin.backend.transformer_lens.cached_prefix import CachedPrefix
 from eap_plugin.backend.transformer_lens.hooked import HookedModel
 from eap_plugin.errors import UsageError
+from eap_plugin.model.model_info import ModelInfo
 from eap_plugin.model.run_constraints import RunConstraints
 
 
@@ -23,26 +25,30 @@ class PatchableHooked(HookedModel):
     head has its own k and v readers.
     """
 
-    def __init__(self, patchable: Any, **about: Any) -> None:
+    def __init__(self, patchable: Any, info: ModelInfo) -> None:
         """Wrap a model that ``check_patchable`` has accepted."""
         model = patchable.wrapped_model
         self._wrappers = tuple(patchable.wrappers)
         self._past = CachedPrefix(patchable.kv_caches) if patchable.kv_caches else None
-        super().__init__(model, ungrouped=True, **about)
-        self.provenance |= {"auto-circuit": version("auto-circuit")}
         n_prefix = 0 if self._past is None else self._past.n_pos
-        self.n_ctx = None if self.n_ctx is None else self.n_ctx - n_prefix
         options: dict[str, tuple[object, str]] = {}
         if patchable.seq_len is not None:
             options["positions"] = True, f"seq_len={patchable.seq_len}"
         if not patchable.separate_qkv:
             options["qkv"] = "summed", "separate_qkv=False"
-        self.run_constraints = RunConstraints(
+        constraints = RunConstraints(
             n_prefix=n_prefix,
             n_pos=patchable.seq_len,
             whole_batches=self._past is not None and not self._past.alike,
             options=options,
         )
+        info = replace(
+            info,
+            n_ctx=None if info.n_ctx is None else info.n_ctx - n_prefix,
+            provenance={**info.provenance, "auto-circuit": version("auto-circuit")},
+            run_constraints=constraints,
+        )
+        super().__init__(model, info, ungrouped=True)
 
     def _run(
         self, tokens: Int[Tensor, "batch pos"], mask: Int[Tensor, "batch pos"] | None

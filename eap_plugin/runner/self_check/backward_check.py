@@ -17,8 +17,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from eap_plugin.model.layer import Layer
 from eap_plugin.model.norm import Norm
-from eap_plugin.model.residual_model import Layer, ResidualModel, Site
+from eap_plugin.model.residual_model import ResidualModel
+from eap_plugin.model.sites import Site
 
 
 class Arrival(NamedTuple):

@@ -17,7 +17,8 @@ from torch import Tensor
 
 from eap_plugin.interventions.writer_outputs import attention_output
 from eap_plugin.model.norm import normed
-from eap_plugin.model.residual_model import ResidualModel, Site
+from eap_plugin.model.residual_model import ResidualModel
+from eap_plugin.model.sites import Site
 
 
 class Comparison(NamedTuple):

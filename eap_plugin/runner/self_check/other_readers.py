@@ -7,12 +7,14 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from eap_plugin.model.residual_model import ResidualModel, Site, Visitor
+from eap_plugin.data.prompts import Prompts
+from eap_plugin.model.residual_model import ResidualModel
+from eap_plugin.model.sites import Site, Visitor
 
 _SITES: tuple[Site, ...] = ("attn_in", "attn")
 
 
-def other_readers(model: ResidualModel, tokens: Tensor, attention_mask: Tensor | None, layer: int) -> list[str]:
+def other_readers(model: ResidualModel, prompts: Prompts, layer: int) -> list[str]:
     """List the modules, besides q, k and v, that read what attention reads in a layer, before or after its norm.
 
     Only modules with a weight matrix are listed. In a parallel block, this includes the MLP's input projections.
@@ -42,7 +44,7 @@ def other_readers(model: ResidualModel, tokens: Tensor, attention_mask: Tensor |
         if weight is not None and weight.ndim == 2 and weight.untyped_storage().data_ptr() not in known:
             handles.append(module.register_forward_pre_hook(note(name.replace("._original_component", ""))))
     try:
-        model.forward(tokens, {site: keep(site) for site in _SITES}, attention_mask=attention_mask)
+        model.forward(prompts, {site: keep(site) for site in _SITES})
     finally:
         for handle in handles:
             handle.remove()

@@ -20,11 +20,12 @@ from dataclasses import dataclass, replace
 from math import isnan
 
 import torch
-from jaxtyping import Bool, Int
 from torch import Tensor
 
+from eap_plugin.data.prompts import Prompts
 from eap_plugin.errors import CannotCompareError, EapPluginError
-from eap_plugin.model.residual_model import ResidualModel, Site, SourceComparison, Visitor
+from eap_plugin.model.residual_model import ResidualModel, SourceComparison
+from eap_plugin.model.sites import Site, Visitor
 from eap_plugin.runner.self_check.backward_check import arrivals, gradient_sites, random_loss
 from eap_plugin.runner.self_check.forward_check import comparisons, value_sites
 from eap_plugin.runner.self_check.other_readers import other_readers
@@ -109,37 +110,31 @@ class CheckReport:
             )
 
 
-def self_check(
-    model: ResidualModel,
-    tokens: Int[Tensor, "batch pos"],
-    attention_mask: Bool[Tensor, "batch pos"] | None = None,
-) -> CheckReport:
+def self_check(model: ResidualModel, prompts: Prompts) -> CheckReport:
     """Compare the graph's writers and readers with the model's activations and gradients; for ``model.run``.
 
     Args:
         model: the model, frozen.
-        tokens: token ids of one or more prompts.
-        attention_mask: true at real tokens.
+        prompts: one or more prompts.
 
     Raises:
         EapPluginError: if the model's logits have no gradient.
     """
-    tokens = tokens.to(model.device)
-    mask = None if attention_mask is None else attention_mask.to(model.device)
+    prompts = prompts.to(model.device)
     tolerance = TOLERANCE.get(model.dtype, FULL_TOLERANCE)
-    seen, gradients = _watch(model, tokens, mask)
+    seen, gradients = _watch(model, prompts)
     with torch.no_grad():
         rows = [
             CheckRow(layer, what, _residue(said, found))
-            for layer, what, said, found in comparisons(model, seen, _lengths(tokens, mask))
+            for layer, what, said, found in comparisons(model, seen, prompts.real.sum(1))
         ]
         for arrival in arrivals(model, seen, gradients):
             row = CheckRow(arrival.layer, f"gradient reaching {arrival.reader}", _residue(*arrival[2:]))
             if not row.residue <= tolerance and all(earlier.residue <= tolerance for earlier in rows):
-                row = replace(row, cause=_unknown_reader(model, tokens, mask, arrival.layer))
+                row = replace(row, cause=_unknown_reader(model, prompts, arrival.layer))
             rows.append(row)
         try:
-            source = model.compare_with_source(tokens, mask)
+            source = model.compare_with_source(prompts)
         except CannotCompareError as error:
             return CheckReport(model.name, tuple(rows), tolerance, str(error))
     if source is not None:
@@ -147,9 +142,7 @@ def self_check(
     return CheckReport(model.name, tuple(rows), tolerance)
 
 
-def _watch(
-    model: ResidualModel, tokens: Int[Tensor, "batch pos"], attention_mask: Bool[Tensor, "batch pos"] | None
-) -> tuple[Values, Values]:
+def _watch(model: ResidualModel, prompts: Prompts) -> tuple[Values, Values]:
     """Record values and gradients at the sites to compare, in at least float32, from one forward and backward pass."""
     values: Values = {}
 
@@ -166,7 +159,7 @@ def _watch(
     wanted = gradient_sites(model)
     visit = {site: keep(site) for site in {*value_sites(model), *wanted}} | {"embed": start}
     with torch.enable_grad():
-        logits = model.forward(tokens, visit, attention_mask=attention_mask)
+        logits = model.forward(prompts, visit)
         loss = random_loss(logits)
     if not loss.requires_grad:
         raise EapPluginError(
@@ -175,10 +168,9 @@ def _watch(
         )
     places = [place for place in values if place[0] in wanted]
     found = torch.autograd.grad(loss, [values[place] for place in places], allow_unused=True)
-    real = torch.ones_like(tokens, dtype=torch.bool) if attention_mask is None else attention_mask
 
     def at_real_tokens(x: Tensor) -> Tensor:
-        return x.detach()[real][None].to(torch.promote_types(x.dtype, torch.float32))
+        return x.detach()[prompts.real][None].to(torch.promote_types(x.dtype, torch.float32))
 
     gradients = {
         place: at_real_tokens(torch.zeros_like(values[place]) if gradient is None else gradient)
@@ -193,13 +185,9 @@ def _residue(said: Tensor, found: Tensor) -> float:
     return float(((said - found).abs() / size.clamp_min(torch.finfo(found.dtype).tiny)).max())
 
 
-def _lengths(tokens: Tensor, attention_mask: Tensor | None) -> Int[Tensor, "batch"]:
-    return (torch.ones_like(tokens) if attention_mask is None else attention_mask.long()).sum(1)
-
-
-def _unknown_reader(model: ResidualModel, tokens: Tensor, attention_mask: Tensor | None, layer: int) -> str:
+def _unknown_reader(model: ResidualModel, prompts: Prompts, layer: int) -> str:
     """Say what a gradient means that the graph's readers do not explain."""
-    names = [] if model.remote else other_readers(model, tokens, attention_mask, layer)
+    names = [] if model.remote else other_readers(model, prompts, layer)
     return (
         f"something besides q, k, v, the MLP and the logits reads the residual stream"
         f"{': ' if names else ''}{', '.join(names)}; it is not in the graph of edges"

@@ -155,7 +155,7 @@ def test_what_a_run_says_of_itself(model: Any) -> None:
 
 def test_errors_of_the_program_are_those_of_this_process(model: Any) -> None:
     for remote in (False, "local"):
-        with pytest.raises(UsageError, match="metric 'kl' is at its best on the clean run"):
+        with pytest.raises(UsageError, match="metric 'kl' is at its optimum on the clean run"):
             eap_plugin.prune_scores(model, DATA, metric="kl", remote=remote)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Concatenate
 
@@ -18,6 +19,7 @@ from eap_plugin.backend.nnsight.remote.result_codec import decode_result, encode
 from eap_plugin.backend.nnsight.remote.server import SIMULATED, Server, address, ask
 from eap_plugin.backend.nnsight.remote.simulation import Simulation
 from eap_plugin.errors import EapPluginError, UsageError
+from eap_plugin.model.model_info import ModelInfo
 from eap_plugin.model.remote import LOCAL, Remote, public
 from eap_plugin.model.residual_model import P, ResidualModel, T
 
@@ -25,15 +27,14 @@ from eap_plugin.model.residual_model import P, ResidualModel, T
 class RemoteModel(NNsightModel):
     """A model on a server. Only its name, shapes and plan are known here; its weights are never loaded."""
 
-    remote: Remote
-
-    def __init__(self, envoy: Any, plan: Plan, remote: Remote, **about: Any) -> None:
+    def __init__(self, envoy: Any, plan: Plan, info: ModelInfo, remote: Remote) -> None:
         """Wrap a model that the server has under the same name. A simulated server runs this model itself.
 
         Raises:
             UsageError: if the model has no name, unless the server is simulated.
         """
-        NNsightModel.__init__(self, envoy, plan, remote=remote, **about)
+        NNsightModel.__init__(self, envoy, plan, replace(info, remote=remote))
+        self._remote = remote
         simulated = remote.url == LOCAL
         if not simulated and not hasattr(envoy, "to_model_key"):
             raise UsageError(
@@ -48,6 +49,11 @@ class RemoteModel(NNsightModel):
         if Path(str(envoy.repo_id)).is_dir():
             _ID_CACHE.setdefault(envoy.repo_id, envoy.repo_id)  # else nnsight asks the hub for its full name
 
+    @property
+    def remote(self) -> Remote:
+        """The server that it runs on."""
+        return self._remote
+
     def _loaded(self) -> Any:
         """See ``NNsightModel``; without loading the weights."""
         return self.envoy._module
@@ -58,7 +64,7 @@ class RemoteModel(NNsightModel):
         Raises:
             EapPluginError: if anything fails in sending, on the server, or in the program.
         """
-        there = NNsightModel(self.envoy, self.plan, name=self.name, n_vocab=self.n_vocab, n_ctx=self.n_ctx)
+        there = NNsightModel(self.envoy, self.plan, ModelInfo(self.name, self.n_vocab, self.n_ctx))
         work = (there, program, args, kwargs)
         try:
             if self._server is None:
