@@ -1,7 +1,12 @@
-"""The one thing a backend provides: a model as writers and readers of a residual stream.
+"""The interface between backends and algorithms: a model as writers and readers of a residual stream.
 
-Algorithms see a ``ResidualModel`` and nothing of the library behind it. A backend subclasses it and implements what is
-abstract in it, above all ``forward``; everything else (recording, patching, gradients) is written once over that.
+1. A backend subclasses ``ResidualModel`` for one library. It implements ``forward``, which runs the model on tokens and
+   calls a visitor at each requested site, in forward order. A visitor sees the value there and may replace it.
+2. It also gives the weights of each layer and the final norm, in the same shapes for every library, and ``frozen``, a
+   context that puts the model in evaluation mode and restores all flags.
+3. Algorithms use only this interface. Recording activations, patching and taking gradients are visitors, written once
+   in ``interventions`` for all backends.
+4. ``run`` executes a function where the weights are: in this process, or on a server if the backend overrides it.
 """
 
 from __future__ import annotations
@@ -32,15 +37,16 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class SourceComparison:
-    """The logits of a model, next to those of the model that it was made from.
+    """A comparison of a model's logits with those of the model that it was made from.
 
     Attributes:
-        backend: what computes the model anew.
-        original: the kind of model that it was made from.
-        here: the logit that differs most, less its prompt's mean logit, as the backend gives it.
-        there: the same logit as the original gives it.
-        residue: the largest difference of a logit, over its own size and the root mean square of its prompt's.
-        advice: what to do where they differ.
+        backend: the name of the library's class that reimplements the model.
+        original: the class of the model that it was made from.
+        here: the logit that differs most, minus the mean logit at its position, as the backend computes it.
+        there: the same logit as the original computes it.
+        residue: the largest difference between two logits, divided by the sum of their absolute values and of the root
+            mean square of the logits at their position.
+        advice: what to do if they differ.
     """
 
     backend: str
@@ -53,11 +59,11 @@ class SourceComparison:
 
 @dataclass
 class ResidualModel(ABC):
-    """A model as one kind of thing, whatever library it comes from.
+    """A model as algorithms see it, whichever library it comes from.
 
     Attributes:
         graph: its writers, readers and edges.
-        info: its name, sizes, tokenizer and provenance, which can be read from the model itself, too.
+        info: its name, sizes, tokenizer and provenance, each of which the model has as a property, too.
     """
 
     graph: Graph
@@ -105,11 +111,11 @@ class ResidualModel(ABC):
 
     @abstractmethod
     def parameter(self) -> Tensor:
-        """One of the first weights: it tells device and dtype."""
+        """Return one of the first weights, from which device and dtype are read."""
 
     @property
     def device(self) -> torch.device:
-        """Where tokens have to be."""
+        """The device on which tokens must be."""
         return self.parameter().device
 
     @property
@@ -119,7 +125,7 @@ class ResidualModel(ABC):
 
     @abstractmethod
     def modules(self) -> Iterable[nn.Module]:
-        """The modules whose hooks and flags, and those of all below, a run must leave as they are."""
+        """Return the modules whose hooks and flags, submodules included, a run must leave unchanged."""
 
     @property
     @abstractmethod
@@ -134,27 +140,27 @@ class ResidualModel(ABC):
     @property
     @abstractmethod
     def sites(self) -> frozenset[Site]:
-        """The sites it has: not those of an attention-only model's MLPs, nor of a mixture of experts' hidden layer."""
+        """The sites that it has: no MLP sites if attention-only, no hidden-layer sites if a mixture of experts."""
 
     def forward(
         self, prompts: Prompts | Int[Tensor, "batch pos"], visit: Mapping[Site, Visitor]
     ) -> Float[Tensor, "batch vocab"]:
-        """Run the model, calling the visitor of each site as its value is computed, in forward order.
+        """Run the model, and call the visitor of each site when its value is computed, in forward order.
 
         Args:
-            prompts: the prompts; token ids alone stand for unpadded ones that are read at the last token.
-            visit: for each site of interest, what to call there.
+            prompts: the prompts; token ids alone stand for unpadded prompts that are read at the last token.
+            visit: the visitor of each requested site.
 
         Returns:
             The logits at the positions where the prompts are read.
 
         Raises:
-            EapPluginError: if a site is asked for that the model does not have, or comes by twice in a layer.
+            EapPluginError: if a requested site is not in ``sites``, or is reached more than once in a layer.
         """
         missing = sorted(set(visit) - self.sites)
         if missing:
             raise EapPluginError(
-                f"{self.name} has no {' or '.join(missing)} that can be seen; choose an algorithm that does not need it"
+                f"{self.name} has no {' or '.join(missing)} that can be hooked; choose an algorithm that needs none"
             )
         return self._forward(prompts if isinstance(prompts, Prompts) else Prompts(prompts), visit)
 
@@ -164,16 +170,16 @@ class ResidualModel(ABC):
 
     @abstractmethod
     def frozen(self) -> AbstractContextManager[None]:
-        """Within it the model is in evaluation mode, asks for no weight gradient, and is as its makers left it.
+        """Return a context with the model in evaluation mode, parameters frozen, and hook-changing flags off.
 
-        On leaving, also by an exception, every flag is as it was found.
+        On exit, also by an exception, every flag has its old value again.
         """
 
     def compare_with_source(self, prompts: Prompts) -> SourceComparison | None:
-        """Compare logits with those of the model that this one was made from.
+        """Compare the logits with those of the model that this one was made from.
 
         Returns:
-            The comparison; ``None`` if the backend runs the user's model itself, so that there is nothing to compare.
+            The comparison; ``None`` if the backend runs the user's model itself, so there is nothing to compare.
 
         Raises:
             CannotCompareError: if that model can no longer be run, saying why.

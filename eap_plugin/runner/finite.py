@@ -1,4 +1,4 @@
-"""Why scores are not finite: the model's logits, the metric, or the metric's gradient."""
+"""Finding out why scores are not finite: the model's logits, the metric, or the metric's gradient."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from eap_plugin.runner.performance import performance
 
 
 def metric_fault(metric: Metric, clean: float | None, corrupt: float | None) -> str | None:
-    """Say what is wrong with a metric's values on the prompts; ``None`` if those that are known are finite."""
+    """Say if a metric's mean on clean or corrupt prompts is not finite; ``None`` if those that are known are."""
     if isfinite(clean or 0) and isfinite(corrupt or 0):
         return None
     return (
@@ -26,20 +26,20 @@ def metric_fault(metric: Metric, clean: float | None, corrupt: float | None) -> 
 
 
 def cause(model: ResidualModel, data: Sequence[Microbatch], metric: Metric) -> str | None:
-    """Find out what makes scores that are not finite; ``None`` if it is the algorithm. For ``model.run``."""
+    """Find the cause of scores that are not finite; ``None`` if it is the algorithm itself. For ``model.run``."""
     for name in ("clean", "corrupt"):
         if any(_logits(model, piece.batch, name).isnan().any() for piece in data):
             return (
-                f"{model.name} ({model.dtype}) gives logits that are no numbers on the {name} prompts; load it in "
-                f"float32 if that is half precision, or choose other prompts"
+                f"{model.name} ({model.dtype}) gives NaN logits on the {name} prompts; load it in "
+                f"float32 if it is in half precision, or choose other prompts"
             )
     if fault := metric_fault(metric, *performance(model, data, metric)):
         return fault
     for name in ("clean", "corrupt"):
         if any(_has_wild_gradient(model, piece.batch, name, metric) for piece in data):
             return (
-                f"the gradient of metric {metric.name!r} is not finite on the {name} prompts, though the metric is; "
-                f"change it to one that can be differentiated there (such as sqrt and log away from 0)"
+                f"the gradient of metric {metric.name!r} is not finite on the {name} prompts, though its value is; "
+                f"use a metric that is differentiable there (sqrt and log are not at 0)"
             )
     return None
 

@@ -1,4 +1,4 @@
-"""How well the unchanged model does a task."""
+"""The performance of the unchanged model on a task."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from eap_plugin.model.residual_model import ResidualModel
 
 
 def performance(model: ResidualModel, parts: Sequence[Microbatch], metric: Metric) -> tuple[float, float]:
-    """The metric on the clean and the corrupt prompts, averaged over batches."""
+    """Compute the metric on the clean and on the corrupt prompts, averaged over batches."""
     clean, corrupt = 0.0, 0.0
     for part, share, _ in parts:
         batch = part.to(model.device)
@@ -25,7 +25,7 @@ def performance(model: ResidualModel, parts: Sequence[Microbatch], metric: Metri
 
 
 def with_clean_logits(model: ResidualModel, data: Sequence[Microbatch], size: int | None) -> list[Microbatch]:
-    """The pieces with the logits of the unchanged model, run at most ``size`` prompt pairs at a time."""
+    """Add the unchanged model's clean logits to every batch, running at most ``size`` prompt pairs at a time."""
     out = []
     for piece in data:
         parts = [part.batch.to(model.device) for part in split_microbatches([piece], size)]

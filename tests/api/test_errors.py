@@ -142,7 +142,7 @@ def test_a_metric_that_is_no_number(algorithm: str, model: Any) -> None:
 
 def test_a_metric_whose_gradient_is_no_number(model: Any) -> None:
     with fails(
-        r"\Athe gradient of metric 'flat_root' is not finite on the clean prompts, though the metric is",
+        r"\Athe gradient of metric 'flat_root' is not finite on the clean prompts, though its value is",
         eap_plugin.EapPluginError,
     ):
         eap_plugin.prune_scores(model, [batch()], metric=flat_root)
@@ -154,7 +154,7 @@ def test_logits_that_are_no_numbers() -> None:
     wrapped = eap_plugin.wrap_model(bridge(module))
     said = wrapped.run(cause, microbatches([batch()], None), eap_plugin.metrics()["logit_diff"])
     assert said is not None
-    assert said.startswith("test-model (torch.float32) gives logits that are no numbers on the clean prompts; load it")
+    assert said.startswith("test-model (torch.float32) gives NaN logits on the clean prompts; load it")
 
 
 def test_ids_that_are_no_whole_numbers(model: Any) -> None:

@@ -203,7 +203,7 @@ def test_a_scaled_residual_stream_is_refused(backend: str) -> None:
     sizes = {"intermediate_size": 48, "num_key_value_heads": 2, "head_dim": 8, "global_head_dim": 8}
     model = made("gemma4_text", **sizes, hidden_size_per_layer_input=0)
     model.model.layers[1].layer_scalar.fill_(0.5)
-    with pytest.raises(eap_plugin.EapPluginError, match=r"its blocks multiply all of it \(layer_scalar\)"):
+    with pytest.raises(eap_plugin.EapPluginError, match=r"its blocks rescale all of it \(layer_scalar\)"):
         eap_plugin.wrap_model(BACKENDS[backend](model))
 
 
@@ -215,7 +215,7 @@ def with_an_mlp_that(forward: Callable[[Any, torch.Tensor], torch.Tensor]) -> An
 
 
 @on_both
-def test_a_site_that_is_come_by_twice_is_an_error(backend: str) -> None:
+def test_a_site_that_is_reached_twice_is_an_error(backend: str) -> None:
     def twice(mlp: Any, x: torch.Tensor) -> torch.Tensor:
         once = mlp.c_proj(mlp.act(mlp.c_fc(x)))
         return mlp.c_proj(mlp.act(mlp.c_fc(once)))
@@ -225,13 +225,13 @@ def test_a_site_that_is_come_by_twice_is_an_error(backend: str) -> None:
 
 
 @on_both
-def test_a_site_that_is_not_come_by_is_an_error(backend: str) -> None:
+def test_a_site_that_is_never_reached_is_an_error(backend: str) -> None:
     def around(mlp: Any, x: torch.Tensor) -> torch.Tensor:
         return mlp.c_proj(mlp.act(x.repeat(1, 1, 2)[..., : mlp.c_proj.weight.shape[0]]))
 
     model = eap_plugin.wrap_model(BACKENDS[backend](with_an_mlp_that(around)))
     with pytest.raises(
-        eap_plugin.EapPluginError, match=r"did not come by mlp_pre of layer 1|parts in the order of a decoder's blocks"
+        eap_plugin.EapPluginError, match=r"never reached mlp_pre of layer 1|parts in the order of a decoder's blocks"
     ):
         model.forward(PROMPTS[0], {"mlp_pre": lambda layer, value: None})
 

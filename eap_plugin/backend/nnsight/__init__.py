@@ -22,10 +22,10 @@ from eap_plugin.model.residual_model import ResidualModel
 
 
 class NNsightBackend(Backend):
-    """Any nnsight model whose architecture TransformerLens 4 knows."""
+    """nnsight models of any architecture for which TransformerLens 4 has an adapter."""
 
     name = "nnsight"
-    summary = "nnsight 0.8: NNsight and TransformersModel, for architectures that TransformerLens knows"
+    summary = "nnsight 0.8: NNsight and TransformersModel, for architectures that TransformerLens supports"
     requires = ("nnsight", "transformer_lens")
 
     def missing(self) -> str | None:
@@ -41,13 +41,13 @@ class NNsightBackend(Backend):
         return nnsight is not None and isinstance(model, nnsight.NNsight | nnsight.TransformersModel)
 
     def wrap(self, model: Any) -> ResidualModel:
-        """See ``Backend.wrap``; weights that are not loaded yet are when a run first needs them."""
+        """See ``Backend.wrap``; weights that are not loaded yet are loaded when a run first needs them."""
         return self._wrap(model, getattr(model, "tokenizer", None))
 
     def load(
         self, name: str, *, device: str = "cpu", dtype: str = "float32", revision: str | None = None
     ) -> ResidualModel:
-        """See ``Backend.load``; attention is computed as transformers does by default."""
+        """See ``Backend.load``; attention uses the default implementation of transformers."""
         path, kind = model_path(name), torch_dtype(dtype)
         with load_errors(name):
             from nnsight import NNsight
@@ -87,12 +87,12 @@ class NNsightBackend(Backend):
         if getattr(module, "config", None) is None:
             raise EapPluginError(
                 f"nnsight wraps a {type(module).__name__}, which has no Hugging Face configuration; "
-                f"wrap a language model of the transformers library"
+                f"wrap a language model from the transformers library"
             )
         if any(type(part).__module__.startswith("transformer_lens.") for part in module.modules()):
             raise EapPluginError(
                 "the model that nnsight wraps is in a TransformerBridge, which has replaced its modules; "
-                "give the bridge itself, or load the model anew for nnsight"
+                "pass the bridge itself, or load the model again for nnsight"
             )
         adapter = adapter_of(module)
         info = ModelInfo(

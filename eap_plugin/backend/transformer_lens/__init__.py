@@ -22,7 +22,7 @@ from eap_plugin.model.residual_model import ResidualModel
 
 
 class TransformerLens(Backend):
-    """Whichever TransformerLens is installed."""
+    """TransformerLens, in any supported version that is installed."""
 
     name = "transformer_lens"
     summary = "TransformerLens: TransformerBridge (4.x), HookedTransformer (2.16 to 3.x), AutoCircuit's PatchableModel"
@@ -64,7 +64,7 @@ class TransformerLens(Backend):
     def load(
         self, name: str, *, device: str = "cpu", dtype: str = "float32", revision: str | None = None
     ) -> ResidualModel:
-        """See ``Backend.load``; weights are Hugging Face's own, with nothing folded."""
+        """See ``Backend.load``; the weights are Hugging Face's, without any folding."""
         path, kind = model_path(name), torch_dtype(dtype)
         with load_errors(name):
             model = _boot(path, device, kind, revision)
@@ -92,7 +92,7 @@ def _boot(path: str, device: str, dtype: Any, revision: str | None) -> Any:
 
 
 def _boot_third_party(known: set[str], path: str, device: str, dtype: Any, revision: str | None) -> Any:
-    """A bridge if the model is of one of the architectures ``known``, which TransformerLens' own loader turns down."""
+    """Load a model if its architecture is in ``known``, which TransformerLens' own loader refuses; else ``None``."""
     from transformer_lens.model_bridge.sources import build_bridge_from_module
     from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 

@@ -1,4 +1,4 @@
-"""AutoCircuit's ``PatchableModel``: the ``HookedTransformer`` in it, whose nodes AutoCircuit has wrapped."""
+"""AutoCircuit's ``PatchableModel``: a ``HookedTransformer`` whose hook points AutoCircuit has wrapped."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from eap_plugin.model.run_constraints import RunConstraints
 
 
 class PatchableHooked(HookedModel):
-    """A ``PatchableModel``: edges, positions and cached prefixes are those that it was made with.
+    """A ``PatchableModel``, with the edges, positions and cached prefixes that it was created with.
 
-    AutoCircuit gives every query head its own copy of the key and value head that it shares, so here every query head
-    has its own k and v readers.
+    AutoCircuit gives every query head its own copy of the key and value head that it shares. So here, too, every query
+    head has its own k and v readers.
     """
 
     def __init__(self, patchable: Any, info: ModelInfo) -> None:
-        """Wrap a model that ``check_patchable`` has passed."""
+        """Wrap a model that ``check_patchable`` has accepted."""
         model = patchable.wrapped_model
         self._wrappers = tuple(patchable.wrappers)
         self._past = CachedPrefix(patchable.kv_caches) if patchable.kv_caches else None
@@ -58,12 +58,12 @@ class PatchableHooked(HookedModel):
         return logits
 
     def _hook_point(self, module: Any) -> Any:
-        """The hook point that a wrapper is around."""
+        """Return the hook point inside one of AutoCircuit's wrappers."""
         return module.module if module in self._wrappers else module
 
     @contextmanager
     def frozen(self) -> Iterator[None]:
-        """See ``HookedModel.frozen``; wrappers let values pass, and patch again afterwards if they did."""
+        """See ``HookedModel.frozen``; also turns off the wrappers' patch mode, and restores it afterwards."""
         patching = [wrapper for wrapper in self._wrappers if wrapper.patch_mode]
         with super().frozen():
             try:
@@ -76,14 +76,14 @@ class PatchableHooked(HookedModel):
 
 
 def check_patchable(patchable: Any) -> None:
-    """Refuse a ``PatchableModel`` whose edges or outputs are not those of a transformer judged at its last token.
+    """Refuse a ``PatchableModel`` whose edges are not a transformer's, or whose logits are not the last token's.
 
     Raises:
-        UsageError: saying how to make one that is.
+        UsageError: saying how to make a suitable one.
     """
     inside = type(patchable.wrapped_model).__name__
     if inside != "HookedTransformer":
-        raise UsageError(f"this PatchableModel has a {inside} in it; edges are scored of a HookedTransformer")
+        raise UsageError(f"this PatchableModel wraps a {inside}; wrap a HookedTransformer to score its edges")
     if not patchable.is_factorized:
         raise UsageError(
             "this PatchableModel has edges between neighbouring layers only (factorized=False); "
@@ -91,6 +91,6 @@ def check_patchable(patchable: Any) -> None:
         )
     if patchable.out_slice[-1] != -1:
         raise UsageError(
-            "answers are read at the last token, but this PatchableModel gives the logits of several; "
+            "answers are read at the last token, but this PatchableModel returns the logits of several; "
             'make it with slice_output="last_seq"'
         )

@@ -1,4 +1,4 @@
-"""Names of modules that read what attention reads and are not in the graph, for the self-check's report."""
+"""Names of modules that read what attention reads but are not in the graph, for the self-check's report."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ _SITES: tuple[Site, ...] = ("attn_in", "attn")
 
 
 def other_readers(model: ResidualModel, prompts: Prompts, layer: int) -> list[str]:
-    """Name the modules that read what attention reads in a layer, before or after its norm, besides q, k and v.
+    """List the modules, besides q, k and v, that read what attention reads in a layer, before or after its norm.
 
-    Only modules with a weight matrix are named. In a parallel block, the MLP's first projections are among them.
+    Only modules with a weight matrix are listed. In a parallel block, this includes the MLP's input projections.
     """
     known = {W.untyped_storage().data_ptr() for W in _projections(model, layer)}
     read: dict[Site, Tensor] = {}

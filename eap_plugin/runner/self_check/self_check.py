@@ -1,15 +1,17 @@
-"""The self-check: do edge scores mean anything on this model?
+"""The self-check: does the graph of edges describe what this model computes?
 
-Four things must hold on one prompt:
+On one prompt, four things must hold:
 
-1. *Writers.* At every reader, the residual stream is what it was at the reader before, plus what heads and MLPs in
-   between are said to add. So it is the sum of all writers.
-2. *Readers.* Norm and projection, as formulas of the residual stream, give the model's own q, k, v and MLP inputs.
-   Which head is which shows at the first token, where attention has nothing to choose from: a head's z must be a
-   multiple of the v that it is said to read.
-3. *Nothing else reads.* The gradient that arrives at the residual stream is the sum of what the known readers send
-   back: see ``backward_check``.
-4. *The model is the user's.* Where a backend computes a model anew, its logits are those of the original.
+1. *Writers.* At every reader, the residual stream is its value at the previous reader plus the outputs of the heads and
+   MLPs in between. So it is the sum of all writers before the reader.
+2. *Readers.* Norm and projection, as formulas of the residual stream, give the model's own q, k, v and MLP inputs. At
+   the first token, each head's z is a multiple of the v of its key/value head: see ``forward_check``.
+3. *No other readers.* The gradient on the residual stream is the sum of the gradients through the known readers: see
+   ``backward_check``.
+4. *The user's model.* If a backend reimplements a model, its logits are those of the original.
+
+Each comparison gives a residue, the largest relative difference. The check passes if every residue is so small that
+rounding explains it; otherwise the first one that is not tells the layer and the reason.
 """
 
 from __future__ import annotations
@@ -32,7 +34,7 @@ Values = dict[tuple[Site, int], Tensor]
 """By site and layer, at the real tokens of all prompts: [1, tokens, ...]."""
 
 TOLERANCE = {torch.float16: 2e-2, torch.bfloat16: 1e-1}
-"""Largest residue that rounding explains, for half precision; ``FULL_TOLERANCE`` for the others."""
+"""The largest residue that rounding explains, for half precision; ``FULL_TOLERANCE`` for other dtypes."""
 
 FULL_TOLERANCE = 1e-4
 
@@ -45,8 +47,9 @@ class CheckRow:
         layer: the layer.
         what: ``writers`` reaching attention, MLP or logits; the ``reader`` q, k, v or MLP; the ``heads`` of v; the
             ``gradient`` reaching attention, MLP, block or logits; or the ``logits``.
-        residue: largest difference of a number, over its own size and the root mean square of its token's.
-        cause: what a residue that is too large means here, and what to do, if that can be said.
+        residue: the largest difference between two numbers, divided by the sum of their absolute values and of the root
+            mean square over their token.
+        cause: the reason for a residue above the tolerance, and what to do, if known.
     """
 
     layer: int
@@ -56,19 +59,19 @@ class CheckRow:
 
     @property
     def severity(self) -> tuple[bool, float]:
-        """The residue as something to sort by: one that is no number is the worst."""
+        """A sort key for residues, by which NaN is the worst."""
         return isnan(self.residue), self.residue
 
 
 @dataclass(frozen=True)
 class CheckReport:
-    """The self-check of one model, row by row: the forward pass in its order, the backward pass, the logits.
+    """The result of the self-check: rows for the forward pass, then the backward pass, then the logits.
 
     Attributes:
-        model: its name.
+        model: the name of the model.
         rows: the comparisons.
         tolerance: the largest residue that rounding explains.
-        unchecked: what could not be checked, and why; empty if nothing.
+        unchecked: what could not be checked, and why; empty if everything was.
     """
 
     model: str
@@ -88,14 +91,14 @@ class CheckReport:
 
     @property
     def failing(self) -> list[CheckRow]:
-        """The rows that are not, in their order; a residue that is no number is one of them."""
+        """The rows whose residue exceeds the tolerance or is NaN, in order."""
         return [row for row in self.rows if not row.residue <= self.tolerance]
 
     def raise_if_failed(self) -> None:
-        """Refuse the model.
+        """Raise an error if a residue exceeds the tolerance.
 
         Raises:
-            EapPluginError: naming the first layer that fails, and its number.
+            EapPluginError: naming the layer and residue of the first such row.
         """
         if self.failing:
             first = self.failing[0]
@@ -108,11 +111,12 @@ class CheckReport:
 
 
 def self_check(model: ResidualModel, prompts: Prompts) -> CheckReport:
-    """Compare writers and readers with the model's own activations and gradients; for ``model.run``.
+    """Compare the graph's writers and readers with the model's activations and gradients; for ``model.run``.
 
     Args:
         model: the model, frozen.
-        prompts: a prompt, or a few.
+        tokens: token ids of one or more prompts.
+        attention_mask: true at real tokens.
 
     Raises:
         EapPluginError: if the model's logits have no gradient.
@@ -140,7 +144,7 @@ def self_check(model: ResidualModel, prompts: Prompts) -> CheckReport:
 
 
 def _watch(model: ResidualModel, prompts: Prompts) -> tuple[Values, Values]:
-    """The values and the gradients at the sites that are compared, in at least float32; from one pass."""
+    """Record values and gradients at the sites to compare, in at least float32, from one forward and backward pass."""
     values: Values = {}
 
     def keep(site: Site) -> Visitor:
@@ -160,7 +164,7 @@ def _watch(model: ResidualModel, prompts: Prompts) -> tuple[Values, Values]:
         loss = random_loss(logits)
     if not loss.requires_grad:
         raise EapPluginError(
-            f"no gradient goes back from the logits of {model.name} to its embedding, so edges cannot be checked or "
+            f"no gradient flows from the logits of {model.name} to its embedding, so edges cannot be checked or "
             f"scored; load it without quantization, and without torch.no_grad in its forward pass"
         )
     places = [place for place in values if place[0] in wanted]
@@ -177,23 +181,23 @@ def _watch(model: ResidualModel, prompts: Prompts) -> tuple[Values, Values]:
 
 
 def _residue(said: Tensor, found: Tensor) -> float:
-    """The largest difference of a number, over its own size and the root mean square of its token's."""
+    """Return the largest difference, relative to the numbers' sizes and the root mean square over their token."""
     size = found.pow(2).mean(-1, keepdim=True).sqrt() + said.abs() + found.abs()
     return float(((said - found).abs() / size.clamp_min(torch.finfo(found.dtype).tiny)).max())
 
 
 def _unknown_reader(model: ResidualModel, prompts: Prompts, layer: int) -> str:
-    """What a gradient means that the graph's readers do not explain."""
+    """Say what a gradient means that the graph's readers do not explain."""
     names = [] if model.remote else other_readers(model, prompts, layer)
     return (
         f"something besides q, k, v, the MLP and the logits reads the residual stream"
-        f"{': ' if names else ''}{', '.join(names)}; the graph of edges does not have it"
+        f"{': ' if names else ''}{', '.join(names)}; it is not in the graph of edges"
     )
 
 
 def _other_logits(source: SourceComparison) -> str:
-    """What different logits mean, and what to do."""
+    """Say what different logits mean, and what to do."""
     return (
         f"{source.backend} gives a logit of {source.here:.4g} where the {source.original} in it gives "
-        f"{source.there:.4g}, so it computes another function; {source.advice}"
+        f"{source.there:.4g}, so it computes a different function; {source.advice}"
     )

@@ -220,8 +220,8 @@ def test_a_metric_that_cannot_travel(model: Any) -> None:
 @pytest.mark.parametrize(
     ("how", "said"),
     [
-        ({"remote": "gpt2"}, "a server's address is written http://host:port, got 'gpt2'"),
-        ({"remote": "local", "timeout": 0}, "a time-out is a positive number of seconds, got 0"),
+        ({"remote": "gpt2"}, "a server's address has the form http://host:port, got 'gpt2'"),
+        ({"remote": "local", "timeout": 0}, "timeout must be a positive number of seconds, got 0"),
         ({"timeout": 3}, "a time-out is for runs on a server; give remote=, too"),
     ],
 )
@@ -232,10 +232,12 @@ def test_wrong_requests(how: dict[str, Any], said: str, model: Any) -> None:
 
 def test_models_that_a_server_cannot_know() -> None:
     with pytest.raises(
-        UsageError, match="a server knows models by name, and NNsight wraps one without; use nnsight.Tr"
+        UsageError, match="a server finds models by name, but NNsight wraps one without a name; use nnsight.Tr"
     ):
         eap_plugin.prune_scores(nnsight.NNsight(build("gpt2")), DATA, remote=True)
-    with pytest.raises(UsageError, match="the backend transformer_lens runs in this process only"):
+    with pytest.raises(
+        UsageError, match="the backend transformer_lens cannot run on a server; use the backend nnsight"
+    ):
         eap_plugin.prune_scores(bridge(build("gpt2")), DATA, remote="local")
     with pytest.raises(UsageError, match="device and dtype are the server's"):
         eap_plugin.load_model("ioi-gpt2", backend="nnsight", remote=True, dtype="bfloat16")

@@ -1,4 +1,4 @@
-"""An nnsight model whose runs execute on a server: each is one session, hence one request, and brings back scores."""
+"""An nnsight model whose runs execute on a server. Each run is one nnsight session, so it is one request."""
 
 from __future__ import annotations
 
@@ -25,20 +25,20 @@ from eap_plugin.model.residual_model import P, ResidualModel, T
 
 
 class RemoteModel(NNsightModel):
-    """A model on a server. Here it is known by name, shapes and plan; its weights are never loaded."""
+    """A model on a server. Only its name, shapes and plan are known here; its weights are never loaded."""
 
     def __init__(self, envoy: Any, plan: Plan, info: ModelInfo, remote: Remote) -> None:
-        """Wrap a model that the server knows by the same name; one that is simulated has this very model.
+        """Wrap a model that the server has under the same name. A simulated server runs this model itself.
 
         Raises:
-            UsageError: if the model has no name and the server is not simulated.
+            UsageError: if the model has no name, unless the server is simulated.
         """
         NNsightModel.__init__(self, envoy, plan, replace(info, remote=remote))
         self._remote = remote
         simulated = remote.url == LOCAL
         if not simulated and not hasattr(envoy, "to_model_key"):
             raise UsageError(
-                f"a server knows models by name, and {type(envoy).__name__} wraps one without; use "
+                f"a server finds models by name, but {type(envoy).__name__} wraps one without a name; use "
                 f'nnsight.TransformersModel(name, task="text-generation"), or load_model(name, remote=...)'
             )
         self._server: Server | None = SIMULATED if simulated else None
@@ -55,14 +55,14 @@ class RemoteModel(NNsightModel):
         return self._remote
 
     def _loaded(self) -> Any:
-        """See ``NNsightModel``; here the weights stay away."""
+        """See ``NNsightModel``; without loading the weights."""
         return self.envoy._module
 
     def run(self, program: Callable[Concatenate[ResidualModel, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """See ``ResidualModel.run``; code and arguments travel by value, the result as plain values.
+        """See ``ResidualModel.run``; code and arguments are sent by value, and the result comes back as plain values.
 
         Raises:
-            EapPluginError: in one line, whatever goes wrong on the way, there, or in the program.
+            EapPluginError: if anything fails in sending, on the server, or in the program.
         """
         there = NNsightModel(self.envoy, self.plan, ModelInfo(self.name, self.n_vocab, self.n_ctx))
         work = (there, program, args, kwargs)
@@ -81,13 +81,13 @@ class RemoteModel(NNsightModel):
         return value
 
     def _send(self, work: tuple[Any, ...]) -> Mapping[str, Any]:
-        """The answer to one request; asked twice where the first is known to fail for no reason of its own."""
+        """Send one request and return its answer; retry once after a transient error left by the previous job."""
         try:
             return self._request(work)
         except Exception as error:
             if not fails_once(error):
                 raise
-            self.remote.tell("failed because of what ran before; sending it again")
+            self.remote.tell("transient error left by the previous job; retrying once")
             return self._request(work)
 
     def _request(self, work: tuple[Any, ...]) -> Mapping[str, Any]:
@@ -104,7 +104,7 @@ def execute(
     args: tuple[Any, ...],
     kwargs: Mapping[str, Any],
 ) -> dict[str, Any]:
-    """Run a program where the weights are: what it gives, packed, or the message of an error of this package."""
+    """Run a program on the server, and return its encoded result, or the message if it raised an ``EapPluginError``."""
     try:
         return {"value": encode_result(model.run(program, *args, **kwargs))}
     except EapPluginError as error:
