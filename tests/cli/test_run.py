@@ -188,7 +188,7 @@ def test_check_passes_the_shipped_models():
     for name in SHIPPED:
         result = eap("check", name, "-t", "ioi")
         assert result.exit_code == 0
-        assert f"OK: edge scores mean what they say on {name}." in result.stdout
+        assert f"OK: edge scores are meaningful on {name}." in result.stdout
         assert max(map(len, result.stdout.splitlines())) <= 80
 
 

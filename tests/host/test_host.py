@@ -251,7 +251,7 @@ def test_a_disabled_plugin_is_not_even_imported(site, monkeypatch, name):
     host = site.host()
     assert states(host) == {"acme-eap:special": "disabled", "good:plugin": "ok"}
     assert "acme_eap" not in sys.modules
-    assert host.plugins()[0].reason == "left out by EAP_PLUGIN_DISABLE"
+    assert host.plugins()[0].reason == "disabled by EAP_PLUGIN_DISABLE"
 
 
 def test_disabling_a_plugin_that_is_not_there_is_reported(site, monkeypatch):
