@@ -147,7 +147,9 @@ class Host:
         """Let one thread in at a time, and refuse calls from a plugin that is being loaded."""
         with self._lock:
             if self._busy:
-                raise EapPluginError("a plugin looked up registered names while plugins were being loaded; look them up when they are used")
+                raise EapPluginError(
+                    "a plugin looked up registered names while plugins were being loaded; look them up when they are used"
+                )
             self._busy = True
             try:
                 yield

@@ -69,7 +69,9 @@ def _check_new(name: str, module: str, folder: Path) -> None:
     if folder.exists():  # first: the module lookup below may find a folder in the current one as a package
         raise UsageError(f"{folder} already exists; choose another name, or remove it first")
     if keyword.iskeyword(module) or module in sys.stdlib_module_names or find_spec(module) is not None:
-        raise UsageError(f"the plugin's package would be called {module}, which is already the name of a module here; choose another name")
+        raise UsageError(
+            f"the plugin's package would be called {module}, which is already the name of a module here; choose another name"
+        )
 
 
 def _renamed(text: str, names: dict[str, str]) -> str:

@@ -44,7 +44,7 @@ def _answer_value(values: Float[Tensor, "batch vocab"], batch: Batch) -> Float[T
 
 
 def _minus_mse(values: Float[Tensor, "batch vocab"], batch: Batch) -> Float[Tensor, "batch"]:
-    """Return minus the mean squared error, over the vocabulary, from a total of 1 shared equally by the right answers."""
+    """Return minus the mean squared error, over the vocabulary, to a target that divides 1 among the right answers."""
     there = (batch.answers != NO_ANSWER).to(values.dtype)
     target = torch.zeros_like(values).scatter_add_(1, batch.answers.clamp_min(0), there / there.sum(1, keepdim=True))
     return -(values - target).pow(2).mean(-1)

@@ -159,5 +159,7 @@ def test_data_to_take_means_over_that_no_mean_is_taken_over(model: Any) -> None:
 
 
 def test_resuming_without_parts(model: Any) -> None:
-    with pytest.raises(UsageError, match="resume continues from the finished requests in parts; pass that folder as parts="):
+    with pytest.raises(
+        UsageError, match="resume continues from the finished requests in parts; pass that folder as parts="
+    ):
         eap_plugin.prune_scores(model, Batch(*prompts(2, 4)), resume=True)

@@ -189,6 +189,7 @@ def test_a_backend_that_cannot_tell_does_not_stop_the_others(monkeypatch: pytest
     monkeypatch.setattr("eap_plugin.api.models.backends", lambda: registry)
     assert eap_plugin.wrap_model(bridge(build("gpt2"))).graph.n_layers == 2
     with pytest.raises(
-        eap_plugin.UsageError, match=r"backend 'doubtful' of plugin acme:mine 2\.3 failed to examine it: KeyError: 'no idea'"
+        eap_plugin.UsageError,
+        match=r"backend 'doubtful' of plugin acme:mine 2\.3 failed to examine it: KeyError: 'no idea'",
     ):
         eap_plugin.wrap_model(nn.Linear(2, 2))

@@ -31,7 +31,9 @@ if TYPE_CHECKING:
 @click.option("--task", "-t", "task_name", required=True, help="Name of a task (see eap tasks), or a file of prompts.")
 @click.option("--algorithm", "-a", default="eap", show_default=True, help="Scoring algorithm (see eap algorithms).")
 @click.option("--metric", "-m", default="logit_diff", show_default=True, help="Metric to attribute (see eap metrics).")
-@click.option("-O", "assignments", multiple=True, metavar="NAME=VALUE", help="Set an option of the algorithm; repeatable.")
+@click.option(
+    "-O", "assignments", multiple=True, metavar="NAME=VALUE", help="Set an option of the algorithm; repeatable."
+)
 @click.option(
     "--prompts",
     "-n",
