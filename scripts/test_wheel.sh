@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Build the wheel, and run the demo from it: does it hold all that the package needs?
+# Build the wheel, and run the demo from it to check that it contains everything the package needs.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 python=$PWD/.venv/bin/python
