@@ -78,7 +78,7 @@ def model() -> Any:
 
 
 def outcome(model: Any, algorithm: str, options: dict[str, Any]) -> torch.Tensor | str:
-    """The scores, or the line that refuses the options."""
+    """Return the scores, or the error message that refuses the options."""
     data = Batch(*prompts(2, 4))
     try:
         return eap_plugin.prune_scores(model, data, algorithm=algorithm, **options).matrix

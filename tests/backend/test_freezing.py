@@ -43,7 +43,7 @@ def assert_same(before: dict[str, Any], after: dict[str, Any]) -> None:
 
 
 def unusual(name: str) -> Any:
-    """A bridge in a state that a careless restore would not bring back."""
+    """Make a bridge in an unusual state, which a careless restore would lose."""
     model = bridge(build(name))
     model(prompts(2, 5)[0])  # TransformerLens wires some hooks of its own on the first forward pass
     model.train()

@@ -33,7 +33,7 @@ def python(code):
 
 @pytest.fixture
 def installed(monkeypatch):
-    """Replaces the installed plugins by the given entry points."""
+    """Replace the installed plugins by the given entry points."""
 
     def install(**values):
         points = [EntryPoint(name, value, "eap_plugin") for name, value in values.items()]

@@ -32,7 +32,7 @@ def scores():
 
 @pytest.fixture
 def prompts(tmp_path):
-    """Writes a file of prompt pairs."""
+    """Return a function that writes a file of prompt pairs."""
 
     def write(*pairs):
         path = tmp_path / "prompts.jsonl"

@@ -318,7 +318,7 @@ def in_new_process(code, *folders):
 
 
 def declared_entry_points():
-    """The entry points that the project declares, as an installer would write them."""
+    """Return the entry points that the project declares, as an installer would write them."""
     text = (ROOT / "pyproject.toml").read_text().replace('"', "")
     section = text.split("[project.entry-points.eap_plugin]")[1].split("\n[")[0]
     parser = ConfigParser()

@@ -23,14 +23,14 @@ WITHIN = 60.0
 
 
 def slow(logits: Tensor, batch: Batch) -> Tensor:
-    """A metric that takes its time, in small steps: only between them can a server cancel it."""
+    """Compute a metric slowly, in small steps, between which a server can cancel it."""
     for _ in range(200):
         time.sleep(0.1)
     return logits.gather(1, batch.answers)[:, 0]
 
 
 def failing(logits: Tensor, batch: Batch) -> Tensor:
-    """A metric that fails."""
+    """Raise an error instead of computing a metric."""
     return torch.zeros(2) @ logits
 
 
@@ -45,7 +45,7 @@ def running(server: NdifServer) -> str:
 
 @contextmanager
 def slow_run(model: ResidualModel, server: NdifServer) -> Iterator[list[EapPluginError]]:
-    """A run that is running within it; on leaving its error is in the list."""
+    """Keep a run going inside the context; afterwards its error is in the list."""
     errors: list[EapPluginError] = []
 
     def run() -> None:

@@ -42,7 +42,7 @@ def change_times_gradient(model: TransformersModel, name: str, remote: str | boo
 
 
 def logits(model: TransformersModel, server: NdifServer) -> Tensor:
-    """The logits for one prompt."""
+    """Compute the logits for one prompt."""
     with model.trace(torch.tensor([[3, 4, 5, 6]]), remote=server.url):
         found = model.output.logits.save()
     return found

@@ -65,7 +65,7 @@ def oracle_scores(
     metric: Metric | None = None,
     positions: bool = False,
 ) -> dict[Edge, Any]:
-    """The score of every edge of the zoo's model ``name``, which ``model`` is.
+    """Compute the score of every edge of ``model``, the zoo's model called ``name``.
 
     Args:
         model: a plain Hugging Face causal language model in eval mode.
@@ -86,7 +86,7 @@ def oracle_scores(
 
 
 def reader_gradients(model: Any, layout: Layout, tokens: Tensor, metric: Metric) -> dict[Reader, Tensor]:
-    """The gradient of L at what every reader alone reads, [batch, pos, d_model]."""
+    """Compute the gradient of L at the input of each single reader, [batch, pos, d_model]."""
     streams, gradients = watch(model, layout, tokens), {}
     for reader in readers(layout, len(model.get_submodule(layout.layers))):
         leaf = streams[reader.stream].detach().clone().requires_grad_()
@@ -118,7 +118,7 @@ def finite_difference(
     metric: Metric | None = None,
     step: float = 1e-5,
 ) -> float:
-    """The score of one edge without autograd: the slope of L as that edge alone turns from clean to corrupt.
+    """Compute the score of one edge without autograd: the slope of L as only that edge moves from clean to corrupt.
 
     With ``step`` as it is, ``model`` must be float64 and this must run within ``InFloat64``.
     """
@@ -152,7 +152,7 @@ def patched_effects(
     metric: Metric | None = None,
     zero: bool = False,
 ) -> dict[Edge, float]:
-    """What each edge does, not to first order: L with this edge alone patched, less L on the clean run.
+    """Compute the exact effect of each edge: L with only this edge patched, minus L on the clean run.
 
     Args:
         model, name, clean, corrupt, answers, wrong, metric: as for ``oracle_scores``.
@@ -172,7 +172,7 @@ def patched_effects(
 
 
 def difference(answers: Tensor, wrong: Tensor) -> Metric:
-    """The mean right logit less the mean wrong one."""
+    """Compute the mean right logit minus the mean wrong one."""
     return lambda logits: logits.gather(1, answers).mean(dim=1) - logits.gather(1, wrong).mean(dim=1)
 
 

@@ -110,7 +110,7 @@ def scale_gates(model: Any, scale: float) -> None:
 
 
 def identity_activations(model: Any, layout: Layout) -> int:
-    """The blocks' activations are their input times a constant; gives their number."""
+    """Treat the blocks' activations as their input times a constant, and return the number of activations."""
     layers = model.get_submodule(layout.layers)
     found = [module for module in layers.modules() if type(module).__name__ in ACTIVATIONS]
     for module in found:
@@ -132,7 +132,7 @@ def softmax_backward(jacobian: Callable[[Tensor, Tensor], Tensor]) -> Iterator[N
 
 
 def at_temperature(temperature: float) -> Callable[[Tensor, Tensor], Tensor]:
-    """The softmax's Jacobian, written out, at scores divided by a temperature."""
+    """Return the softmax's Jacobian, written out, at scores divided by a temperature."""
 
     def jacobian(scores: Tensor, g: Tensor) -> Tensor:
         p = torch.softmax(scores / temperature, -1)

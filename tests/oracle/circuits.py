@@ -16,7 +16,7 @@ from tests.oracle.writers import observe
 
 @torch.no_grad()
 def patched_logits(model: Any, name: str, clean: Tensor, corrupt: Tensor, edges: Collection[Edge]) -> Tensor:
-    """The last position's logits, [batch, vocab].
+    """Compute the last position's logits, [batch, vocab].
 
     Readers are patched one after another in forward order, each on a run of its own that has the earlier ones patched.
     """

@@ -51,25 +51,25 @@ class Oracle:
         return ["input", *(f"{kind}{layer}" for layer in range(n_layers) for kind in "am")]
 
     def way(self, place: str) -> Tensor:
-        """What the writers at a place change together."""
+        """Return the change of all writers at a place together."""
         return torch.stack([x for writer, x in self.change.items() if place_of(writer) == place]).sum(dim=0)
 
     def gradients(self, tokens: Tensor | None = None) -> Gradients:
-        """The gradient at every reader, on the clean prompts or others."""
+        """Compute the gradient at every reader, on the clean prompts or others."""
         return reader_gradients(self.model, self.layout, self.clean if tokens is None else tokens, self.metric)
 
     def moved(self, place: str, corruption: float) -> Gradients:
-        """The same when a place has gone part of its way."""
+        """Compute the same with one place interpolated towards the corrupt run."""
         with adding(self.model, self.layout, place, corruption * self.way(place)):
             return self.gradients()
 
     def scores(self, *gradients: Gradients) -> dict[Edge, Tensor]:
-        """The mean over runs of every edge's product, [pos]."""
+        """Average every edge's product over runs, [pos]."""
         found = [products(self.change, run, self.run.feeding) for run in gradients]
         return {edge: torch.stack([one[edge] for one in found]).mean(dim=0) for edge in found[0]}
 
     def neurons(self, writer: str, corruption: float = 0.0) -> Tensor:
-        """What a writer changes in each dimension, times the gradient there, [d_model].
+        """Multiply a writer's change in each dimension by the gradient there, [d_model].
 
         Plain autograd on what the writer's place adds, with the input gone part of its way.
         """
@@ -84,12 +84,12 @@ class Oracle:
 
 
 def eap_ig_inputs(oracle: Oracle, corruptions: Sequence[float]) -> dict[Edge, Tensor]:
-    """The mean over points of the line of input embeddings."""
+    """Average over points on the line between the input embeddings."""
     return oracle.scores(*(oracle.moved("input", corruption) for corruption in corruptions))
 
 
 def clean_corrupted(oracle: Oracle) -> dict[Edge, Tensor]:
-    """The mean over both prompts."""
+    """Average over both prompts."""
     return oracle.scores(oracle.gradients(), oracle.gradients(oracle.corrupt))
 
 
@@ -103,7 +103,7 @@ def eap_ig_activations(oracle: Oracle, corruptions: Sequence[float]) -> dict[Edg
 
 
 def eap_gp(oracle: Oracle, steps: int, length: float) -> dict[Edge, Tensor]:
-    """The mean over the points of a path of embeddings that goes down the distance to the corrupt run's logits."""
+    """Average over the points of a path of embeddings that descends the distance to the corrupt run's logits."""
     model, layout = oracle.model, oracle.layout
     with torch.no_grad():
         target = model(oracle.corrupt, use_cache=False).logits[:, -1]
@@ -120,7 +120,7 @@ def eap_gp(oracle: Oracle, steps: int, length: float) -> dict[Edge, Tensor]:
 
 
 def place_of(writer: str) -> str:
-    """The place of a writer: ``a0`` for ``a0.h3``."""
+    """Return the place of a writer: ``a0`` for ``a0.h3``."""
     return writer.partition(".")[0]
 
 

@@ -18,7 +18,7 @@ from tests.oracle.writers import observe
 
 @contextmanager
 def seen_patterns() -> Iterator[list[Tensor]]:
-    """The patterns, [batch, heads, query, key], of what is run within it, one a layer."""
+    """Record the attention patterns, [batch, heads, query, key], of the run inside the context, one per layer."""
     seen: list[Tensor] = []
 
     def softmax(x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
@@ -81,7 +81,7 @@ def attention_effects(
 
 @torch.no_grad()
 def _pattern(model: Any, layout: Layout, reader: Reader, residual: Tensor, tokens: Tensor) -> Tensor:
-    """The pattern of a reader's layer when it, and nobody else, reads ``residual``."""
+    """Compute the attention pattern of a reader's layer if only this reader reads ``residual``."""
     with seen_patterns() as patterns, reading(model, layout, reader, residual):
         model(tokens, use_cache=False)
     return patterns[reader.layer]

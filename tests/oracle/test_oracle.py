@@ -29,7 +29,7 @@ def name(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture
 def model(name: str) -> Iterator[Any]:
-    """The model in float64, where it also computes in float64."""
+    """Build the model in float64 and make it compute in float64."""
     with InFloat64():
         yield build(name, torch.float64)
 
@@ -44,7 +44,7 @@ def loss(model: Any) -> Tensor:
 
 
 def some_edges(layout: Layout) -> list[tuple[str, str]]:
-    """An edge of every kind."""
+    """List an edge of every kind."""
     last_kv = len(layout.heads["k"]) - 1
     edges = [
         ("input", "a0.h1<q>"),

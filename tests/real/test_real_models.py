@@ -100,7 +100,7 @@ def share_done(model: ResidualModel, batch: eap_plugin.Batch) -> float:
 
 
 def best(logits: Tensor, ids: Tensor) -> Tensor:
-    """The largest logit among a prompt's answers."""
+    """Return the largest logit among a prompt's answers."""
     return logits.gather(1, ids.clamp_min(0)).masked_fill(ids == NO_ANSWER, -torch.inf).max(dim=1).values
 
 

@@ -166,7 +166,7 @@ def test_a_failure_keeps_its_type_names_the_plugin_and_leaves_the_model_as_it_wa
 
 @hookimpl
 def register_backends(register: Any) -> None:
-    """This module is a plugin: its backend cannot tell what it accepts."""
+    """Register a backend whose ``accepts`` fails; this module is a plugin."""
 
     class Doubtful:
         name, summary = "doubtful", "raises"

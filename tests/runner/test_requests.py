@@ -29,7 +29,7 @@ def model() -> ResidualModel:
 
 
 def counting(model: ResidualModel, monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """Gets longer by one with each run."""
+    """Return a list that gets longer by one with each run."""
     runs: list[int] = []
     run = model.run
     monkeypatch.setattr(model, "run", lambda *args: (runs.append(1), run(*args))[1])
@@ -69,7 +69,7 @@ def test_progress_goes_on_over_parts(model: ResidualModel) -> None:
 
 
 def interrupted(model: ResidualModel, folder: Path, after: int, **how: Any) -> None:
-    """A run that is broken off after some parts."""
+    """Run until some parts are finished, then interrupt."""
     done: list[int] = []
 
     def stop(n: int, total: int) -> None:

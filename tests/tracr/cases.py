@@ -66,7 +66,7 @@ CASES = {
 
 
 def batch(case: Case, program: Program) -> Batch:
-    """The same prompt pairs each time."""
+    """Return the same prompt pairs on every call."""
     pairs = list(islice(case.pairs(random.Random(0), program.vocab), N_PAIRS))
 
     def ids(rows: list[Tokens]) -> torch.Tensor:

@@ -24,7 +24,7 @@ def acdc(model: Any, *batches: Batch, **options: Any) -> eap_plugin.PruneScores:
 
 
 def greedy(name: str, graph: Any, threshold: float) -> set[tuple[str, str]]:
-    """The edges that go: readers from the last on, writers likewise."""
+    """List the removed edges, visiting readers from the last to the first, and writers likewise."""
     clean, corrupt, answers, wrong = TOKENS
     model = build(name, torch.float64)
     gone: set[tuple[str, str]] = set()

@@ -44,7 +44,7 @@ def snapshot(model: nn.Module) -> dict[str, Any]:
 
 
 def unusual(name: str) -> Any:
-    """A model in a state that a careless restore would not bring back."""
+    """Make a model in an unusual state, which a careless restore would lose."""
     model = build(name).train()
     next(model.children()).eval()
     next(model.parameters()).requires_grad_(False)

@@ -107,7 +107,7 @@ def test_tails_by_position(start: str, tmp_path: Path, record_property: Record) 
 
 
 def _with_tails(start: str, folder: Path) -> tuple[HookedTransformer, tuple[PromptDataLoader, PromptDataLoader]]:
-    """A model, and its prompts from the second name on, eight and four at a time."""
+    """Make a model, and loaders of its prompts from the second name on, in batches of eight and of four."""
     model = _model()
     path = _file(folder, start)
     loaders = _loaders(model, path, batch_size=(8, 4), tail_divergence=True, return_seq_length=True)

@@ -19,7 +19,7 @@ class Slot:
     index: tuple[int, ...]
 
     def part(self, output: Tensor) -> Tensor:
-        """The head's part, [batch, pos, d_head], as a view of the whole output."""
+        """Return the head's part, [batch, pos, d_head], as a view of the whole output."""
         place = (..., *self.index, slice(None))
         return output.unflatten(-1, (*self.shape, -1))[place]
 
@@ -59,7 +59,7 @@ class Layout:
     residual_multiplier: float = 1.0
 
     def part(self, model: nn.Module, layer: int, path: str) -> nn.Module:
-        """The module at ``path`` in one layer; ``Identity`` where there is none."""
+        """Return the module at ``path`` in one layer; ``Identity`` if there is none."""
         return model.get_submodule(f"{self.layers}.{layer}.{path}") if path else nn.Identity()
 
 
@@ -75,20 +75,20 @@ def fused(path: str, shape: tuple[int, ...], **places: Sequence[tuple[int, ...]]
 
 
 def one_after_another(path: str, n_kv_heads: int = N_HEADS) -> Heads:
-    """A fused projection that gives every head's q, then every head's k, then every head's v."""
+    """Lay out a fused projection as every head's q, then every head's k, then every head's v."""
     n = N_HEADS + 2 * n_kv_heads
     places = [(i,) for i in range(n)]
     return fused(path, (n,), q=places[:N_HEADS], k=places[N_HEADS:-n_kv_heads], v=places[-n_kv_heads:])
 
 
 def head_by_head(path: str) -> Heads:
-    """A fused projection that gives each head's q, k and v before the next head's."""
+    """Lay out a fused projection as each head's q, k and v, then the next head's."""
     q, k, v = ([(h, i) for h in range(N_HEADS)] for i in range(3))
     return fused(path, (N_HEADS, 3), q=q, k=k, v=v)
 
 
 def group_by_group(path: str) -> Heads:
-    """A fused projection that gives, for each key/value head, its query heads, its k and its v."""
+    """Lay out a fused projection as the query heads, k and v of each key/value head, one head after another."""
     group = N_HEADS // N_KV_HEADS
     return fused(
         path,
