@@ -66,7 +66,7 @@ class Arena:
         self.eap_seconds = median(self.score("eap")[1] for _ in range(5))
 
     def score(self, algorithm: str, **options: Any) -> tuple[PruneScores, float]:
-        """Return an algorithm's scores and the processor seconds they took; wall time would also count other processes."""
+        """Return an algorithm's scores and their processor seconds; wall time would also depend on other processes."""
         started = time.process_time()
         scores = eap_plugin.prune_scores(self.model, self.task, algorithm=algorithm, **options)
         return scores, time.process_time() - started

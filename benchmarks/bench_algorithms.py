@@ -3,9 +3,9 @@
     python benchmarks/bench_algorithms.py [--rounds 3] [--threads 1] [--passes 40] [--json]
 
 They run on the shipped model ``ioi-gpt2`` with 64 prompt pairs of ``ioi``, and on GPT-2-small's shape with 8×16 random
-tokens, where only algorithms with at most ``--passes`` passes take part. Algorithms take turns in one process. Times are
-processor times, including the self-check, and medians over the rounds; ratios to EAP are medians of the ratios within
-a round.
+tokens, where only algorithms with at most ``--passes`` passes take part. Algorithms take turns in one process. Times
+are processor times, including the self-check, and medians over the rounds; ratios to EAP are medians of the ratios
+within a round.
 """
 
 from __future__ import annotations

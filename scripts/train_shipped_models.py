@@ -101,7 +101,7 @@ def sentence(rng: random.Random) -> str:
 
 
 def train(model: PreTrainedModel, tokenizer: Tokenizer, steps: int, seed: int) -> None:
-    """Train on next-token loss over complete sentences; the receiver's name has the weight of all other words together."""
+    """Train on next-token loss over whole sentences; the receiver's name weighs as much as all other words together."""
     rng = random.Random(seed)
     tokenizer.enable_padding(pad_id=1, pad_token="<pad>")
     optimizer = torch.optim.AdamW(model.parameters(), lr=PEAK_RATE, weight_decay=0.1)

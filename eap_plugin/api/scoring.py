@@ -52,7 +52,8 @@ def prune_scores(
         model: a model from ``load_model``, or a ``TransformerBridge``, ``HookedTransformer``, nnsight model or
             AutoCircuit ``PatchableModel``.
         data: a ``Task``, or any iterable of batches with ``clean``, ``corrupt`` [batch, pos], ``answers`` and
-            ``wrong_answers`` [batch, n]. The metric is averaged within a batch and summed over batches; a task is one batch.
+            ``wrong_answers`` [batch, n]. The metric is averaged within a batch and summed over batches; a task is one
+            batch.
         algorithm: the name of a registered algorithm (see ``algorithms()``), or an algorithm object.
         metric: the name of a registered metric (see ``metrics()``), or a function of (logits [batch, vocab], batch)
             that returns one number per prompt.

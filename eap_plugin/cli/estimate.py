@@ -22,7 +22,7 @@ def tell_estimate(estimate: Estimate, what: str, n_prompts: int, as_json: bool) 
         f"{what}: {forwards:,} forward and {backwards:,} backward passes on each of {batches} "
         f"({n_prompts} prompt pairs).\n"
         f"On this machine a forward pass takes {estimate.forward_seconds:.2g} s and a backward pass "
-        f"{estimate.backward_seconds:.2g} s: about {duration(estimate.seconds)} in all, not counting the scoring itself."
+        f"{estimate.backward_seconds:.2g} s: about {duration(estimate.seconds)} in all, without the scoring itself."
     )
 
 

@@ -148,7 +148,7 @@ class Host:
         with self._lock:
             if self._busy:
                 raise EapPluginError(
-                    "a plugin looked up registered names while plugins were being loaded; look them up when they are used"
+                    "a plugin looked up registered names while being loaded; look them up when they are used"
                 )
             self._busy = True
             try:

@@ -70,7 +70,8 @@ def _check_new(name: str, module: str, folder: Path) -> None:
         raise UsageError(f"{folder} already exists; choose another name, or remove it first")
     if keyword.iskeyword(module) or module in sys.stdlib_module_names or find_spec(module) is not None:
         raise UsageError(
-            f"the plugin's package would be called {module}, which is already the name of a module here; choose another name"
+            f"the plugin's package would be called {module}, which is already the name of a module here; "
+            "choose another name"
         )
 
 

@@ -39,7 +39,7 @@ class BackendTests:
 
     def make(self) -> Any:
         """Make a small model of the library's own kind, in float64, with biases and norm weights that are not trivial."""
-        raise NotImplementedError("define make(self), which must return a model of the kind that the backend accepts")
+        raise NotImplementedError("define make(self), which must return a model that the backend accepts")
 
     @pytest.fixture
     def original(self) -> Any:
@@ -95,7 +95,7 @@ class BackendTests:
                 assert b is None or b.shape == (count, d_head)
 
     def test_every_site_is_visited_once_a_layer_in_order(self, model: ResidualModel) -> None:
-        """Each site has the shape that ``model/residual_model.py`` documents; a site that the model lacks is refused."""
+        """Each site has the shape documented in ``model/residual_model.py``; a site that the model lacks is refused."""
         run = model.run(Run.of, _tokens(model), model.sites)
         for site in model.sites:
             layers = [layer for seen, layer in run.order if seen == site]

@@ -296,7 +296,7 @@ def test_a_hook_that_asks_the_host_for_names_is_told_to_wait(site, monkeypatch):
     host = site.host()
     monkeypatch.setattr("eap_plugin.host.get_host", lambda: host)
     assert list(host.registry("metrics")) == ["nought", "zero"]
-    assert "look them up when used" in reason(host, "eager:plugin")
+    assert "look them up when they are used" in reason(host, "eager:plugin")
 
 
 def test_threads_that_ask_at_once_get_the_same_answer(site):

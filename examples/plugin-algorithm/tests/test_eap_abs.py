@@ -16,7 +16,7 @@ class TestWithALimit(AlgorithmTests):
 
 
 def test_prompts_do_not_cancel() -> None:
-    """On one prompt the score is the absolute value of EAP's; on several it is their mean, so it is at least as large."""
+    """On one prompt the score is the absolute value of EAP's; on several it is their mean, thus at least as large."""
     model = eap_plugin.load_model("ioi-llama")
     batch = eap_plugin.load_task("ioi", model, n_prompts=4).batch()
     rows = [batch.select(slice(i, i + 1)) for i in range(4)]
