@@ -38,7 +38,7 @@ class BackendTests:
     tolerance: ClassVar[float] = 1e-5
 
     def make(self) -> Any:
-        """Make a small model of the library's own kind, in float64, with biases and norm weights that are not trivial."""
+        """Make a small model of the library's own kind, in float64, with nontrivial biases and norm weights."""
         raise NotImplementedError("define make(self), which must return a model that the backend accepts")
 
     @pytest.fixture

@@ -57,7 +57,7 @@ def script(name: str) -> str:
 
 
 def free_ports(n: int) -> list[int]:
-    """Ports that nothing uses, below those that systems hand out and above Ray's own for workers."""
+    """Find unused ports, below the system's ephemeral ports and above Ray's ports for workers."""
     free: list[int] = []
     for port in random.sample(range(20_000, 32_000), 1000):
         with contextlib.suppress(OSError), socket.socket() as probe:

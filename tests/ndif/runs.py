@@ -35,7 +35,7 @@ def failing(logits: Tensor, batch: Batch) -> Tensor:
 
 
 def running(server: NdifServer) -> str:
-    """Wait until a request runs, and give its id."""
+    """Wait until a request runs, and return its id."""
     deadline = time.monotonic() + WITHIN
     while not (ids := server.running()):
         assert time.monotonic() < deadline
@@ -63,7 +63,7 @@ def slow_run(model: ResidualModel, server: NdifServer) -> Iterator[list[EapPlugi
 
 
 def idle(server: NdifServer) -> None:
-    """Have nothing running on the server, whatever a test left there."""
+    """Cancel whatever a test left running on the server."""
     deadline = time.monotonic() + WITHIN
     while ids := server.running():
         assert time.monotonic() < deadline

@@ -37,7 +37,7 @@ class Services:
         self._work.mkdir()
 
     def log(self, name: str) -> Path:
-        """Where the output of a service goes."""
+        """Return the log file of a service."""
         return self.logs / f"{name}.log"
 
     def start(self, name: str, *command: str, **environment: str) -> None:

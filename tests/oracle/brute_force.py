@@ -45,7 +45,7 @@ class Reader:
 
 
 def readers(layout: Layout, n_layers: int) -> list[Reader]:
-    """All readers of a model, in order."""
+    """List all readers of a model, in order."""
     found = []
     for layer in range(n_layers):
         for kind, slots in layout.heads.items():
@@ -97,7 +97,7 @@ def reader_gradients(model: Any, layout: Layout, tokens: Tensor, metric: Metric)
 def products(
     change: dict[str, Tensor], gradients: dict[Reader, Tensor], feeding: dict[str, tuple[str, ...]]
 ) -> dict[Edge, Tensor]:
-    """For every edge, what its writer changes times the gradient at its reader, float64 [pos]."""
+    """Multiply, for every edge, the change of its writer by the gradient at its reader, float64 [pos]."""
     return {
         (writer, reader.name): (change[writer].double() * gradient.double()).sum(dim=(0, 2))
         for reader, gradient in gradients.items()
@@ -181,14 +181,14 @@ def _change(before: Run, after: Run, writer: str) -> Tensor:
 
 
 def _loss(model: Any, layout: Layout, reader: Reader, residual: Tensor, tokens: Tensor, metric: Metric) -> Tensor:
-    """L when this reader, and nobody else, reads ``residual`` [batch, pos, d_model]."""
+    """Compute L if only this reader reads ``residual`` [batch, pos, d_model]."""
     with reading(model, layout, reader, residual):
         return -metric(model(tokens, use_cache=False).logits[:, -1]).mean()
 
 
 @contextmanager
 def reading(model: Any, layout: Layout, reader: Reader, residual: Tensor) -> Iterator[None]:
-    """Within it, this reader, and nobody else, reads ``residual`` [batch, pos, d_model]."""
+    """Let only this reader read ``residual`` [batch, pos, d_model] inside the context."""
 
     def replace_input(module: nn.Module, args: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         return (normed.reshape(args[0].shape),)

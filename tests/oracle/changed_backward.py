@@ -67,7 +67,7 @@ def freeze_norm(module: nn.Module) -> None:
 
 
 def freeze_norms(model: Any, layout: Layout) -> None:
-    """All norms of the residual stream, each once."""
+    """Freeze all norms of the residual stream, each once."""
     found = {id(model.get_submodule(layout.final_norm)): model.get_submodule(layout.final_norm)}
     for layer in range(len(model.get_submodule(layout.layers))):
         for path in (layout.attn_norm, layout.mlp_norm, layout.attn_post_norm, layout.mlp_post_norm):
@@ -120,7 +120,7 @@ def identity_activations(model: Any, layout: Layout) -> int:
 
 @contextmanager
 def softmax_backward(jacobian: Callable[[Tensor, Tensor], Tensor]) -> Iterator[None]:
-    """Attention's softmax with another backward pass, ``jacobian(scores, gradient)``."""
+    """Give attention's softmax another backward pass, ``jacobian(scores, gradient)``, inside the context."""
     plain = nn.functional.softmax
 
     def softmax(x: Tensor, dim: int = -1, **kwargs: Any) -> Tensor:
@@ -143,7 +143,7 @@ def at_temperature(temperature: float) -> Callable[[Tensor, Tensor], Tensor]:
 
 @contextmanager
 def gim(model: Any, name: str) -> Iterator[None]:
-    """GIM as its authors' code has it: q and k get a quarter of their gradient, v, gate and up a half."""
+    """Apply GIM as its authors' code does: q and k get a quarter of their gradient, v, gate and up a half."""
     layout = LAYOUTS[name]
     freeze_norms(model, layout)
     scale_projections(model, layout, {"q": 0.25, "k": 0.25, "v": 0.5})
@@ -154,7 +154,7 @@ def gim(model: Any, name: str) -> Iterator[None]:
 
 @contextmanager
 def relp(model: Any, name: str, constant_attention: bool) -> Iterator[None]:
-    """RelP as its authors' code has it: LN-, identity and half-rule, and the AH-rule if wanted."""
+    """Apply RelP as its authors' code does: LN, identity and half rules, and the AH rule on request."""
     freeze_norms(model, LAYOUTS[name])
     scale_gates(model, 0.5)
     assert (

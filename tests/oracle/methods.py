@@ -94,7 +94,7 @@ def clean_corrupted(oracle: Oracle) -> dict[Edge, Tensor]:
 
 
 def eap_ig_activations(oracle: Oracle, corruptions: Sequence[float]) -> dict[Edge, Tensor]:
-    """For the edges that leave each place, the mean over points of its own line."""
+    """Average, for the edges from each place, over points on that place's own line."""
     found = {}
     for place in oracle.places:
         scores = oracle.scores(*(oracle.moved(place, corruption) for corruption in corruptions))
@@ -126,7 +126,7 @@ def place_of(writer: str) -> str:
 
 @contextmanager
 def adding(model: Any, layout: Layout, place: str, more: Tensor) -> Iterator[None]:
-    """Within it, the writers at a place add ``more`` [batch, pos, d_model] than they compute."""
+    """Add ``more`` [batch, pos, d_model] to the output of the writers at a place, inside the context."""
 
     def on_input(module: nn.Module, args: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         return (args[0] + more, *args[1:])

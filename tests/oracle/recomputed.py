@@ -34,7 +34,7 @@ def seen_patterns() -> Iterator[list[Tensor]]:
 
 @contextmanager
 def dropped(model: Any, layout: Layout, layer: int | None) -> Iterator[None]:
-    """Within it nothing goes back through what a layer's attention and MLP add to the residual stream."""
+    """Block gradients through what a layer's attention and MLP add to the residual stream, inside the context."""
     modules = [] if layer is None else [layout.part(model, layer, path) for path in (layout.o, layout.mlp_out)]
     handles = [m.register_forward_hook(lambda m, x, y: Backward.apply(y, y.detach(), lambda g: 0 * g)) for m in modules]
     try:
@@ -47,7 +47,7 @@ def dropped(model: Any, layout: Layout, layer: int | None) -> Iterator[None]:
 def attention_effects(
     model: Any, name: str, prompts: Sequence[Tensor], layer: int | None = None, position: int | None = None
 ) -> dict[Edge, float]:
-    """For every edge into a query or key, the change of the patterns that it really makes, times their gradient.
+    """Multiply, for every edge into a query or key, its exact change of the patterns by the patterns' gradient.
 
     Args:
         model: a plain model.

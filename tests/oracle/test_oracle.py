@@ -112,7 +112,7 @@ def test_a_slot_moves_what_its_head_should(name: str, model: Any, kind: str) -> 
 
 
 def moved_z(model: Any, layout: Layout, reader: Reader, position: int) -> Tensor:
-    """At which positions z changes, [pos, heads], when the reader reads something else at one position."""
+    """Return the positions where z changes, [pos, heads], if the reader's input is changed at one position."""
     stream = observe(model, layout, CLEAN).read[f"a{reader.layer}"]
     pushed = stream.clone()
     pushed[:, position] += torch.randn(D_MODEL, generator=torch.Generator().manual_seed(0))

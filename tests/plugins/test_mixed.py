@@ -38,7 +38,7 @@ def mixed(environment: Environment, tmp_path_factory: pytest.TempPathFactory) ->
 
 
 def named(name: str) -> str:
-    """How messages name a broken plugin."""
+    """Return the name and version of a broken plugin as messages give them."""
     return f"{name}:{name} {version_of(name)}"
 
 

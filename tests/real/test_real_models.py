@@ -92,7 +92,7 @@ def test_command_line_scores_the_same(real: RealModel, model: ResidualModel, tmp
 
 
 def share_done(model: ResidualModel, batch: eap_plugin.Batch) -> float:
-    """How often a right answer is likelier than every wrong one; the likeliest word of all may be yet another."""
+    """Compute how often a right answer is more likely than every wrong one, if not than every other word."""
     with torch.no_grad():
         logits = model.forward(batch.clean, {}, attention_mask=batch.attention_mask, last=batch.last)
     right, wrong = (best(logits, ids) for ids in (batch.answers, batch.wrong_answers))
@@ -105,7 +105,7 @@ def best(logits: Tensor, ids: Tensor) -> Tensor:
 
 
 def random_edges(scores: PruneScores, n: int) -> Tensor:
-    """``n`` edges, each as likely as any other."""
+    """Draw ``n`` edges uniformly at random."""
     circuit = torch.zeros_like(scores.is_edge)
     edges = scores.is_edge.nonzero()
     chosen = edges[torch.randperm(len(edges), generator=torch.Generator().manual_seed(0))[:n]]

@@ -105,7 +105,7 @@ def weights_kept(model: Any) -> Iterator[None]:
 
 
 def run_check(check: str, algorithm: Algorithm[Any], monkeypatch: pytest.MonkeyPatch) -> None:
-    """One of the kit's checks on an algorithm that is known as ``faulty``."""
+    """Run one of the kit's checks on an algorithm that is registered as ``faulty``."""
     plugin = get_host().registry("algorithms")._claims["eap"][0][0]
     registry = Registry(KINDS["algorithms"], {"faulty": [(plugin, algorithm)]})
     monkeypatch.setattr("eap_plugin.api.resolve.algorithms", lambda: registry)

@@ -121,7 +121,7 @@ class NocturneForCausalLM(PreTrainedModel):
         return CausalLMOutput(logits=self.readout(self.trunk(input_ids, self._bias(input_ids, attention_mask))))
 
     def _bias(self, tokens: Tensor, mask: Tensor | None) -> Tensor:
-        """Return the bias of attention scores: lower for more distant keys, and almost minus infinity for masked ones."""
+        """Return the bias of attention scores: lower for distant keys, and almost minus infinity for masked ones."""
         position = torch.arange(tokens.shape[1], device=tokens.device)
         distance = (position[:, None] - position).to(self.dtype)
         seen = (distance >= 0)[None, None]

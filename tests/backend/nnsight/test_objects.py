@@ -32,7 +32,7 @@ FOLDER = str(SHIPPED["ioi-llama"])
 
 
 def snapshot(model: nn.Module) -> dict[str, Any]:
-    """Everything that a run could leave changed."""
+    """Record everything that a run could leave changed."""
     return {
         "training": {name: m.training for name, m in model.named_modules()},
         "requires_grad": {name: p.requires_grad for name, p in model.named_parameters()},

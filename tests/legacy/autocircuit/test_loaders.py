@@ -48,7 +48,7 @@ def _model(**cfg: Any) -> HookedTransformer:
 
 
 def _file(folder: Path, start: str = "", padded: bool = False) -> Path:
-    """Twenty-four prompts that begin with ``start``, or each with a word of its own."""
+    """Write twenty-four prompts that begin with ``start``, or each with a different word."""
     draw = random.Random(0)
     prompts = []
     for i in range(24):

@@ -20,7 +20,7 @@ from nnsight.modeling.mixins.remotable import Remotable
 
 
 def _without_trust(method: Callable[..., Any]) -> Any:
-    """Make a class method ignore ``trust_remote_code``, which ndif 0.1.2 passes and nnsight 0.8.1 has in the model key."""
+    """Make a class method ignore ``trust_remote_code``: ndif 0.1.2 passes it, nnsight 0.8.1 has it in the model key."""
 
     @functools.wraps(method)
     def call(cls: type, *args: Any, trust_remote_code: bool = False, **kwargs: Any) -> Any:

@@ -64,13 +64,13 @@ class Layout:
 
 
 def separate(attention: str, n_kv_heads: int) -> Heads:
-    """Three projections, of which each gives one head after the other."""
+    """Lay out three projections, each with one head after another."""
     counts = {"q": N_HEADS, "k": n_kv_heads, "v": n_kv_heads}
     return {kind: tuple(Slot(f"{attention}.{kind}_proj", (n,), (h,)) for h in range(n)) for kind, n in counts.items()}
 
 
 def fused(path: str, shape: tuple[int, ...], **places: Sequence[tuple[int, ...]]) -> Heads:
-    """One projection for q, k and v, in which the heads have these places."""
+    """Lay out one projection for q, k and v, in which the heads have these places."""
     return {kind: tuple(Slot(path, shape, place) for place in places[kind]) for kind in "qkv"}
 
 
