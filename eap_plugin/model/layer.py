@@ -39,12 +39,12 @@ class Layer:
     def project(
         self, slot: Literal["q", "k", "v"]
     ) -> tuple[Float[Tensor, "heads d_model d_head"], Float[Tensor, "heads d_head"] | None]:
-        """The weight and bias with which a slot's heads read."""
+        """Return the weight and bias with which a slot's heads read."""
         return {"q": (self.W_Q, self.b_Q), "k": (self.W_K, self.b_K), "v": (self.W_V, self.b_V)}[slot]
 
 
 def scaled(
     weight: Float[Tensor, "d_in d_out"], bias: Float[Tensor, "d_out"] | None, factor: float
 ) -> tuple[Float[Tensor, "d_in d_out"], Float[Tensor, "d_out"] | None]:
-    """A projection whose output is multiplied by a number; itself, not a copy, if that is 1."""
+    """Multiply a projection's output by a number; return the projection itself, not a copy, if that is 1."""
     return (weight, bias) if factor == 1 else (weight * factor, None if bias is None else bias * factor)

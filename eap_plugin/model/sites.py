@@ -71,7 +71,7 @@ _HIDDEN_SITES: tuple[Site, ...] = ("mlp_pre", "mlp_post", "mlp_proj")
 
 
 def sites_of(has_mlp: bool, hidden: bool, gated: bool) -> frozenset[Site]:
-    """The sites of a model.
+    """Return the sites of a model.
 
     Args:
         has_mlp: whether its blocks have MLPs.

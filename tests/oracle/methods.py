@@ -53,7 +53,7 @@ class Oracle:
         self.change = {writer: self.other[writer] - added for writer, added in self.run.written.items()}
 
     def _target(self, ablation: str, corrupt: Tensor) -> Tensor:
-        """What a writer is changed to, which adds ``corrupt`` on the corrupt prompts, [batch, pos, d_model]."""
+        """Return what a writer is changed to; it adds ``corrupt`` on the corrupt prompts, [batch, pos, d_model]."""
         if ablation == "corrupt":
             return corrupt
         if ablation == "zero":
@@ -92,12 +92,12 @@ class Oracle:
             return self.gradients()
 
     def held(self, place: str, corruption: float) -> Gradients:
-        """The same when what is added at a place is given, so that nothing before it goes through it."""
+        """Take the same gradients with a place's output given, so that none flows to what is before it."""
         with adding(self.model, self.layout, place, corruption * self.way(place), self._added(place)):
             return self.gradients()
 
     def _added(self, place: str) -> Tensor | None:
-        """What a place's module gives on the clean run; the input's is not needed, as nothing comes before it."""
+        """Return a place's output on the clean run; ``None`` for the input, which has nothing before it."""
         if place == "input":
             return None
         seen: list[Tensor] = []
@@ -203,7 +203,7 @@ def adding(model: Any, layout: Layout, place: str, more: Tensor, given: Tensor |
 
 
 def _adding_module(model: Any, layout: Layout, place: str) -> nn.Module:
-    """The module whose output is added to the residual stream."""
+    """Find the module whose output is added to the residual stream."""
     if place.startswith("a"):
         return layout.part(model, int(place[1:]), layout.attn_post_norm or layout.o)
     return layout.part(model, int(place[1:]), layout.mlp_post_norm or layout.mlp_out)

@@ -92,7 +92,7 @@ def watch(model: Any, layout: Layout, tokens: Tensor) -> dict[str, Tensor]:
 
 
 def first(output: Tensor | tuple[Tensor, ...]) -> Tensor:
-    """What a module gives, of several things the first."""
+    """Return a module's output, or the first of several."""
     return output[0] if isinstance(output, tuple) else output
 
 
