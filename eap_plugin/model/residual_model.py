@@ -117,6 +117,11 @@ class ResidualModel(ABC):
         """The dtype of the weights."""
         return self.parameter().dtype
 
+    @property
+    def score_dtype(self) -> torch.dtype:
+        """The dtype in which scores and means are added up: that of the weights, but at least float32."""
+        return torch.promote_types(self.dtype, torch.float32)
+
     @abstractmethod
     def modules(self) -> Iterable[nn.Module]:
         """The modules whose hooks and flags, and those of all below, a run must leave as they are."""

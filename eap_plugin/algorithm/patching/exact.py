@@ -68,7 +68,7 @@ class Exact(Algorithm[ExactOptions]):
         """See ``Algorithm.attribute``."""
         kind, targets = _targets(model.graph, options.level)
         counterfactual = Counterfactual(model, data, options.ablation)
-        effects = torch.zeros(len(targets), dtype=torch.promote_types(model.dtype, torch.float32))
+        effects = torch.zeros(len(targets), dtype=model.score_dtype)
         metrics = []
         for piece in data:
             run = contrast(model, piece, metric, counterfactual)
