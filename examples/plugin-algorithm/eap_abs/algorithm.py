@@ -62,7 +62,7 @@ class EapAbs(Algorithm[EapAbsOptions]):
         progress: Progress,
     ) -> Attribution:
         """See ``Algorithm.attribute``."""
-        dtype = torch.promote_types(model.dtype, torch.float32)
+        dtype = model.score_dtype
         total = EdgeScorer(model, dtype).matrix[0]
         for piece in data:
             batch = piece.batch.to(model.device)
