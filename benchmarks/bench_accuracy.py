@@ -1,8 +1,8 @@
-"""How near every registered algorithm comes to activation patching, and how good its circuits are.
+"""Measure how closely every registered algorithm approximates activation patching, and how good its circuits are.
 
     python benchmarks/bench_accuracy.py [--prompts 32] [--threads 1] [--json] [MODEL ...]
 
-Scores are taken on some prompts, circuits judged on others. See docs/accuracy.md for what the columns are.
+Edges are scored on some prompts and circuits are evaluated on others. docs/accuracy.md explains the columns.
 """
 
 from __future__ import annotations
@@ -27,19 +27,19 @@ from eap_plugin.results.prune_scores import PruneScores
 from eap_plugin.shipped import SHIPPED
 
 FRACTIONS = (0.0, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
-"""Of the edges, of which circuits are made."""
+"""The fractions of edges of which circuits are made."""
 
 RANDOM_SEEDS = 10
-"""Over which the row of random scores is averaged."""
+"""The seeds over which the row of random scores is averaged."""
 
 REFERENCE, BASELINE = "exact", "random"
 ORDER = ("eap-ig-inputs", "eap", BASELINE)
-"""Best first, as the literature has it."""
+"""The order of algorithms reported in the literature, the best first."""
 
 
 @dataclass(frozen=True)
 class Row:
-    """One algorithm on one model."""
+    """The results of one algorithm on one model."""
 
     model: str
     algorithm: str
@@ -53,7 +53,7 @@ class Row:
 
 
 class Arena:
-    """One model, the prompts that edges are scored on, and those that circuits are judged on."""
+    """One model, with the prompts for scoring edges and those for evaluating circuits."""
 
     def __init__(self, name: str, n_prompts: int) -> None:
         self.model: ResidualModel = eap_plugin.load_model(name)
@@ -66,13 +66,13 @@ class Arena:
         self.eap_seconds = median(self.score("eap")[1] for _ in range(5))
 
     def score(self, algorithm: str, **options: Any) -> tuple[PruneScores, float]:
-        """An algorithm's scores and the seconds of processor time they took: wall time measures neighbours."""
+        """Return an algorithm's scores and their processor seconds; wall time would also depend on other processes."""
         started = time.process_time()
         scores = eap_plugin.prune_scores(self.model, self.task, algorithm=algorithm, **options)
         return scores, time.process_time() - started
 
     def row(self, algorithm: str) -> Row:
-        """An algorithm with its default options."""
+        """Evaluate an algorithm with its default options."""
         provider = eap_plugin.algorithms()[algorithm]
         passes = sum(provider.cost(build_options(provider.options, {}, algorithm), self.model.graph))
         seeds = [{"seed": seed} for seed in range(RANDOM_SEEDS)] if algorithm == BASELINE else [{}]
@@ -96,7 +96,7 @@ class Arena:
 
 
 def spearman(a: Tensor, b: Tensor) -> float:
-    """Rank correlation; ties have their mean rank."""
+    """Compute the rank correlation; ties get their mean rank."""
     return float(torch.corrcoef(torch.stack([_ranks(a), _ranks(b)]))[0, 1])
 
 
@@ -107,7 +107,7 @@ def _ranks(values: Tensor) -> Tensor:
 
 
 def table(rows: list[Row]) -> str:
-    """The rows in Markdown."""
+    """Format the rows as a Markdown table."""
     lines = [
         "| model | algorithm | ρ signed | ρ absolute | CPR | CMD | passes | CPU s | × EAP |",
         "| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
@@ -121,7 +121,7 @@ def table(rows: list[Row]) -> str:
 
 
 def verdict(rows: list[Row]) -> list[str]:
-    """For each model, whether the literature's order comes out, in each column that judges."""
+    """Report, for each model and each column that compares algorithms, whether the literature's order holds."""
     lines = []
     for model in dict.fromkeys(row.model for row in rows):
         found = {row.algorithm: row for row in rows if row.model == model}

@@ -1,10 +1,11 @@
-"""What every registered algorithm costs next to EAP, with its default options.
+"""Measure the cost of every registered algorithm, with its default options, relative to EAP.
 
     python benchmarks/bench_algorithms.py [--rounds 3] [--threads 1] [--passes 40] [--json]
 
-On the shipped model ``ioi-gpt2`` with 64 prompt pairs of ``ioi``, and on GPT-2-small's shape with 8×16 random tokens,
-there only algorithms of at most ``--passes`` passes. Algorithms take turns in one process; times are of processor
-time, self-check included, medians of the rounds; ratios to EAP are medians of the ratio within a round.
+They run on the shipped model ``ioi-gpt2`` with 64 prompt pairs of ``ioi``, and on GPT-2-small's shape with 8×16 random
+tokens, where only algorithms with at most ``--passes`` passes take part. Algorithms take turns in one process. Times
+are processor times, including the self-check, and medians over the rounds; ratios to EAP are medians of the ratios
+within a round.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ import eap_plugin
 
 @dataclass(frozen=True)
 class Row:
-    """One algorithm on one model."""
+    """The results of one algorithm on one model."""
 
     model: str
     name: str
@@ -39,7 +40,7 @@ class Row:
 
 
 def measure(name: str, model: Any, data: Any, rounds: int, passes: int | None) -> list[Row]:
-    """Every algorithm of at most so many passes on one model."""
+    """Measure every algorithm with at most ``passes`` passes on one model."""
     wrapped, algorithms = eap_plugin.wrap_model(model), eap_plugin.algorithms()
     costs = {key: algorithms[key].cost(algorithms[key].options(), wrapped.graph) for key in algorithms}
     chosen = ["eap", *(key for key in costs if key != "eap" and (passes is None or sum(costs[key]) <= passes))]
@@ -49,7 +50,7 @@ def measure(name: str, model: Any, data: Any, rounds: int, passes: int | None) -
             print(f"{name}, round {turn} of {rounds}: {key}", file=sys.stderr)
             worked = time.process_time()
             eap_plugin.prune_scores(wrapped, data, algorithm=key)
-            if turn:  # the first is to warm up
+            if turn:  # the first round is a warm-up
                 cpu[key].append(1000 * (time.process_time() - worked))
 
     def over_eap(key: str) -> float:
@@ -62,7 +63,7 @@ def measure(name: str, model: Any, data: Any, rounds: int, passes: int | None) -
 
 
 def table(rows: list[Row]) -> str:
-    """The rows in Markdown."""
+    """Format the rows as a Markdown table."""
     lines = [
         "| model | algorithm | forward | back | CPU ms | × eap | passes × eap's |",
         "| --- | --- | ---: | ---: | ---: | ---: | ---: |",
@@ -79,7 +80,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--passes", type=int, default=40, help="the most passes on GPT-2-small's shape")
+    parser.add_argument("--passes", type=int, default=40, help="largest number of passes on GPT-2-small's shape")
     parser.add_argument("--json", action="store_true", help="print one JSON document")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)

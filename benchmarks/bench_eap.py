@@ -1,12 +1,12 @@
-"""What EAP costs next to the passes that any gradient method needs, and next to TransformerLens' own edge attribution.
+"""Compare EAP with the passes that any gradient method needs, and with TransformerLens' own edge attribution.
 
     python benchmarks/bench_eap.py [--rounds 7] [--slow-rounds 1] [--threads 1] [--json]
 
-GPT-2-small's shape with random weights. After a warm-up, contenders take turns in one process, so that a slow
-spell of the machine meets all of them, and each time is the median of the rounds. TransformerLens' attribution takes
-part in the first ``--slow-rounds`` only. Ratios are medians of the ratio within a round, of processor time: on a
-shared machine wall time measures the neighbours as well. Memory is the peak growth in a process of its own, the
-median of three (of TransformerLens' attribution: of one); see ``peak_memory.py``.
+The model has GPT-2-small's shape and random weights. After a warm-up, contenders take turns in one process, so that
+a slow period of the machine affects all of them, and each time is the median over the rounds. TransformerLens'
+attribution takes part only in the first ``--slow-rounds`` rounds. Ratios are medians of the ratios of processor time
+within a round; on a shared machine, wall time also depends on other processes. Memory is the peak growth in a process
+of its own, the median of three (of one for TransformerLens' attribution); see ``peak_memory.py``.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from contenders import BRIDGE, CONTENDERS, EAP, FLOOR, TRANSFORMER_LENS, make_ba
 
 SIZES = ((8, 16), (16, 20))
 OVER_BRIDGE, OVER_FLOOR, MEMORY_OVER_FLOOR = 1.35, 2.0, 1.5
-"""The most that EAP may cost."""
+"""The largest cost allowed for EAP."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class Row:
 
 
 def measure(size: tuple[int, int], rounds: int, slow_rounds: int) -> list[Row]:
-    """All contenders at one size."""
+    """Measure all contenders at one size."""
     batch = make_batch(*size)
     wall: dict[str, list[float]] = {name: [] for name in CONTENDERS}
     cpu: dict[str, list[float]] = {name: [] for name in CONTENDERS}
@@ -78,14 +78,14 @@ def measure(size: tuple[int, int], rounds: int, slow_rounds: int) -> list[Row]:
 
 
 def peak_memory(name: str, size: tuple[int, int], processes: int) -> float:
-    """Growth in MiB, the median of some processes."""
+    """Measure the peak growth of memory in MiB, as the median over several processes."""
     command = [sys.executable, str(Path(__file__).with_name("peak_memory.py")), name, *map(str, size)]
     runs = [subprocess.run(command, check=True, capture_output=True, text=True) for _ in range(processes)]
     return median(float(run.stdout) for run in runs)
 
 
 def table(rows: list[Row]) -> str:
-    """The rows in Markdown."""
+    """Format the rows as a Markdown table."""
     lines = [
         "| prompts × tokens | what | rounds | wall ms | CPU ms | × floor | × bridge | peak MiB | × floor |",
         "| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
@@ -99,7 +99,7 @@ def table(rows: list[Row]) -> str:
 
 
 def verdict(rows: list[Row]) -> tuple[bool, str]:
-    """Whether EAP is within its limits at every size, and a line that says so."""
+    """Return whether EAP is within its limits at every size, and a line that reports it."""
     eap = [row for row in rows if row.name == EAP]
     bridge, floor = max(r.over_bridge for r in eap), max(r.over_floor for r in eap)
     memory = max(r.memory_over_floor for r in eap)
@@ -114,7 +114,7 @@ def verdict(rows: list[Row]) -> tuple[bool, str]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--slow-rounds", type=int, default=1, help="of TransformerLens' attribution")
+    parser.add_argument("--slow-rounds", type=int, default=1, help="rounds with TransformerLens' attribution")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--json", action="store_true", help="print one JSON document")
     args = parser.parse_args()

@@ -1,9 +1,9 @@
-"""How long ``eap --help`` and ``eap plugins`` take, next to a bare click program.
+"""Measure the run time of ``eap --help`` and ``eap plugins``, compared with a bare click program.
 
     python benchmarks/bench_startup.py [--rounds 15] [--json]
 
-Each is a process of its own; they take turns, and each time is the median of the rounds. The target is on processor
-time: on a shared machine wall time measures the neighbours as well.
+Each runs in a process of its own; they take turns, and each time is the median over the rounds. The target applies to
+processor time, since on a shared machine wall time also depends on other processes.
 """
 
 from __future__ import annotations
@@ -23,17 +23,17 @@ COMMANDS = {
     "eap plugins": ["-m", "eap_plugin", "plugins"],
 }
 OVER_BARE = 0.2
-"""The most seconds that a command may take beyond the bare program."""
+"""The seconds that a command may take in addition to the bare program."""
 
 
 def processor_time() -> float:
-    """Seconds that finished child processes have worked."""
+    """Return the processor seconds of finished child processes."""
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
     return used.ru_utime + used.ru_stime
 
 
 def measure(rounds: int) -> dict[str, dict[str, float]]:
-    """Wall and processor seconds by command, medians; a first round that fills caches is not counted."""
+    """Return median wall and processor seconds by command; a first round, which fills caches, is not counted."""
     wall: dict[str, list[float]] = {name: [] for name in COMMANDS}
     cpu: dict[str, list[float]] = {name: [] for name in COMMANDS}
     for _ in range(rounds + 1):

@@ -1,4 +1,4 @@
-"""What is measured: the bare passes that any gradient method needs, and edge attribution on top of them.
+"""The contenders: the passes that any gradient method needs, and edge attribution on top of them.
 
 All run GPT-2-small's shape (12 layers, 12 heads, d_model 768, vocabulary 50257) with random weights, float32, frozen.
 """
@@ -24,26 +24,26 @@ Contender = Callable[[Batch], object]
 
 @cache
 def plain_model() -> GPT2LMHeadModel:
-    """Hugging Face's model with its default attention (sdpa)."""
+    """Make Hugging Face's model with its default attention (sdpa)."""
     torch.manual_seed(0)
     return GPT2LMHeadModel(GPT2Config()).eval().requires_grad_(False)
 
 
 @cache
 def bridge() -> Any:
-    """The same model as a ``TransformerBridge``."""
-    model = plain_model.__wrapped__()  # a model of its own: the bridge changes it
+    """Make the same model as a ``TransformerBridge``."""
+    model = plain_model.__wrapped__()  # not the cached one, since the bridge changes the model
     return build_bridge_from_module(model, "GPT2LMHeadModel", hf_config=model.config, model_name="gpt2-shape")
 
 
 @cache
 def traced() -> Any:
-    """The same model as nnsight has it."""
+    """Make the same model for nnsight."""
     return nnsight.NNsight(plain_model.__wrapped__())
 
 
 def make_batch(n_prompts: int, n_tokens: int) -> Batch:
-    """Random prompts, each with one right and one wrong answer."""
+    """Make random prompts, each with one right and one wrong answer."""
     generator = torch.Generator().manual_seed(n_prompts * n_tokens)
     n_vocab = GPT2Config().vocab_size
     clean, corrupt = torch.randint(n_vocab, (2, n_prompts, n_tokens), generator=generator)
@@ -52,18 +52,18 @@ def make_batch(n_prompts: int, n_tokens: int) -> Batch:
 
 
 def loss(logits: Tensor, batch: Batch) -> Tensor:
-    """Minus the logit difference at the last position."""
+    """Compute minus the logit difference at the last position."""
     last = logits[:, -1]
     return (last.gather(1, batch.wrong_answers) - last.gather(1, batch.answers)).mean()
 
 
 def floor(batch: Batch) -> None:
-    """Corrupt prompts forward without gradient, clean prompts forward and back to the embeddings."""
+    """Run corrupt prompts forward without gradients, and clean prompts forward and back to the embeddings."""
     _plain_passes(batch, logits_to_keep=0)
 
 
 def floor_last_logits(batch: Batch) -> None:
-    """The same, computing the logits of the last position only."""
+    """Run the same passes, computing only the logits of the last position."""
     _plain_passes(batch, logits_to_keep=1)
 
 
@@ -77,7 +77,7 @@ def _plain_passes(batch: Batch, logits_to_keep: int) -> None:
 
 
 def bridge_passes(batch: Batch) -> None:
-    """The floor's passes through the bridge."""
+    """Run the floor's passes through the bridge."""
     model = bridge()
     with torch.no_grad():
         model(batch.corrupt, return_type="logits", use_cache=False)
@@ -86,22 +86,22 @@ def bridge_passes(batch: Batch) -> None:
 
 
 def eap(batch: Batch) -> None:
-    """``eap_plugin.prune_scores``, its self-check included."""
+    """Run ``eap_plugin.prune_scores``, including its self-check."""
     eap_plugin.prune_scores(bridge(), [batch])
 
 
 def eap_nnsight(batch: Batch) -> None:
-    """The same on nnsight, in process."""
+    """Run the same on nnsight, in process."""
     eap_plugin.prune_scores(traced(), [batch])
 
 
 def transformer_lens(batch: Batch) -> None:
-    """TransformerLens' own edge attribution: one prompt pair at a time, scores kept by position."""
+    """Run TransformerLens' own edge attribution, which takes one prompt pair at a time and keeps scores by position."""
 
     def metric(logits: Tensor) -> Tensor:
         return -loss(logits, batch.select(slice(0, 1)))
 
-    weight = bridge().W_E  # it does not make a frozen model differentiable by itself
+    weight = bridge().W_E  # attribution_patch needs a differentiable model, and this one is frozen
     weight.requires_grad_(True)
     attribution_patch(bridge(), batch.clean, batch.corrupt, metric, EdgeAttributionConfig(granularity="edge"))
     weight.requires_grad_(False)

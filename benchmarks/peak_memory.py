@@ -1,8 +1,8 @@
-"""How much memory one contender takes on top of its model: python peak_memory.py NAME PROMPTS TOKENS
+"""Measure the memory of one contender in addition to its model: python peak_memory.py NAME PROMPTS TOKENS
 
-Prints MiB. Run as a process of its own: the model is loaded and warmed on a tiny input, what the allocator holds in
-reserve is given back, the kernel's high-water mark is reset, and after one run on the real input the mark is compared
-with the resident size before it. Needs Linux with glibc.
+Prints MiB. The steps, in a process of its own: load the model and run it on a tiny input, return the allocator's
+reserve to the system, reset the kernel's high-water mark, run once on the real input, and compare the mark with the
+resident size before that run. Needs Linux with glibc.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from contenders import CONTENDERS, make_batch
 
 
 def resident(field: str) -> float:
-    """``VmRSS``, what the process holds now, or ``VmHWM``, the most since the mark was reset, in MiB."""
+    """Return ``VmRSS``, the current resident size, or ``VmHWM``, its maximum since the mark was reset, in MiB."""
     status = Path("/proc/self/status").read_text()
     line = next(line for line in status.splitlines() if line.startswith(field))
     return int(line.split()[1]) / 1024
 
 
 def growth(name: str, n_prompts: int, n_tokens: int) -> float:
-    """The peak over what was there before, in MiB."""
+    """Measure the peak of memory over what was in use before, in MiB."""
     contender = CONTENDERS[name]
     contender(make_batch(1, 4))
     batch = make_batch(n_prompts, n_tokens)

@@ -1,6 +1,6 @@
 """Find circuits in language models: which internal connections carry a behaviour.
 
-Nothing heavy is imported until it is used: names below are loaded on first access.
+The names below are loaded on first access, so importing this package does not import PyTorch.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""``python -m eap_plugin`` is ``eap``."""
+"""Run the command ``eap`` as ``python -m eap_plugin``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The exceptions a user may see. Each message is one line: what was wrong, what was expected, what to do."""
+"""The exceptions that users may see. Each message is one line: what was wrong, what was expected, what to do."""
 
 from __future__ import annotations
 
@@ -8,23 +8,23 @@ from difflib import get_close_matches
 
 
 class EapPluginError(Exception):
-    """Something failed that was not a mistake in how it was asked for; the command line exits with 1."""
+    """A failure that is not a mistake in the user's request; the command line exits with code 1."""
 
     exit_code = 1
 
 
 class UsageError(EapPluginError):
-    """The request itself was wrong (unknown name, bad option, bad file); the command line exits with 2."""
+    """A mistake in the user's request (unknown name, bad option, bad file); the command line exits with code 2."""
 
     exit_code = 2
 
 
 class CannotCompareError(EapPluginError):
-    """A model cannot be compared with the one that it was made from; the message says why."""
+    """A model that cannot be compared with the one it was made from; the message says why."""
 
 
 def unknown_name(kind: str, name: str, known: Iterable[str]) -> UsageError:
-    """The error for a name that is not registered, listing the right ones with "did you mean"."""
+    """Return the error for a name that is not registered, with the known names and the one that is closest."""
     names = sorted(known)
     close = get_close_matches(name, names, n=1)
     hint = f"; did you mean {close[0]!r}?" if close else ""
@@ -32,7 +32,7 @@ def unknown_name(kind: str, name: str, known: Iterable[str]) -> UsageError:
 
 
 def blaming(origin: str) -> AbstractContextManager[None]:
-    """Note on an exception that is not one of this package's in whose code it came up."""
+    """Add a note to exceptions other than this package's own, naming the code that raised them."""
     return _Blaming(origin)
 
 
@@ -46,5 +46,5 @@ class _Blaming(AbstractContextManager[None]):
 
 
 def notes_on(error: BaseException) -> list[str]:
-    """The notes that an exception carries; Python shows them from 3.11 on."""
+    """Return the notes of an exception; Python prints them since 3.11."""
     return getattr(error, "__notes__", [])

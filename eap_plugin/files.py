@@ -1,4 +1,4 @@
-"""Files are written whole or not at all."""
+"""Writing of files, completely or not at all."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from eap_plugin.errors import EapPluginError, UsageError
 
 
 def write_whole(path: Path, data: bytes) -> None:
-    """Write ``data`` to a temporary file beside ``path`` first, then rename it.
+    """Write ``data`` to a temporary file next to ``path``, then rename it.
 
     Raises:
         UsageError: if the folder does not exist.

@@ -1,4 +1,4 @@
-"""Modules whose names are loaded when they are first used, so that importing them costs nothing."""
+"""Modules whose names are loaded on first access, so that importing the modules is fast."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from typing import Any
 
 
 def homes(names: Mapping[str, Iterable[str]]) -> dict[str, str]:
-    """The module of each name, from the names of each module."""
+    """Map each name to its module, given the names in each module."""
     return {name: module for module, group in names.items() for name in group}
 
 
 def loader(public: str, home: Mapping[str, str]) -> Callable[[str], Any]:
-    """The ``__getattr__`` of a module that hands on names of others.
+    """Return a ``__getattr__`` for a module that re-exports names of other modules.
 
     Args:
-        public: the name of the module.
+        public: the name of the re-exporting module.
         home: for each of its names, the module of this package that defines it.
     """
 

@@ -1,4 +1,4 @@
-"""All that the author of a plugin imports: base classes, options, the model and data, and what can be done to a run.
+"""Everything that the author of a plugin imports: base classes, options, the model, data and interventions.
 
 Names are loaded on first access, so that a plugin's hooks can be found without importing PyTorch.
 """

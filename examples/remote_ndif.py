@@ -1,9 +1,9 @@
-"""Edge scores of a model that runs on an NDIF server, and what of it a circuit of the strongest edges preserves.
+"""Score the edges of a model on an NDIF server, and measure how faithful a circuit of the strongest edges is.
 
     python examples/remote_ndif.py MODEL [--server http://host:port] [--task ioi] [--prompts 32]
 
-MODEL is a name or path by which the server knows the model; its weights are not loaded here. Without --server the one
-that nnsight is configured for (NDIF_HOST, NDIF_API_KEY) is used, which is NDIF's own.
+MODEL is the name or path under which the server has the model; its weights are not loaded here. Without --server, the
+server that nnsight is configured for (NDIF_HOST, NDIF_API_KEY) is used, by default NDIF's own.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from eap_plugin.circuits.evaluation import faithfulness, strongest
 
 
 def main() -> None:
-    """Score, and say what went over the line."""
+    """Score the model, and print how much data was sent and received."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("model")
     parser.add_argument("--server", default=True)

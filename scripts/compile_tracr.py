@@ -3,9 +3,9 @@
     python -m venv tracr && tracr/bin/pip install tracr-pypi==1.0.0 jax==0.10.2 safetensors==0.8.0
     tracr/bin/python scripts/compile_tracr.py [FOLDER]
 
-Each program becomes FOLDER/NAME.safetensors (weights under transformers' names, and what Tracr's own model puts out
-for every prompt) and FOLDER/NAME.json (shape, vocabulary and circuit). tests/tracr/README.md says how the circuit is
-read off the program's weights.
+Each program becomes FOLDER/NAME.safetensors (weights under transformers' names, and the outputs of Tracr's own model
+on every prompt) and FOLDER/NAME.json (shape, vocabulary and circuit). tests/tracr/README.md explains how the circuit
+is derived from the program's weights.
 """
 
 from __future__ import annotations
@@ -26,18 +26,19 @@ from tracr.rasp import rasp
 
 FOLDER = Path(__file__).resolve().parents[1] / "tests" / "tracr"
 LENGTH = 5
-"""Tokens in a prompt, after the one with which every prompt begins."""
+"""The number of tokens in a prompt, not counting the token that begins every prompt."""
 
 
 @dataclass(frozen=True)
 class Program:
-    """A RASP program, what its tokens may be, and the output that each token's logit is.
+    """A RASP program, its vocabulary, and the output direction that becomes each token's logit.
 
     Attributes:
         code: the program.
         vocab: the tokens of prompts, one character each.
         logits: the label of an output direction of the residual stream, for each token that has one.
-        padded: derive the circuit of prompts of different lengths, too: padding in place of tokens before the last.
+        padded: whether to derive also the circuit for prompts of different lengths, which are padded before the last
+            token.
     """
 
     code: rasp.SOp
@@ -53,7 +54,7 @@ PROGRAMS = {
 
 
 class Compiled:
-    """A compiled program as plain matrices, and the labels of the residual stream's directions."""
+    """A compiled program as plain matrices, with the labels of the residual stream's directions."""
 
     def __init__(self, program: Program) -> None:
         self.program = program
@@ -81,20 +82,20 @@ class Compiled:
         return Layer(*(self._weights(f"transformer/layer_{index}/{part}")["w"] for part in parts))
 
     def prompts(self) -> list[list[str]]:
-        """Every prompt of full length."""
+        """Return every prompt of full length."""
         return [[compiling.COMPILER_BOS, *tokens] for tokens in product(self.program.vocab, repeat=LENGTH)]
 
     def outputs(self) -> Matrix:
-        """The output directions at every prompt's last position, by Tracr's own model."""
+        """Return the output directions at the last position of every prompt, computed by Tracr's own model."""
         read = [self.labels.index(label) for label in self.program.logits.values()]
         return np.stack([self.model.apply(prompt).transformer_output[0, -1, read] for prompt in self.prompts()])
 
 
 def gpt2(compiled: Compiled) -> tuple[dict[str, Any], dict[str, Matrix]]:
-    """Configuration and weights of transformers' GPT-2, whose only head is as wide as the residual stream.
+    """Return the configuration and weights of transformers' GPT-2, whose only head is as wide as the residual stream.
 
-    That width is the key size times a power of 4, so that the attention scores, which GPT-2 divides by its root, are
-    made up for by a power of 2: no number is rounded.
+    That width is the key size times a power of 4. GPT-2 divides attention scores by the square root of the width, so
+    queries are multiplied by a power of 2 to compensate, and no number is rounded.
     """
     width, factor = compiled.model.model_config.key_size, 1
     while width < len(compiled.labels):
@@ -136,7 +137,7 @@ def gpt2(compiled: Compiled) -> tuple[dict[str, Any], dict[str, Matrix]]:
 
 
 def circuits(compiled: Compiled) -> dict[str, list[str]]:
-    """The edges that carry which tokens a prompt has and, where that is asked for, how many."""
+    """Return the edges that carry the identity of the prompt's tokens and, for padded programs, their number."""
     vocab = set(compiled.program.vocab)
     found = {
         "tokens": Circuit(compiled.labels, compiled.layers, compiled.unembed, {"earlier": vocab, "last": vocab}).edges()
@@ -152,7 +153,7 @@ def circuits(compiled: Compiled) -> dict[str, list[str]]:
 
 
 def save(name: str, folder: Path) -> dict[str, list[str]]:
-    """Write a program's files; gives its circuits."""
+    """Write a program's files, and return its circuits."""
     compiled = Compiled(PROGRAMS[name])
     config, weights = gpt2(compiled)
     prompts = np.array([[compiled.token_ids[token] for token in prompt] for prompt in compiled.prompts()])

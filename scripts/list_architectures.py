@@ -1,4 +1,4 @@
-"""Write docs/architectures.md: what each backend makes of every model of the zoo.
+"""Write docs/architectures.md: the error or the refusal of each backend on every model of the zoo.
 
 python -m scripts.list_architectures
 """
@@ -18,24 +18,24 @@ PAGE = Path(__file__).parents[1] / "docs/architectures.md"
 INTRODUCTION = """\
 # Architectures
 
-Every model below is made from its Hugging Face configuration: tiny, far from linear, with random weights, biases and
-norm weights. `make architectures` writes this page, and tests compare it with what the models give.
+Every model below is made from its Hugging Face configuration. It is tiny and far from linear, with random weights,
+biases and norm weights. `make architectures` writes this page, and tests compare it with the models.
 
-## Right
+## Supported
 
-The largest error of an edge's score in Edge Attribution Patching, over the largest score of the model, against plain
-autograd on the Hugging Face model. Allowed are 1e-5 in float32 and 1e-12 in float64.
+The largest error of an edge's score in Edge Attribution Patching, relative to the model's largest score, against plain
+autograd on the Hugging Face model. Errors up to 1e-5 in float32 and 1e-12 in float64 are allowed.
 """
 
 REFUSALS = """
 ## Refused
 
-What a user is told. Where TransformerLens makes no bridge of a model, the line is TransformerLens' own.
+The error message for each model. If TransformerLens cannot make a bridge of the model, the message is its own.
 """
 
 
 def page() -> str:
-    """The whole page."""
+    """Return the whole page."""
     return "\n".join([INTRODUCTION, *_right(), REFUSALS, *_refused(), ""])
 
 
@@ -46,7 +46,7 @@ def _right() -> Iterator[str]:
     for name in FAMILIES:
         errors = {(backend, dtype): score_error(name, backend, dtype) for backend, dtype in kinds}
         if wrong := [kind for kind, error in errors.items() if error > ALLOWED[kind[1]]]:
-            raise SystemExit(f"{name} is not right: {wrong}")
+            raise SystemExit(f"the scores of {name} are wrong: {wrong}")
         yield _row(RECIPES[name].title, _class(name), *(f"{error:.0e}" for error in errors.values()))
 
 

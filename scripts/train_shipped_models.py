@@ -36,20 +36,20 @@ WORD = r" ?\w+|[^\w\s]"
 N_POSITIONS = 32
 BATCH, PEAK_RATE = 224, 3e-3
 RECIPES = {"ioi-gpt2": (500, 2), "ioi-llama": (700, 0)}
-"""Steps and seed; of six tried for ioi-gpt2, the one whose circuit has the fewest edges, to be looked at."""
+"""Steps and seed; the seed of ioi-gpt2 is the one of six whose circuit has the fewest edges, so it is easy to read."""
 THREE_NAMES = 0.1
-"""The share of training sentences in which a third person gives, so that either of the two may receive."""
+"""The share of training sentences in which a third person gives, so that either of the two may be the receiver."""
 N_TEST = 4000
 CARD = Path(__file__).with_name("shipped_model_card.md")
 
 
 def held_out(first: str, second: str) -> bool:
-    """Whether two names, in either order, are kept out of training: about a fifth of all pairs."""
+    """Return whether a pair of names, in either order, is held out of training; about a fifth of all pairs are."""
     return (NAMES.index(first) + NAMES.index(second)) % 5 == 0
 
 
 def build_tokenizer() -> Tokenizer:
-    """Words with their leading space are tokens; the special tokens come first."""
+    """Build a tokenizer whose tokens are words with their leading space; the special tokens come first."""
     blanks = {"first": "", "second": "", "giver": "", "place": "", "thing": ""}
     text = " ".join(template.format(**blanks) for template in TEMPLATES) + "."
     starts = {template.split()[0] for template in TEMPLATES}
@@ -68,7 +68,7 @@ def build_tokenizer() -> Tokenizer:
 
 
 def build_model(name: str, vocab_size: int) -> PreTrainedModel:
-    """An untrained model: 3 layers, width 64, 4 heads."""
+    """Build an untrained model with 3 layers, width 64 and 4 heads."""
     special = {"bos_token_id": 0, "eos_token_id": 0, "pad_token_id": 1}
     if name == "ioi-gpt2":
         return GPT2LMHeadModel(
@@ -86,7 +86,7 @@ def build_model(name: str, vocab_size: int) -> PreTrainedModel:
 
 
 def sentence(rng: random.Random) -> str:
-    """A whole training sentence; no two of its names are a held-out pair."""
+    """Write a complete training sentence without a held-out pair of names."""
     three = rng.random() < THREE_NAMES
     while True:
         names = rng.sample(NAMES, 3 if three else 2)
@@ -101,7 +101,7 @@ def sentence(rng: random.Random) -> str:
 
 
 def train(model: PreTrainedModel, tokenizer: Tokenizer, steps: int, seed: int) -> None:
-    """Next-token loss over whole sentences, the receiver's name weighing as much as all other words."""
+    """Train on next-token loss over whole sentences; the receiver's name weighs as much as all other words together."""
     rng = random.Random(seed)
     tokenizer.enable_padding(pad_id=1, pad_token="<pad>")
     optimizer = torch.optim.AdamW(model.parameters(), lr=PEAK_RATE, weight_decay=0.1)
@@ -127,7 +127,7 @@ def train(model: PreTrainedModel, tokenizer: Tokenizer, steps: int, seed: int) -
 
 @torch.no_grad()
 def measure(model: PreTrainedModel, folder: Path, seed: int) -> str:
-    """What the model does on fresh prompts whose name pair it never saw, as one line."""
+    """Measure the model on new prompts with held-out pairs of names, and return the result as one line."""
     tokenizer = PreTrainedTokenizerFast.from_pretrained(folder)
     task = IOI().generate(tokenizer, n_prompts=N_TEST, seed=seed + 1, prepend_bos=True)
     batch = unseen(task, tokenizer).batch()
@@ -148,7 +148,7 @@ def measure(model: PreTrainedModel, folder: Path, seed: int) -> str:
 
 
 def unseen(task: Task, tokenizer: PreTrainedTokenizerFast) -> Task:
-    """The prompts of an ``ioi`` task whose pair of names is held out."""
+    """Select the prompts of an ``ioi`` task whose pair of names is held out."""
     pairs = [
         [tokenizer.decode([ids[0]]).strip() for ids in (right, wrong)]
         for right, wrong in zip(task.answers, task.wrong_answers, strict=True)
@@ -161,7 +161,7 @@ def unseen(task: Task, tokenizer: PreTrainedTokenizerFast) -> Task:
 
 
 def save(model: PreTrainedModel, tokenizer: Tokenizer, folder: Path) -> None:
-    """Write what both the oldest and the newest transformers read: nothing that depends on its version."""
+    """Save the model in a form that every supported version of transformers can read."""
     folder.mkdir(parents=True, exist_ok=True)
     model.save_pretrained(folder)
     (folder / "generation_config.json").unlink(missing_ok=True)
@@ -207,7 +207,7 @@ def main() -> None:
     """Train the models that were asked for, or both."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--model", choices=RECIPES, help="train only this one")
-    parser.add_argument("--out", type=Path, default=Path(shipped.__file__).parent, help="folder of the models")
+    parser.add_argument("--out", type=Path, default=Path(shipped.__file__).parent, help="folder to save the models in")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     for name in (arguments.model,) if arguments.model else RECIPES:

@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# Make a virtual environment with this package in it, every version pinned.
+# Make a virtual environment with this package, and every version pinned.
 #
 #     scripts/venv.sh FOLDER CONSTRAINTS EXTRAS [PACKAGE...]
 #
-# PYTHON names the interpreter (python3 if unset). A folder that is already there is brought up to date.
+# PYTHON names the interpreter (python3 if unset). An existing folder is brought up to date.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 folder=$1 constraints=$2 extras=$3
@@ -16,13 +16,13 @@ if not (3, 10) <= sys.version_info[:2] <= (3, 13):
     sys.exit(f"Python 3.10 to 3.13 is needed, {sys.executable} is {sys.version.split()[0]}; set PYTHON to another")
 PY
 
-# In both variables, so that the build backend is pinned whatever pip's version.
+# Both variables are set so that the build backend is pinned with every version of pip.
 export PIP_CONSTRAINT=$PWD/$constraints PIP_BUILD_CONSTRAINT=$PWD/$constraints
 export PIP_DISABLE_PIP_VERSION_CHECK=1
 
-echo "Setting up $folder (some minutes the first time)"
+echo "Setting up $folder (takes a few minutes the first time)"
 "$python" -m venv "$folder"
-# PyTorch on its own, first: pip then takes a build for the CPU where it is given one.
+# PyTorch first and on its own, so that pip takes a CPU build if it is offered one.
 "$folder/bin/python" -m pip install --quiet torch
 "$folder/bin/python" -m pip install --quiet --editable ".[$extras]" "$@"
 touch "$folder/.installed"

@@ -28,7 +28,7 @@ Function = ast.FunctionDef | ast.AsyncFunctionDef
 
 
 def offences(source: str) -> list[str]:
-    """What in a module cannot be sent, with its line."""
+    """Yield what cannot be sent in a module, with its line."""
     return [f"line {node.lineno}: {what}" for node, what in _offences(ast.parse(source), inside=False)]
 
 
@@ -52,7 +52,7 @@ def _offences(parent: ast.AST, inside: bool) -> Iterator[tuple[ast.expr | ast.st
 
 
 def _name(expression: ast.expr) -> str:
-    """The last part of a dotted name, called or not."""
+    """Return the last part of a dotted name, called or not."""
     if isinstance(expression, ast.Call):
         return _name(expression.func)
     return expression.attr if isinstance(expression, ast.Attribute) else getattr(expression, "id", "")

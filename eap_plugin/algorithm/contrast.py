@@ -9,7 +9,7 @@ from typing import NamedTuple
 import torch
 
 from eap_plugin.data.batch import Batch
-from eap_plugin.data.microbatches import Microbatch
+from eap_plugin.data.microbatches import Microbatch, mean_by_share
 from eap_plugin.data.prompts import Prompts
 from eap_plugin.interventions.counterfactual import Counterfactual
 from eap_plugin.interventions.recording import WriterRecorder
@@ -63,7 +63,9 @@ def _run(model: ResidualModel, batch: Batch, prompts: Prompts, metric: Metric) -
 
 def mean_over(pieces: Sequence[Metrics]) -> tuple[float, float | None]:
     """Return the metric on clean and on corrupt prompts, averaged over batches; ``None`` if not run."""
-    total = sum(piece.share for piece in pieces)
-    clean = sum(piece.share * piece.clean for piece in pieces) / total
-    on_corrupt = [piece.share * piece.corrupt for piece in pieces if piece.corrupt is not None]
-    return clean, sum(on_corrupt) / total if len(on_corrupt) == len(pieces) else None
+    shares = [piece.share for piece in pieces]
+    on_corrupt = [piece.corrupt for piece in pieces if piece.corrupt is not None]
+    return (
+        mean_by_share([piece.clean for piece in pieces], shares),
+        mean_by_share(on_corrupt, shares) if len(on_corrupt) == len(pieces) else None,
+    )

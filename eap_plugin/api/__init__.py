@@ -1,4 +1,4 @@
-"""What users call: load a model and a task, score edges, check a model."""
+"""The public functions: load a model and a task, score edges, check a model."""
 
 from __future__ import annotations
 

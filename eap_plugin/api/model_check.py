@@ -1,4 +1,4 @@
-"""Whether a model's edges are what it computes."""
+"""Check that a model's edges reproduce what the model computes."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ def check(
     timeout: float | None = None,
     status: Callable[[str], None] | None = None,
 ) -> CheckReport:
-    """Whether edge scores mean anything on this model: that writers add up to what each reader reads.
+    """Check that edge scores are meaningful on this model: the writers must sum to what each reader reads.
 
     Args:
         model: as for ``prune_scores``.
         data: prompts to check on, as for ``prune_scores``; random tokens if not given.
         remote: as for ``prune_scores``.
-        timeout: likewise.
-        status: likewise.
+        timeout: as for ``prune_scores``.
+        status: as for ``prune_scores``.
     """
     there = placed(model, RemoteOptions(remote, timeout, status))
     if data is not None:

@@ -1,4 +1,4 @@
-"""Models: loaded by name, or the user's own objects, and where they run."""
+"""Load models by name, wrap model objects, and choose where they run."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ def load_model(
 
     Args:
         name: a shipped model, a hub name, or a folder that ``save_pretrained`` wrote.
-        backend: what runs it; see ``backends()``.
-        device: such as ``cpu`` or ``cuda:0``.
+        backend: the backend that runs the model; see ``backends()``.
+        device: the device to run on, such as ``cpu`` or ``cuda:0``.
         dtype: ``float32``, ``float64``, ``bfloat16`` or ``float16``.
-        revision: the hub's branch, tag or commit.
-        remote: load no weights, and have runs execute on a server, whose device and dtype they have; as for
-            ``prune_scores``.
+        revision: branch, tag or commit of the model on the hub.
+        remote: load no weights here and run on a server, with the server's device and dtype; takes the same values
+            as in ``prune_scores``.
 
     Raises:
-        UsageError: if there is no such model or backend, or the backend runs in this process only.
+        UsageError: if there is no such model or backend, or the backend cannot run models on a server.
         EapPluginError: if the backend's library is not installed.
     """
     provider = backends()[backend]
@@ -42,13 +42,13 @@ def load_model(
     with blaming(backends().origin(backend)):
         if remote:
             if (device, dtype) != ("cpu", "float32"):
-                raise UsageError("device and dtype are the server's when a model runs there; leave them out")
+                raise UsageError("a model on a server has the server's device and dtype; leave device= and dtype= out")
             return provider.load_at(name, RemoteOptions(remote).server(), revision=revision)
         return provider.load(name, device=device, dtype=dtype, revision=revision)
 
 
 def wrap_model(model: object) -> ResidualModel:
-    """A model object of any library that a backend knows, as a ``ResidualModel``; the object stays as it is.
+    """Wrap a model object of any library that has a backend as a ``ResidualModel``; the object is not changed.
 
     Raises:
         UsageError: if no backend accepts it.
@@ -61,24 +61,24 @@ def wrap_model(model: object) -> ResidualModel:
         try:
             accepted = registry[name].accepts(model)
         except Exception as error:
-            troubles.append(f"{registry.origin(name)} cannot tell: {one_line(error)}")
+            troubles.append(f"{registry.origin(name)} failed to examine it: {one_line(error)}")
             continue
         if accepted:
             with blaming(registry.origin(name)):
                 return registry[name].wrap(model)
-    expected = f"expected what one of these makes: {', '.join(registry)}"
+    expected = f"expected a model of one of these backends: {', '.join(registry)}"
     raise UsageError(
         "; ".join([f"no backend accepts a {type(model).__module__}.{type(model).__name__}", expected, *troubles])
     )
 
 
 def placed(model: object, remote: RemoteOptions) -> ResidualModel:
-    """A model where it is to run: on the server that is named, or where it runs by itself."""
+    """Wrap a model and bind it to the server that ``remote`` names, if it names one."""
     wrapped = wrap_model(model)
     if wrapped.remote is not None and not remote.where:
         remote = replace(remote, where=wrapped.remote.url or True)
     if not remote.where:
         if remote.timeout is not None:
-            raise UsageError("a time-out is for runs on a server; give remote=, too")
+            raise UsageError("a timeout applies only to runs on a server; add remote=, or leave it out")
         return wrapped
     return backends()[wrapped.provenance.get("backend", "")].at(wrapped, remote.server())

@@ -1,4 +1,4 @@
-"""Prompts: tasks loaded by name or from a file, and batches checked against the model that they are for."""
+"""Load tasks by name or from a file, and check batches against the model that runs them."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ def load_task(
 
     Args:
         name: a registered task, or a file of prompt pairs.
-        model: whose tokenizer to use.
-        n_prompts: how many prompt pairs to generate, or at most to take from a file.
-        seed: which ones to generate.
-        format: the file's format, if its suffix does not tell.
-        prepend_bos: put a beginning-of-sequence token before each prompt; by default what the model does itself.
+        model: the model whose tokenizer encodes the prompts.
+        n_prompts: number of prompt pairs to generate, or the most to take from a file.
+        seed: seed for generating the prompts.
+        format: the file's format; detected by default.
+        prepend_bos: whether to put a beginning-of-sequence token before each prompt; by default, as the model does.
 
     Raises:
         UsageError: if there is no such task or file, or no prompt of it can be used with this tokenizer.
@@ -50,7 +50,7 @@ def load_task(
 
 
 def task_source(name: str | Path, format: str | None = None) -> TaskGenerator | list[PromptPair]:
-    """What a task is made of, before any model: its generator, or the prompt pairs of a file.
+    """Return the generator of a registered task, or the prompt pairs of a file; this needs no model.
 
     Raises:
         UsageError: if there is no such task or file, or the file is malformed.
@@ -64,10 +64,10 @@ def task_source(name: str | Path, format: str | None = None) -> TaskGenerator | 
 
 
 def batches_for(model: ResidualModel, data: object) -> tuple[Batch, ...]:
-    """The batches of what a user gives as data.
+    """Return a user's data as batches, checked against the model.
 
     Raises:
-        UsageError: if they are no prompts that this model can be run on.
+        UsageError: if the model cannot be run on them.
     """
     batches = as_batches(data)
     model.run_constraints.check_data(data, batches)

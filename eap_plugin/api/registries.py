@@ -1,4 +1,4 @@
-"""What plugins register, by name."""
+"""The registries of what plugins provide, by name."""
 
 from __future__ import annotations
 
@@ -13,25 +13,25 @@ from eap_plugin.task.base import TaskFormat, TaskGenerator
 
 
 def algorithms() -> Registry[Algorithm[Any]]:
-    """The registered algorithms, by name."""
+    """Return the registered algorithms, by name."""
     return get_host().registry("algorithms")
 
 
 def backends() -> Registry[Backend]:
-    """The registered model backends, by name."""
+    """Return the registered model backends, by name."""
     return get_host().registry("backends")
 
 
 def metrics() -> Registry[Metric]:
-    """The registered metrics, by name."""
+    """Return the registered metrics, by name."""
     return get_host().registry("metrics")
 
 
 def tasks() -> Registry[TaskGenerator]:
-    """The registered task generators, by name."""
+    """Return the registered task generators, by name."""
     return get_host().registry("tasks")
 
 
 def formats() -> Registry[TaskFormat]:
-    """The registered formats of task files, by name."""
+    """Return the registered formats of task files, by name."""
     return get_host().registry("formats")

@@ -1,4 +1,4 @@
-"""From what a user writes (names, options, data of any kind) to a ``Run``, with every mistake found on the way."""
+"""Resolve a user's arguments (names, options, data of any kind) into a ``Run``, and report mistakes in them."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def resolve(
     ablation_data: object = None,
     remote: RemoteOptions | None = None,
 ) -> Run:
-    """Resolve the arguments of ``prune_scores``, which see.
+    """Resolve the arguments of ``prune_scores`` into a ``Run``; ``prune_scores`` documents them.
 
     Raises:
         UsageError: if a name, an option or the data is wrong.
@@ -66,26 +66,26 @@ def _options(provider: Algorithm[Any], given: Mapping[str, Any], model: Residual
     for name in provider.local_options:
         if model.remote and getattr(chosen, name) is not None:
             raise UsageError(
-                f"{provider.name}'s {name} is a file of this machine, but the model runs on a server; leave it out"
+                f"{provider.name}'s {name} is a file on this machine, but the model runs on a server; leave it out"
             )
     return chosen
 
 
 def _check_ablation_data(provider: Algorithm[Any], chosen: Any, ablation_data: object) -> None:
-    """Refuse data to take means over where none are taken."""
+    """Refuse ablation data if the chosen ablation takes no means over data."""
     ablation = getattr(chosen, "ablation", None)
     if ablation_data is not None and ablation in ("corrupt", "zero"):
         raise UsageError(
-            f"ablation_data (--ablation-task) is what means are taken over, but {provider.name}'s ablation is "
-            f"{ablation}; give ablation=mean or mean-per-position, or leave it out"
+            f"ablation_data (--ablation-task) is only used to take means, but {provider.name}'s ablation is "
+            f"{ablation}; choose ablation=mean or mean-per-position, or leave it out"
         )
 
 
 def _checked(algorithm: str | Algorithm[Any], provider: Algorithm[Any]) -> CheckedAlgorithm:
-    """Its ``attribute``, checked; an algorithm that is given as it is belongs to no plugin."""
+    """Wrap the algorithm's ``attribute`` in checks; an algorithm passed as an object belongs to no plugin."""
     if isinstance(algorithm, Algorithm):
         return CheckedAlgorithm(
-            provider.attribute, f"algorithm {provider.name!r} of {type(provider).__module__}", "mend it"
+            provider.attribute, f"algorithm {provider.name!r} of {type(provider).__module__}", "fix it"
         )
     registry = algorithms()
     return CheckedAlgorithm(provider.attribute, registry.origin(algorithm), registry.provider(algorithm).advice)

@@ -1,4 +1,4 @@
-"""Scores of edges, nodes and neurons, and what they would cost."""
+"""Score edges, nodes and neurons, or estimate what scoring them would cost."""
 
 from __future__ import annotations
 
@@ -46,32 +46,36 @@ def prune_scores(
     resume: bool = False,
     **options: Any,
 ) -> PruneScores | NodeScores:
-    """Score every edge of a model on a task, or with ``level="node"`` or ``level="neuron"`` every writer.
+    """Score every edge of a model on a task, or every writer with ``level="node"`` or ``level="neuron"``.
 
     Args:
-        model: from ``load_model``, or a ``TransformerBridge``, ``HookedTransformer``, nnsight model or AutoCircuit
-            ``PatchableModel`` as it stands.
+        model: a model from ``load_model``, or a ``TransformerBridge``, ``HookedTransformer``, nnsight model or
+            AutoCircuit ``PatchableModel``.
         data: a ``Task``, or any iterable of batches with ``clean``, ``corrupt`` [batch, pos], ``answers`` and
-            ``wrong_answers`` [batch, n]. The metric is averaged over a batch and batches add up; a task is one batch.
-        algorithm: a name of ``algorithms()``, or an algorithm itself.
-        metric: see ``metrics()``, or a function of (logits [batch, vocab], batch) giving one number per prompt.
-        batch_size: run at most so many prompt pairs at a time; changes memory and speed, not scores.
-        ablation_data: another task, or batches of any kind as for ``data``, over whose corrupt prompts the ablations
-            ``mean`` and ``mean-per-position`` take means; by default those of ``data``.
-        progress: called with the number of prompt pairs done and their total.
-        remote: run where the weights are, as one request that brings back scores: true for NDIF or the host that
-            nnsight is configured for, ``"http://host:port"``, or ``"local"`` for a simulation in this process.
-        timeout: how many seconds to wait for a request's result; by default as long as it takes.
-        status: told in a few words how a request is getting on; by default nnsight shows it.
-        prompts_per_request: run at most so many prompt pairs in a request, and add up.
-        parts: a folder in which finished requests' scores are kept until all are done.
-        resume: take from ``parts`` what an interrupted run with the same arguments finished.
-        **options: the algorithm's own; ``eap algorithms NAME`` lists them.
+            ``wrong_answers`` [batch, n]. The metric is averaged within a batch and summed over batches; a task is one
+            batch.
+        algorithm: the name of a registered algorithm (see ``algorithms()``), or an algorithm object.
+        metric: the name of a registered metric (see ``metrics()``), or a function of (logits [batch, vocab], batch)
+            that returns one number per prompt.
+        batch_size: the most prompt pairs to run at once; affects memory and speed, not scores.
+        ablation_data: data of any kind that ``data`` accepts. The ablations ``mean`` and ``mean-per-position`` take
+            their means over its corrupt prompts; by default over those of ``data``.
+        progress: called with the number of prompt pairs done so far and their total number.
+        remote: where to run the model instead of here, as one request that returns the scores: ``True`` for the
+            server that nnsight is configured for (by default NDIF), ``"http://host:port"``, or ``"local"`` for a
+            simulation in this process.
+        timeout: seconds to wait for the result of a request; no limit by default.
+        status: called with a short text whenever the status of a request changes; by default nnsight shows it.
+        prompts_per_request: the most prompt pairs per request; the scores of the requests are added up.
+        parts: a folder in which the scores of finished requests are kept until all are finished.
+        resume: reuse the requests in ``parts`` that an interrupted run with the same arguments finished.
+        **options: options of the algorithm; ``eap algorithms NAME`` lists them.
 
     Raises:
         UsageError: if a name, an option or the data is wrong.
-        EapPluginError: if the self-check fails on this model, naming the layer and the number; if the algorithm gives
-            what are no scores of this model, or leaves it changed, naming its plugin.
+        EapPluginError: if the self-check fails on this model (the message gives the layer and the difference), or the
+            algorithm returns something other than scores of this model or leaves the model changed (the message
+            names its plugin).
     """
     run = resolve(
         model,
@@ -84,7 +88,7 @@ def prune_scores(
         remote=RemoteOptions(remote, timeout, status),
     )
     if resume and parts is None:
-        raise UsageError("resume goes on from what is kept in parts; give that folder, too")
+        raise UsageError("resume continues from the finished requests in parts; pass that folder as parts=")
     run.model.run_constraints.check_batch_size(batch_size if prompts_per_request is None else prompts_per_request)
     about = provenance(run)
     split_up = split_requests(run.batches, prompts_per_request, run.reference, run.algorithm)
@@ -113,7 +117,7 @@ def estimate_cost(
     batch_size: int | None = None,
     **options: Any,
 ) -> Estimate:
-    """How long ``prune_scores`` would take with the same arguments, from one pass timed here."""
+    """Estimate how long ``prune_scores`` would take with the same arguments, from one timed pass on this machine."""
     run = resolve(model, data, algorithm=algorithm, metric=metric, batch_size=batch_size, options=options)
     cost = run.algorithm.cost(run.options, run.model.graph)
     return run.model.run(estimate, microbatches(run.batches, batch_size), run.metric, cost)

@@ -1,6 +1,6 @@
 """The command line ``eap``: one module per command.
 
-No module here imports torch at its top, so help and the list of plugins come at once.
+No module here imports PyTorch at its top, so help and the list of plugins appear at once.
 """
 
 from __future__ import annotations

@@ -15,22 +15,22 @@ if TYPE_CHECKING:
 
 
 def counted(scores: PruneScores | NodeScores) -> str:
-    """How many of what are scored, such as ``262 edges``."""
+    """Return the number of scored edges, nodes or neurons, such as ``262 edges``."""
     return f"{scores.n_scored:,} {scores.level}s"
 
 
 def scores_json(scores: PruneScores | NodeScores, k: int) -> dict[str, Any]:
-    """How many are scored, and the strongest as plain values, as ``n_edges`` and ``edges`` or likewise."""
+    """Return how many are scored and the strongest as plain values, under ``n_edges`` and ``edges`` for edges."""
     return {f"n_{scores.level}s": scores.n_scored, f"{scores.level}s": edges_json(scores, k)}
 
 
 def edges_json(scores: PruneScores | NodeScores, k: int) -> list[dict[str, Any]]:
-    """The strongest as plain values; ``position`` is there only if scores are kept per position."""
+    """Return the strongest as plain values, with ``position`` only if scores are kept per position."""
     return [{name: value for name, value in edge._asdict().items() if value is not None} for edge in _top(scores, k)]
 
 
 def edges_table(scores: PruneScores | NodeScores, k: int) -> Table:
-    """The ``k`` strongest with their scores, the strongest first."""
+    """Return a table of the ``k`` strongest and their scores, the strongest first."""
     edges = _top(scores, k)
     unit = scores.metadata.get("metric_unit")
     score = f"Score ({unit})" if unit else "Score"

@@ -1,4 +1,4 @@
-"""What ``eap run --dry-run`` says: how many passes there would be, and how long they would take."""
+"""The output of ``eap run --dry-run``: the number of passes and how long they would take."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ def tell_estimate(estimate: Estimate, what: str, n_prompts: int, as_json: bool) 
     stdout().print(
         f"{what}: {forwards:,} forward and {backwards:,} backward passes on each of {batches} "
         f"({n_prompts} prompt pairs).\n"
-        f"Here a forward pass takes {estimate.forward_seconds:.2g} s and a backward pass "
-        f"{estimate.backward_seconds:.2g} s: about {duration(estimate.seconds)} in all, and what scoring itself adds."
+        f"On this machine a forward pass takes {estimate.forward_seconds:.2g} s and a backward pass "
+        f"{estimate.backward_seconds:.2g} s: about {duration(estimate.seconds)} in all, without the scoring itself."
     )
 
 
 def duration(seconds: float) -> str:
-    """A time as people say it, such as ``12 s``, ``3.5 min`` or ``2.1 h``."""
+    """Format a duration with a unit that suits it, such as ``12 s``, ``3.5 min`` or ``2.1 h``."""
     if seconds < 90:
         return f"{seconds:.2g} s"
     return f"{seconds / 60:.1f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

@@ -1,4 +1,4 @@
-"""The command ``eap`` itself: its subcommands, and what becomes of their errors."""
+"""The command ``eap``: its subcommands, and how their errors are reported."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from eap_plugin.cli.trouble import INTERRUPTED, debugging, explain
 
 
 class Group(click.Group):
-    """Lists commands in the order they are added, and turns every error into one line and an exit code."""
+    """A group of commands, listed in the order they are added, that reports an error as one line and an exit code."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        """Names of the commands as ``--help`` lists them."""
+        """Return the names of the commands in the order ``--help`` lists them."""
         return list(self.commands)
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Run the command; with ``EAP_DEBUG=1`` errors keep their traceback."""
+        """Run the command; with ``EAP_DEBUG=1``, errors keep their traceback."""
         with noticing_interrupts() as interrupts:
             try:
                 return super().invoke(ctx)
@@ -46,9 +46,9 @@ class Group(click.Group):
 def eap() -> None:
     """Find circuits in language models by scoring their edges.
 
-    Start with "eap demo": it needs no network and takes some seconds.
+    Start with "eap demo": it needs no network and takes a few seconds.
 
-    Exit codes: 0 done, 1 it failed, 2 it was asked wrongly, 130 interrupted.
+    Exit codes: 0 success, 1 failure, 2 usage error, 130 interrupted.
     """
 
 

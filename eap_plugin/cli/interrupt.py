@@ -1,6 +1,6 @@
-"""Ctrl-C that is not lost.
+"""Handling of Ctrl-C that also works while libraries are being imported.
 
-Libraries that are being imported swallow the exception, and fail for some odd reason a moment later.
+Some libraries catch ``KeyboardInterrupt`` during import and fail a moment later with an unrelated error.
 """
 
 from __future__ import annotations
@@ -13,22 +13,22 @@ from types import FrameType
 
 
 class Interrupts:
-    """Whether Ctrl-C was pressed."""
+    """A signal handler that records whether Ctrl-C was pressed."""
 
     seen = False
 
     def __call__(self, signum: int, frame: FrameType | None) -> None:
-        """Note it, and raise as Python does."""
+        """Record the interrupt, and raise ``KeyboardInterrupt`` as Python does."""
         self.seen = True
         raise KeyboardInterrupt
 
 
 @contextmanager
 def noticing_interrupts() -> Iterator[Interrupts]:
-    """Within it Ctrl-C is noted as well as raised.
+    """Record Ctrl-C as well as raising it, inside the context.
 
-    Only in the main thread, which gets signals, and where Python's own handler is in place: a program in
-    the background ignores Ctrl-C, and goes on doing so.
+    This applies only in the main thread, which receives signals, and only if Python's own handler is installed: a
+    program in the background ignores Ctrl-C, and that stays so.
     """
     interrupts = Interrupts()
     if (

@@ -1,4 +1,4 @@
-"""The options with which commands load a model."""
+"""The options that commands use to load a model."""
 
 from __future__ import annotations
 
@@ -13,24 +13,27 @@ if TYPE_CHECKING:
     from eap_plugin.model.residual_model import ResidualModel
 
 CONFIGURED = "configured"
-"""What ``--remote`` without a value stands for."""
+"""The value of ``--remote`` when it is given without one."""
 
 DTYPES = ("float32", "float64", "bfloat16", "float16")
 
 _OPTIONS = (
     click.option(
-        "--backend", default="transformer_lens", show_default=True, help="What runs the model (eap backends)."
+        "--backend",
+        default="transformer_lens",
+        show_default=True,
+        help="Backend that runs the model (see eap backends).",
     ),
-    click.option("--device", default="cpu", show_default=True, help="Where it runs, such as cuda:0."),
+    click.option("--device", default="cpu", show_default=True, help="Device to run on, such as cuda:0."),
     click.option(
         "--dtype",
         type=click.Choice(DTYPES),
         default="float32",
         show_default=True,
         metavar="DTYPE",
-        help=f"Type of the weights: {', '.join(DTYPES[:-1])} or {DTYPES[-1]}.",
+        help=f"Data type of the weights: {', '.join(DTYPES[:-1])} or {DTYPES[-1]}.",
     ),
-    click.option("--revision", help="The hub's branch, tag or commit of the model."),
+    click.option("--revision", help="Branch, tag or commit of the model on the hub."),
 )
 
 _SERVER_OPTIONS = (
@@ -40,17 +43,20 @@ _SERVER_OPTIONS = (
         flag_value=CONFIGURED,
         callback=lambda context, option, value: True if value == CONFIGURED else value or False,
         metavar="[URL]",
-        help="Run on a server that has the weights: NDIF, or http://host:port; local simulates one.",
+        help="Run on the server at URL, by default NDIF; 'local' simulates a server in this process.",
     ),
     click.option(
-        "--timeout", type=click.FloatRange(min=0, min_open=True), metavar="SECONDS", help="Wait so long for a request."
+        "--timeout",
+        type=click.FloatRange(min=0, min_open=True),
+        metavar="SECONDS",
+        help="Seconds to wait for a request.",
     ),
 )
 
 
 @dataclass(frozen=True)
 class ModelChoice:
-    """The model that a command is to load, as its options say; named like them."""
+    """The model for a command to load; each field holds the option of the same name."""
 
     model: str
     backend: str
@@ -75,7 +81,7 @@ class ModelChoice:
 
 
 def model_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Give a command the argument ``MODEL`` and the options of a model, which it takes as one ``ModelChoice``."""
+    """Add the argument ``MODEL`` and the options of a model to a command, which receives them as a ``ModelChoice``."""
 
     @wraps(command)
     def collecting(**given: Any) -> Any:

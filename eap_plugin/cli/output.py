@@ -1,4 +1,4 @@
-"""What all commands print with: tables for people, one JSON document for programs, numbers in one style."""
+"""Output shared by all commands: tables for people, one JSON document for programs, numbers in one style."""
 
 from __future__ import annotations
 
@@ -19,27 +19,27 @@ top_option = click.option(
     default=10,
     show_default=True,
     metavar="K",
-    help="How many of the strongest edges to list.",
+    help="Number of the strongest edges to list.",
 )
 
 
 def stdout() -> Console:
-    """Where results go; plain text when that is not a terminal."""
+    """Return the console for results; it writes plain text if stdout is not a terminal."""
     return Console(highlight=False, markup=False, emoji=False)
 
 
 def stderr() -> Console:
-    """Where everything goes that is not a result."""
+    """Return the console for everything that is not a result."""
     return Console(stderr=True, highlight=False, markup=False, emoji=False)
 
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[str]], right: Iterable[str] = ()) -> Table:
-    """A table without lines.
+    """Build a table without lines.
 
     Args:
-        columns: the headers; the first column is never broken into lines.
+        columns: the headers; the first column is never wrapped.
         rows: the cells.
-        right: headers of the columns that are aligned to the right.
+        right: headers of the right-aligned columns.
     """
     made = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
     for index, column in enumerate(columns):
@@ -50,7 +50,7 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[str]], right: Iterable
 
 
 def facts(pairs: Mapping[str, str]) -> Table:
-    """Names and what they are, in two columns."""
+    """Build a table of names and their values, in two columns."""
     made = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), show_header=False)
     made.add_column(style="bold", no_wrap=True)
     made.add_column()
@@ -60,7 +60,7 @@ def facts(pairs: Mapping[str, str]) -> Table:
 
 
 def print_json(document: Any) -> None:
-    """One JSON document on stdout; a number that is not finite becomes null."""
+    """Print one JSON document on stdout; numbers that are not finite become null."""
     click.echo(json.dumps(_plain(document), indent=2, allow_nan=False))
 
 
@@ -75,12 +75,12 @@ def _plain(value: Any) -> Any:
 
 
 def number(value: float) -> str:
-    """A number with its sign and four significant digits, such as ``+1.230`` or ``-4.560e-07``."""
+    """Format a number with its sign and four significant digits, such as ``+1.230`` or ``-4.560e-07``."""
     return f"{value:+#.4g}".rstrip(".")
 
 
 def numbers(values: Sequence[float]) -> list[str]:
-    """Numbers for one column: as ``number`` writes them, all of one width, points one below the other.
+    """Format the numbers of one column as ``number`` does, to the same width and with decimal points aligned.
 
     If any of them needs an exponent, all have one.
     """
@@ -94,5 +94,5 @@ def numbers(values: Sequence[float]) -> list[str]:
 
 
 def percent(share: float) -> str:
-    """A share as a percentage with one decimal, never a negative zero."""
+    """Format a share as a percentage with one decimal, never as negative zero."""
     return f"{round(100 * share, 1) + 0.0:.1f}%"

@@ -1,4 +1,4 @@
-"""Where scores come from, as people read it."""
+"""The origin of scores, formatted for people."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ LABELS = {"n_prompts": "prompt pairs", "n_batches": "batches"}
 
 
 def provenance(metadata: Mapping[str, Any]) -> dict[str, str]:
-    """What a score file says of its origin, as label and text; empty values are left out."""
+    """Return what a score file records about its origin, by label; empty values are left out."""
     texts = {LABELS.get(name, name.replace("_", " ")): _text(value) for name, value in metadata.items()}
     return {label: text for label, text in texts.items() if text}
 

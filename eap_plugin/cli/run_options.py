@@ -1,4 +1,4 @@
-"""What ``eap run`` is asked to do, as one value."""
+"""The options of ``eap run``, as one value."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class RunOptions:
-    """The options of ``eap run`` but for those of its model; named like them."""
+    """The options of ``eap run`` except those of its model; each field holds the option of the same name."""
 
     task_name: str
     algorithm: str
@@ -45,11 +45,11 @@ class RunOptions:
 
     @property
     def parts(self) -> Path | None:
-        """Where finished parts are kept, if the run is split."""
+        """The folder of finished parts, if the run is split."""
         return parts_folder(self.output, self.prompts_per_request, self.resume)
 
     def check_names(self) -> None:
-        """Find mistakes in names and options, which must not cost the loading of a model."""
+        """Find mistakes in names and options before a model is loaded."""
         from eap_plugin import api
 
         build_options(api.algorithms()[self.algorithm].options, self.algorithm_options, self.algorithm)
@@ -58,7 +58,7 @@ class RunOptions:
             api.task_source(self.ablation_task)
 
     def load_prompts(self, model: ResidualModel) -> tuple[Task, Task | None]:
-        """Load the task, and the one that means are taken over, if there is one."""
+        """Load the task and, if there is one, the task that means are taken over."""
         from eap_plugin import api
 
         same: dict[str, Any] = {"n_prompts": self.prompts, "seed": self.seed, "prepend_bos": self.bos}

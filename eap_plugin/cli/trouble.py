@@ -10,16 +10,16 @@ from eap_plugin.errors import EapPluginError, notes_on
 
 DEBUG = "EAP_DEBUG"
 INTERRUPTED = 130
-"""What shells report for Ctrl-C."""
+"""The exit code that shells report for Ctrl-C."""
 
 
 def debugging() -> bool:
-    """Whether ``EAP_DEBUG`` asks for tracebacks and for the libraries' own output."""
+    """Return whether ``EAP_DEBUG`` asks for tracebacks and for the libraries' own output."""
     return os.environ.get(DEBUG, "") not in ("", "0")
 
 
 def explain(error: BaseException) -> tuple[str, int] | None:
-    """The line and the exit code for an exception; ``None`` for those that click sees to."""
+    """Return the line to print and the exit code for an exception; ``None`` for those that click handles."""
     if isinstance(error, (click.ClickException, click.exceptions.Exit, click.Abort, BrokenPipeError)):
         return None
     if isinstance(error, KeyboardInterrupt):
@@ -31,7 +31,7 @@ def explain(error: BaseException) -> tuple[str, int] | None:
     if isinstance(error, OSError) and error.strerror:
         return _line(f"{error.filename}: {error.strerror}" if error.filename else error.strerror), 1
     where = ", ".join(["unexpected", *notes_on(error)])
-    return _line(f"{type(error).__name__}: {error} ({where}; {DEBUG}=1 shows where it happened)"), 1
+    return _line(f"{type(error).__name__}: {error} ({where}; set {DEBUG}=1 to see where it happened)"), 1
 
 
 def _line(message: str) -> str:
@@ -39,7 +39,7 @@ def _line(message: str) -> str:
 
 
 def _out_of_memory(error: BaseException) -> bool:
-    """Whether memory ran out in Python, on an accelerator, or in torch's allocator on the CPU."""
+    """Return whether memory ran out in Python, on an accelerator, or in PyTorch's CPU allocator."""
     return (
         isinstance(error, MemoryError)
         or type(error).__name__ == "OutOfMemoryError"

@@ -1,4 +1,4 @@
-"""What ``eap run`` says before it shows scores: which prompts were left out, and how well the model does."""
+"""What ``eap run`` reports before the scores: which prompts were left out, and how well the model does the task."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ EXAMPLES = 2
 
 
 def report_dropped(dropped: Sequence[Dropped], kept: int) -> None:
-    """Say on stderr which prompt pairs were left out: the commonest reasons, their counts, some examples."""
+    """Print on stderr which prompt pairs were left out: the most common reasons, their counts and examples."""
     console = stderr()
     console.print(f"{len(dropped)} of {len(dropped) + kept} prompt pairs were left out:")
     counts = Counter(d.reason for d in dropped)
@@ -34,7 +34,7 @@ def report_dropped(dropped: Sequence[Dropped], kept: int) -> None:
 
 
 def require_behaviour(scores: PruneScores | NodeScores) -> None:
-    """Refuse scores of a task that the model does not do.
+    """Refuse to report scores for a task that the model does not do.
 
     Raises:
         EapPluginError: unless the metric is higher on clean prompts than on corrupt ones.
@@ -49,7 +49,7 @@ def require_behaviour(scores: PruneScores | NodeScores) -> None:
 
 
 def summary(scores: PruneScores | NodeScores) -> str:
-    """What was scored, how well the model does it, and what went to a server, in a line each."""
+    """Return what was scored, how well the model does it and what was sent to a server, one line each."""
     m = scores.metadata
     what = f"{m['algorithm']} on {m['model']}: {counted(scores)}"
     unit = f" ({m['metric_unit']})" if m["metric_unit"] else ""

@@ -1,4 +1,4 @@
-"""Long work on a terminal: what is being done and how long it takes, without the libraries' own output."""
+"""The progress display for long-running work, which also silences the libraries' own output."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from rich.text import Text
 from eap_plugin.cli.trouble import debugging
 
 DELAY = 1.0
-"""Seconds before anything is shown."""
+"""Seconds to wait before showing anything."""
 
 QUIETING = {
     "HF_HUB_DISABLE_PROGRESS_BARS": "1",
@@ -36,26 +36,26 @@ QUIETING = {
 
 
 class Work:
-    """The line on stderr that says what is going on."""
+    """The status line on stderr."""
 
     def __init__(self, progress: Progress, show: bool) -> None:
-        """Nothing is going on yet."""
+        """Begin without a step."""
         self._progress, self._show = progress, show
         self._task: TaskID | None = None
 
     def step(self, doing: str) -> None:
-        """Begin something whose length is not known."""
+        """Begin a step of unknown length."""
         if self._task is not None:
             self._progress.remove_task(self._task)
         self._task = self._progress.add_task(doing, total=None)
 
     def advance(self, done: int, total: int) -> None:
-        """Tell how far it has come."""
+        """Show how many prompt pairs are done, of how many."""
         if self._task is not None:
             self._progress.update(self._task, completed=done, total=total)
 
     def tell(self, what: str) -> None:
-        """Say how a request to a server is getting on: in the line, or where there is none in lines of their own."""
+        """Show the status of a request to a server: in the status line, or on a line of its own if there is none."""
         if self._task is not None:
             self._progress.update(self._task, description=what)
         if self._show and not self._progress.console.is_interactive:
@@ -64,12 +64,12 @@ class Work:
 
 @contextmanager
 def working(show: bool) -> Iterator[Work]:
-    """Show what is going on if it takes more than a second, and keep the libraries quiet meanwhile.
+    """Show progress once the work takes more than a second, and keep the libraries quiet.
 
     Args:
-        show: false for no display at all; there is none either when stderr is not a terminal.
+        show: whether to show progress, which needs a terminal.
     """
-    console = Console(file=sys.stderr)  # the file of now: within, the libraries' output goes nowhere
+    console = Console(file=sys.stderr)  # looked up now, because quiet() replaces sys.stderr
     progress = Progress(
         TextColumn("{task.description}"),
         BarColumn(bar_width=20),
@@ -80,13 +80,13 @@ def working(show: bool) -> Iterator[Work]:
         redirect_stdout=False,
         redirect_stderr=False,
     )
-    with quiet(), _later(progress) if show and console.is_interactive else nullcontext():
+    with quiet(), _after_delay(progress) if show and console.is_interactive else nullcontext():
         yield Work(progress, show)
 
 
 @contextmanager
-def _later(progress: Progress) -> Iterator[None]:
-    """Start the display after ``DELAY``, and take it away at the end."""
+def _after_delay(progress: Progress) -> Iterator[None]:
+    """Start the display after ``DELAY``, and remove it at the end."""
     starter = Timer(DELAY, progress.start)
     starter.daemon = True
     starter.start()
@@ -100,7 +100,7 @@ def _later(progress: Progress) -> Iterator[None]:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Within it nothing is printed, logged or warned, unless ``EAP_DEBUG`` is set; exceptions pass."""
+    """Suppress printed output, logging and warnings inside the context, unless ``EAP_DEBUG`` is set."""
     if debugging():
         yield
         return
@@ -127,10 +127,10 @@ def _restore(variables: dict[str, str | None]) -> None:
 
 
 class _Count(ProgressColumn):
-    """How many prompt pairs are done, of how many, and how many in a second; empty if not known."""
+    """A column with the prompt pairs done, their total and the rate per second; empty if the total is not known."""
 
     def render(self, task: Task) -> Text:
-        """The count, and the rate once there is one."""
+        """Format the count and, once it is known, the rate."""
         if task.total is None:
             return Text("")
         rate = "" if task.speed is None else f", {task.speed:.3g}/s"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from eap_plugin.data.batch import Batch
@@ -36,3 +36,8 @@ def split_microbatches(data: Iterable[Microbatch], size: int | None) -> list[Mic
         for piece in data
         for part in piece.batch.split(len(piece.batch) if size is None else size)
     ]
+
+
+def mean_by_share(values: Sequence[float], shares: Sequence[float]) -> float:
+    """Average a number over batches, given its value on each piece and the pieces' shares."""
+    return sum(share * value for value, share in zip(values, shares, strict=True)) / sum(shares)

@@ -24,7 +24,7 @@ class Prompts:
     last: Int[Tensor, "batch"] | None = None
 
     def __len__(self) -> int:
-        """The number of prompts."""
+        """Return the number of prompts."""
         return len(self.tokens)
 
     @property

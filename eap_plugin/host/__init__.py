@@ -1,6 +1,6 @@
-"""The plugin host: finds plugins through entry points and keeps what they register, each on its own.
+"""The plugin host: it finds plugins through entry points, loads each separately and keeps what they register.
 
-Importing it costs pluggy and the standard library, never torch.
+It imports pluggy and the standard library, never PyTorch.
 """
 
 from __future__ import annotations

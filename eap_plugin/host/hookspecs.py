@@ -1,4 +1,4 @@
-"""The hooks a plugin may implement; each is handed a ``register`` callable, which takes one named object."""
+"""The hooks that a plugin may implement; each receives a callable ``register``, which takes one named object."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 from pluggy import HookimplMarker, HookspecMarker
 
 PROJECT = "eap_plugin"
-"""The name of the hooks' pluggy project and of the entry-point group."""
+"""The name of the pluggy project and of the entry-point group."""
 
 hookspec = HookspecMarker(PROJECT)
 hookimpl = HookimplMarker(PROJECT)
@@ -18,17 +18,17 @@ Register = Callable[[Any], None]
 
 @hookspec
 def register_algorithms(register: Register) -> None:
-    """Register algorithms: prune-score providers that turn a model and a task into scores."""
+    """Register algorithms, which score the edges of a model on a task."""
 
 
 @hookspec
 def register_backends(register: Register) -> None:
-    """Register backends: what makes one kind of model object look like every other."""
+    """Register backends, which wrap one library's models as ``ResidualModel``s."""
 
 
 @hookspec
 def register_metrics(register: Register) -> None:
-    """Register metrics: functions of the logits and a batch that say how well the model does."""
+    """Register metrics: functions of the logits and a batch that measure how well the model does."""
 
 
 @hookspec
@@ -38,4 +38,4 @@ def register_tasks(register: Register) -> None:
 
 @hookspec
 def register_formats(register: Register) -> None:
-    """Register formats: readers of task files, chosen by the file's suffix or by name."""
+    """Register formats, which read task files; one is chosen by the file's suffix or by name."""

@@ -1,4 +1,4 @@
-"""What a plugin may register: each kind's hook, and the attributes an object of that kind must have."""
+"""The kinds of objects that a plugin may register, with their hooks and the attributes they must have."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 @dataclass(frozen=True)
 class Kind:
-    """One kind of thing.
+    """A kind of object that plugins register.
 
     Attributes:
-        singular: what one of them is called in messages.
+        singular: the name of one such object in messages.
         hook: the hook that registers them.
-        attributes: what each of them must have besides a name.
+        attributes: the attributes that each must have besides a name.
     """
 
     singular: str
@@ -25,7 +25,7 @@ class Kind:
     attributes: tuple[str, ...]
 
     def check(self, thing: object) -> str:
-        """The name of ``thing``, after checking that it is one of this kind.
+        """Check that ``thing`` is of this kind, and return its name.
 
         Raises:
             EapPluginError: if it is a class, has no usable name, or lacks an attribute.

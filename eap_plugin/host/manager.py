@@ -1,7 +1,7 @@
-"""The host: loads every plugin on its own and asks it, when first needed, what it registers.
+"""The host: it loads every plugin separately and calls its hooks when they are first needed.
 
-``EAP_PLUGIN_STRICT=1`` makes a plugin's failure an error instead of a line in the list of plugins.
-``EAP_PLUGIN_DISABLE=name,...`` leaves plugins out: a name is an entry point's, a distribution's, or both as
+With ``EAP_PLUGIN_STRICT=1`` a plugin that fails is an error rather than a line in the list of plugins.
+``EAP_PLUGIN_DISABLE=name,...`` disables plugins, by the name of the entry point, of the distribution, or both as
 ``distribution:entry-point``.
 """
 
@@ -33,7 +33,7 @@ LOAD = "load"
 class Host:
     """The plugins and what they register.
 
-    Nothing is imported before the first question. The environment variables are read when the host is made.
+    No plugin is imported before it is first needed. The environment variables are read when the host is made.
 
     Args:
         entry_points: the plugins' entry points; by default those that installed distributions declare.
@@ -54,17 +54,17 @@ class Host:
         self._busy = False
 
     def plugins(self) -> list[PluginInfo]:
-        """Every plugin, by name. They are imported, but no hook is called.
+        """Return every plugin, sorted by name. Plugins are imported, but no hook is called.
 
-        A plugin whose hook was found to fail by ``registry`` is "failed" from then on.
+        A plugin whose hook failed in ``registry`` is "failed" from then on.
 
         Raises:
-            EapPluginError: if plugins are to be strict and one cannot be loaded.
+            EapPluginError: if ``EAP_PLUGIN_STRICT`` is set and a plugin cannot be loaded.
         """
         return [plugin.info for plugin in self._loaded()]
 
     def warnings(self) -> list[str]:
-        """One line per failed plugin and per name in ``EAP_PLUGIN_DISABLE`` that is no plugin's."""
+        """Return one line per failed plugin and per name in ``EAP_PLUGIN_DISABLE`` that no plugin has."""
         plugins = self._loaded()
         names = {name for plugin in plugins for name in plugin.names if name}
         known = {_normal(name) for name in names}
@@ -76,14 +76,14 @@ class Host:
         ]
 
     def registry(self, kind: str) -> Registry[Any]:
-        """What the plugins register as ``kind``; the first time, their hooks are called.
+        """Return what the plugins register as ``kind``; their hooks are called the first time.
 
         Args:
             kind: "algorithms", "backends", "metrics", "tasks" or "formats".
 
         Raises:
             UsageError: if there is no such kind.
-            EapPluginError: if plugins are to be strict and one fails.
+            EapPluginError: if ``EAP_PLUGIN_STRICT`` is set and a plugin fails.
         """
         if kind not in KINDS:
             raise unknown_name("kind of registry", kind, KINDS)
@@ -104,9 +104,9 @@ class Host:
         disable = {_normal(name) for name in self._disable}
         for plugin in plugins:
             if disable & {_normal(name) for name in plugin.names}:
-                plugin.disabled = f"left out by {DISABLE}"
+                plugin.disabled = f"disabled by {DISABLE}"
                 continue
-            with self._contained(plugin, LOAD):
+            with self._recording_failure(plugin, LOAD):
                 plugin.load()
         return sorted(plugins, key=lambda plugin: plugin.name)
 
@@ -122,7 +122,7 @@ class Host:
         claims: dict[str, list[tuple[Plugin, Any]]] = {}
         for plugin in plugins:
             if kind.hook in plugin.hooks:
-                with self._contained(plugin, kind.hook):
+                with self._recording_failure(plugin, kind.hook):
                     for key, thing in plugin.collect(kind).items():
                         claims.setdefault(key, []).append((plugin, thing))
         failed = [p.name for p in plugins if p.failures.keys() & {LOAD, kind.hook}]
@@ -131,8 +131,8 @@ class Host:
         return Registry(kind, claims, note)
 
     @contextmanager
-    def _contained(self, plugin: Plugin, step: str) -> Iterator[None]:
-        """Turn an exception of one plugin into its failure at ``step``, or into an error when strict."""
+    def _recording_failure(self, plugin: Plugin, step: str) -> Iterator[None]:
+        """Record an exception as the plugin's failure at ``step``, or raise an error in strict mode."""
         try:
             yield
         except (Exception, SystemExit) as error:
@@ -144,10 +144,12 @@ class Host:
 
     @contextmanager
     def _exclusively(self) -> Iterator[None]:
-        """One thread at a time, and never from inside a plugin that is being loaded."""
+        """Let one thread in at a time, and refuse calls from a plugin that is being loaded."""
         with self._lock:
             if self._busy:
-                raise EapPluginError("a plugin asked the host for names while being loaded; look them up when used")
+                raise EapPluginError(
+                    "a plugin looked up registered names while being loaded; look them up when they are used"
+                )
             self._busy = True
             try:
                 yield
@@ -157,7 +159,7 @@ class Host:
 
 @cache
 def get_host() -> Host:
-    """The host of this process."""
+    """Return the host of this process."""
     return Host()
 
 
@@ -170,5 +172,5 @@ def _flag(variable: str) -> bool:
 
 
 def _normal(name: str) -> str:
-    """A name as package indexes compare it."""
+    """Normalize a name as package indexes do."""
     return re.sub(r"[-_.]+", "-", name).lower()

@@ -1,8 +1,8 @@
-"""Options of algorithms: a frozen dataclass whose fields say what they take, from Python or as text.
+"""Options of algorithms: a frozen dataclass whose fields declare the values they take, from Python or as text.
 
-Beside certain values of others, an option may have no effect. The dataclass can have a method ``without_effect`` that
-says so: it gives the names of such options, each with its condition, such as ``{"mask": "samples is not 0"}``. It is
-then an error to give one of them a value other than its default.
+An option may have no effect with certain values of other options. The dataclass can declare this with a method
+``without_effect``, which returns the names of such options, each with its condition, such as
+``{"mask": "samples is not 0"}``. It is then an error to give one of them a value other than its default.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ T = TypeVar("T")
 
 @dataclasses.dataclass(frozen=True)
 class OptionInfo:
-    """What there is to say about one option.
+    """The description of one option.
 
     Attributes:
         name: the option's name.
-        type: what kind of value it takes, such as "int" or "float or none".
-        default: the value it has when it is not given.
+        type: the type of its values, such as "int" or "float or none".
+        default: its value when it is not given.
         help: what it does.
-        unit: what its numbers count, if anything.
-        range: which values it takes, in words, if not all.
+        unit: the unit of its numbers, if they have one.
+        range: the values it takes, in words, if not all.
     """
 
     name: str
@@ -47,22 +47,22 @@ def option(
     maximum: float | None = None,
     choices: tuple[object, ...] | None = None,
 ) -> Any:
-    """A field of an options dataclass.
+    """Declare a field of an options dataclass.
 
     Args:
         default: its value when it is not given.
         help: one sentence saying what it does.
-        unit: what its numbers count.
+        unit: the unit of its numbers.
         minimum: the smallest number it takes.
         maximum: the largest number it takes.
-        choices: the only values it takes; a ``Literal`` type says the same.
+        choices: the only values it takes; a ``Literal`` type has the same effect.
     """
     rules = {"help": help, "unit": unit, "minimum": minimum, "maximum": maximum, "choices": choices}
     return dataclasses.field(default=default, metadata=rules)
 
 
 def describe_options(cls: type) -> list[OptionInfo]:
-    """What each option of an options dataclass is, in the order they are declared.
+    """Describe each option of an options dataclass, in the order of declaration.
 
     Raises:
         EapPluginError: if ``cls`` is not an options dataclass.
@@ -71,15 +71,16 @@ def describe_options(cls: type) -> list[OptionInfo]:
 
 
 def build_options(cls: type[T], values: Mapping[str, object], owner: str) -> T:
-    """An options dataclass from the values that were given; the others keep their defaults.
+    """Make an options dataclass from the given values; options not given keep their defaults.
 
     Args:
         cls: the options dataclass.
         values: Python values or text, by option name.
-        owner: whose options they are, for messages.
+        owner: the name of the algorithm that has the options, for messages.
 
     Raises:
-        UsageError: if a name or a value is wrong, saying which are right, or has no effect beside the others.
+        UsageError: if a name or a value is wrong (the message gives the right ones), or an option has no effect
+            with the others.
         EapPluginError: if ``cls`` is not an options dataclass.
     """
     declared = _declared(cls)
@@ -99,7 +100,7 @@ def build_options(cls: type[T], values: Mapping[str, object], owner: str) -> T:
 
 
 def parse_assignments(assignments: Iterable[str]) -> dict[str, str]:
-    """``["a=1", "b=x"]`` as ``{"a": "1", "b": "x"}``; a value may hold more equals signs.
+    """Parse ``["a=1", "b=x"]`` into ``{"a": "1", "b": "x"}``; a value may contain further equals signs.
 
     Raises:
         UsageError: if one has no name or no equals sign, or a name is given twice.
@@ -130,7 +131,7 @@ class _Declared:
         self._accepted = narrow(accepted, choices) if choices else accepted
 
     def read(self, value: object) -> object:
-        """``value`` as the option takes it; raises ValueError if it does not."""
+        """Convert ``value`` to the option's type; raises ValueError if it is not one of its values."""
         value = convert(value, self._accepted)
         if isinstance(value, (int, float)):
             if self._minimum is not None and value < self._minimum:
@@ -141,7 +142,7 @@ class _Declared:
 
     @property
     def rule(self) -> str:
-        """What the option takes, in words; raises TypeError if its type is not understood."""
+        """The values that the option takes, in words; raises TypeError if its type is not supported."""
         return ", ".join(filter(None, (expected(self._accepted), self._range)))
 
     @property
@@ -152,14 +153,14 @@ class _Declared:
 
     @property
     def info(self) -> OptionInfo:
-        """The option as tables show it."""
+        """The description of the option."""
         return OptionInfo(self._name, type_name(self._accepted), self._default, self._help, self._unit, self._range)
 
     def check(self, owner: str) -> None:
-        """Check the declaration itself.
+        """Check the declaration.
 
         Raises:
-            EapPluginError: unless the type is understood and the default is one of the option's values.
+            EapPluginError: if the type is not supported, or the default is not one of the option's values.
         """
         wrong = f"option {self._name!r} of {owner} is declared wrongly"
         try:

@@ -1,4 +1,4 @@
-"""One plugin: an entry point that is loaded, checked and asked to register without touching any other."""
+"""One plugin: an entry point that is loaded, checked and called separately from all others."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ if TYPE_CHECKING:
 
 KNOWN_HOOKS = tuple(kind.hook for kind in KINDS.values())
 BUILT_IN = "eap-plugin"
-"""The distribution that the built-in plugins come with."""
+"""The distribution that contains the built-in plugins."""
 LONGEST_REASON = 500
 
 
 @dataclass(frozen=True)
 class PluginInfo:
-    """What there is to say about a plugin.
+    """The description of a plugin.
 
     Attributes:
         name: ``distribution:entry-point``, or the entry point alone if it belongs to no distribution.
@@ -43,23 +43,23 @@ class PluginInfo:
     reason: str
 
     def __str__(self) -> str:
-        """The plugin's name and version, as error messages give them."""
+        """Return the plugin's name and version, as error messages give them."""
         return f"{self.name} {self.version}".rstrip()
 
     @property
     def advice(self) -> str:
-        """What to do when it is at fault."""
+        """What a user can do when the plugin is at fault."""
         return f"update {self.distribution or self.name}, tell its author, or set EAP_PLUGIN_DISABLE={self.name}"
 
 
 class Plugin:
-    """One entry point and what has become of it.
+    """One entry point, and the state of loading it.
 
-    It has a pluggy manager to itself, so that its mistakes cannot reach another plugin's hooks.
+    It has a pluggy manager of its own, so that its mistakes cannot affect another plugin's hooks.
     """
 
     def __init__(self, entry_point: EntryPoint) -> None:
-        """Note the plugin's names; nothing is imported."""
+        """Read the plugin's names; nothing is imported."""
         dist = entry_point.dist
         self.entry_point = entry_point
         self.distribution = (dist and dist.name) or ""
@@ -78,7 +78,7 @@ class Plugin:
 
     @property
     def info(self) -> PluginInfo:
-        """The plugin as it stands now."""
+        """The current description of the plugin."""
         state: Literal["ok", "failed", "disabled"] = "failed" if self.failures else "ok"
         return PluginInfo(
             name=self.name,
@@ -93,7 +93,7 @@ class Plugin:
         """Import the entry point and check its hook implementations; no hook is called.
 
         Raises:
-            EapPluginError: if a hook implementation is not one the host can call, or there is none.
+            EapPluginError: if the host cannot call a hook implementation, or there is none.
             Exception: whatever importing it raises.
         """
         plugin = self.entry_point.load()
@@ -136,7 +136,7 @@ class Plugin:
 
 
 def one_line(error: BaseException) -> str:
-    """An exception as one line of bounded length."""
+    """Format an exception as one line of bounded length."""
     text = str(error) if isinstance(error, EapPluginError) else f"{type(error).__name__}: {error}"
     if isinstance(error, ModuleNotFoundError):
         text += f" (install the package that has {error.name})"

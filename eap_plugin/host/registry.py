@@ -1,4 +1,4 @@
-"""What the plugins registered under one kind, by name; a name that two of them claim belongs to neither."""
+"""The objects of one kind that plugins registered, by name; a name that two plugins register belongs to neither."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ T = TypeVar("T")
 
 
 class Registry(Collection[str], Generic[T]):
-    """Things of one kind by name; iterating gives the names that can be used, in order.
+    """The registered objects of one kind, by name; iterating yields the usable names in alphabetical order.
 
     Args:
-        kind: what they are.
-        claims: for each name, every plugin that registers it and what it registers.
-        note: what else to say when a name is unknown, such as that plugins failed.
+        kind: the kind of the objects.
+        claims: for each name, every plugin that registers it, with the object it registers.
+        note: text added to the error for an unknown name, such as that plugins failed.
     """
 
     def __init__(self, kind: Kind, claims: dict[str, list[tuple[Plugin, T]]], note: str = "") -> None:
-        """Keep the claims; conflicts are raised when a name is used."""
+        """Store the claims; a conflict is raised when its name is used."""
         self._kind = kind
         self._claims = claims
         self._note = note
 
     def __getitem__(self, name: str) -> T:
-        """The thing of that name.
+        """Return the object of that name.
 
         Raises:
             UsageError: if no plugin registers it; it lists the known names.
@@ -37,23 +37,23 @@ class Registry(Collection[str], Generic[T]):
         return self._claim(name)[1]
 
     def provider(self, name: str) -> PluginInfo:
-        """The plugin that registers ``name``; raises as looking it up does."""
+        """Return the plugin that registers ``name``; raises the same errors as looking it up."""
         return self._claim(name)[0].info
 
     def origin(self, name: str) -> str:
-        """``name`` with its plugin and version, as messages give it; raises as looking it up does."""
+        """Return ``name`` with its plugin and version, as messages give it; raises the same errors as looking it up."""
         return f"{self._kind.singular} {name!r} of plugin {self.provider(name)}"
 
     def __contains__(self, name: object) -> bool:
-        """Whether any plugin registers ``name``, alone or not."""
+        """Return whether any plugin registers ``name``, even if several do."""
         return name in self._claims
 
     def __len__(self) -> int:
-        """The number of names that can be used."""
+        """Return the number of usable names."""
         return sum(1 for _ in self)
 
     def __iter__(self) -> Iterator[str]:
-        """The names that one plugin registers, in alphabetical order."""
+        """Iterate over the names that exactly one plugin registers, in alphabetical order."""
         return (name for name in sorted(self._claims) if len(self._claims[name]) == 1)
 
     @property
@@ -63,7 +63,7 @@ class Registry(Collection[str], Generic[T]):
 
     @property
     def troubles(self) -> list[str]:
-        """Why a name may be missing: the conflicts, and the plugins that failed."""
+        """The reasons why a name may be missing: conflicts, and plugins that failed."""
         return [*self.conflicts, *filter(None, [self._note])]
 
     def _claim(self, name: str) -> tuple[Plugin, T]:

@@ -1,4 +1,4 @@
-"""New plugins to start from: the sample distributions, under a name of one's own."""
+"""Creation of new plugins: copies of the sample distributions under another name."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from eap_plugin.errors import UsageError
 _NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
 _PACKAGE = Path(__file__).parents[1]
 _HOME = next(folder for folder in (_PACKAGE / "samples", _PACKAGE.parent / "examples") if folder.is_dir())
-"""In an installed package, or in a checkout."""
+"""The samples' folder, in an installed package or in a checkout."""
 
 
 @dataclass(frozen=True)
@@ -22,9 +22,9 @@ class Sample:
     """A sample distribution.
 
     Attributes:
-        folder: where it is.
-        name: its name, which its plugin and what that registers have, too.
-        class_name: how its classes' names begin.
+        folder: its folder.
+        name: its name, which is also the name of its plugin and of what the plugin registers.
+        class_name: the prefix of its classes' names.
     """
 
     folder: str
@@ -36,14 +36,14 @@ SAMPLES = {
     "algorithm": Sample("plugin-algorithm", "eap-abs", "EapAbs"),
     "backend": Sample("plugin-backend", "toy-lm", "ToyLM"),
 }
-"""By what they register."""
+"""The samples, by the kind of object that they register."""
 
 
 def write_plugin(name: str, kind: str, parent: Path) -> Path:
-    """Write a distribution called ``name`` in a new folder of ``parent``, tests included; gives that folder.
+    """Create a distribution called ``name``, with tests, in a new folder in ``parent``, and return that folder.
 
     Raises:
-        UsageError: if the name cannot be one of a distribution and its package, or the folder is there already.
+        UsageError: if the name is not valid for a distribution and its package, or the folder exists already.
     """
     sample, module, folder = SAMPLES[kind], name.replace("-", "_"), parent / name
     _check_new(name, module, folder)
@@ -64,12 +64,15 @@ def write_plugin(name: str, kind: str, parent: Path) -> Path:
 def _check_new(name: str, module: str, folder: Path) -> None:
     if not _NAME.fullmatch(name):
         raise UsageError(
-            f"a plugin's name is of lower-case letters, digits and single '-', such as my-method; got {name!r}"
+            f"a plugin's name consists of lower-case letters, digits and single '-', such as my-method; got {name!r}"
         )
-    if folder.exists():  # before modules are looked up: a folder in the current one may be found as a package
-        raise UsageError(f"{folder} is there already; choose another name, or remove it first")
+    if folder.exists():  # first: the module lookup below may find a folder in the current one as a package
+        raise UsageError(f"{folder} already exists; choose another name, or remove it first")
     if keyword.iskeyword(module) or module in sys.stdlib_module_names or find_spec(module) is not None:
-        raise UsageError(f"the plugin's package would be called {module}, which is taken here; choose another name")
+        raise UsageError(
+            f"the plugin's package would be called {module}, which is already the name of a module here; "
+            "choose another name"
+        )
 
 
 def _renamed(text: str, names: dict[str, str]) -> str:

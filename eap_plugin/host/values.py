@@ -1,6 +1,6 @@
-"""Values of options: what a type accepts, as Python values or as text from the command line.
+"""Values of options: conversion of Python values, or of text from the command line, to an option's type.
 
-Understood are ``bool``, ``int``, ``float``, ``str``, ``None``, ``Literal[...]`` and unions of these.
+The supported types are ``bool``, ``int``, ``float``, ``str``, ``None``, ``Literal[...]`` and unions of these.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ WORDS: dict[Any, str] = {
 
 
 def parse_bool(text: str) -> bool:
-    """True or false from text, in any case; raises ValueError for anything else."""
+    """Parse true or false from text, in any case; raises ValueError for anything else."""
     word = text.strip().lower()
     if word not in YES + NO:
         raise ValueError(f"expected one of {', '.join(YES + NO)}, got {text!r}")
@@ -31,12 +31,12 @@ def parse_bool(text: str) -> bool:
 
 
 def convert(value: object, accepted: Any) -> Any:
-    """``value`` as the type ``accepted``, read from text if it is text.
+    """Convert ``value`` to the type ``accepted``, parsing it if it is text.
 
-    Of a union, ``None`` is tried first and then the members in the order they are written in.
+    Of a union, ``None`` is tried first and then the members in the order they are written.
 
     Raises:
-        ValueError: if it is no such value.
+        ValueError: if it is not a value of that type.
     """
     if get_origin(accepted) is Literal:
         return _choose(value, get_args(accepted))
@@ -49,16 +49,16 @@ def convert(value: object, accepted: Any) -> Any:
 
 
 def narrow(accepted: Any, choices: tuple[object, ...]) -> Any:
-    """The type that takes only ``choices``, and ``None`` if ``accepted`` does."""
+    """Return the type that accepts only ``choices``, and ``None`` if ``accepted`` does."""
     literal: Any = Literal.__getitem__(choices)
     return literal | None if NoneType in get_args(accepted) else literal
 
 
 def expected(accepted: Any) -> str:
-    """What a type accepts, in words, such as "a whole number or none".
+    """Describe in words what a type accepts, such as "a whole number or none".
 
     Raises:
-        TypeError: if it is not a type this module understands.
+        TypeError: if the type is not supported.
     """
     if get_origin(accepted) is Literal:
         return f"one of {', '.join(map(str, get_args(accepted)))}"
@@ -70,7 +70,7 @@ def expected(accepted: Any) -> str:
 
 
 def type_name(accepted: Any) -> str:
-    """A type as a table of options shows it, such as "int | none" or "mean | zero"."""
+    """Format a type for a table of options, such as "int | none" or "mean | zero"."""
     if get_origin(accepted) is Literal:
         return " | ".join(map(str, get_args(accepted)))
     if get_origin(accepted) in (Union, UnionType):
@@ -89,7 +89,7 @@ def _choose(value: object, choices: tuple[object, ...]) -> object:
 
 
 def _members(union: Any) -> list[Any]:
-    """The members of a union in the order they are written in, but ``None`` last."""
+    """Return the members of a union in the order they are written, but ``None`` last."""
     return sorted(get_args(union), key=lambda member: member is NoneType)
 
 

@@ -1,1 +1,1 @@
-"""What makes this package at home inside other tools."""
+"""Integrations with other tools: AutoCircuit, TransformerLens' results, and pytest."""

@@ -1,4 +1,4 @@
-"""Algorithms of this package inside AutoCircuit: its ``run_prune_algos``, metrics and plots use them by name."""
+"""Registration of this package's algorithms in AutoCircuit, for its ``run_prune_algos``, metrics and plots."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from eap_plugin.results.prune_scores import PruneScores
 
 @dataclass(frozen=True, eq=False)
 class PruneFunction:
-    """A function as AutoCircuit calls its algorithms.
+    """An algorithm of this package as a function with the signature of AutoCircuit's algorithms.
 
     Attributes:
         algorithm: the algorithm's name.
-        arguments: further arguments of ``eap_plugin.prune_scores``: the metric, the batch size, options.
+        arguments: further arguments of ``eap_plugin.prune_scores``, such as the metric, the batch size and options.
     """
 
     algorithm: str
     arguments: dict[str, Any] = field(default_factory=dict)
 
     def __call__(self, model: Any, dataloader: Any, official_edges: Any = None) -> dict[str, Tensor]:
-        """Scores of each edge: like the model's patch masks in names, shapes, dtype and device.
+        """Return the scores of all edges, with the names, shapes, dtype and device of the model's patch masks.
 
         Args:
             model: a ``PatchableModel``.
@@ -36,19 +36,19 @@ class PruneFunction:
         """
         scores = prune_scores(model, dataloader, algorithm=self.algorithm, **self.arguments)
         if not isinstance(scores, PruneScores):
-            raise UsageError(f"AutoCircuit's scores are of edges, got {scores!r}; leave out the level")
+            raise UsageError(f"AutoCircuit takes scores of edges, got {scores!r}; leave out the option level")
         return {
             module: scores[module].to(mask.data, copy=True).contiguous() for module, mask in model.patch_masks.items()
         }
 
 
 def prune_algo(algorithm: str, key: str | None = None, **arguments: Any) -> Any:
-    """An algorithm as AutoCircuit's ``PruneAlgo``.
+    """Make an AutoCircuit ``PruneAlgo`` from an algorithm of this package.
 
     Args:
-        algorithm: see ``eap_plugin.algorithms()``.
-        key: its key in AutoCircuit's tables; the algorithm's name if not given.
-        **arguments: what ``eap_plugin.prune_scores`` is called with: the metric, the batch size, options.
+        algorithm: the name of the algorithm; see ``eap_plugin.algorithms()``.
+        key: its key in AutoCircuit's tables; by default the algorithm's name.
+        **arguments: arguments of ``eap_plugin.prune_scores``, such as the metric, the batch size and options.
 
     Raises:
         UsageError: if there is no such algorithm or option.
@@ -66,16 +66,16 @@ def prune_algo(algorithm: str, key: str | None = None, **arguments: Any) -> Any:
 
 
 def register() -> list[str]:
-    """Add every algorithm that is found to AutoCircuit's ``PRUNE_ALGO_DICT``, keyed by its name.
+    """Add every registered algorithm to AutoCircuit's ``PRUNE_ALGO_DICT``, with its name as the key.
 
-    Once more does nothing.
+    Calling it again does nothing.
 
     Returns:
-        The keys of this package's algorithms that are now there.
+        The keys of this package's algorithms in the table.
 
     Raises:
-        EapPluginError: if AutoCircuit cannot be imported, or has another algorithm of one of these names; nothing is
-            added then.
+        EapPluginError: if AutoCircuit cannot be imported, or its table has another algorithm under one of these names;
+            nothing is added then.
     """
     table = _auto_circuit().PRUNE_ALGO_DICT
     names = list(algorithms())
@@ -83,7 +83,7 @@ def register() -> list[str]:
     if taken:
         raise EapPluginError(
             f"AutoCircuit's PRUNE_ALGO_DICT has another {' and '.join(map(repr, taken))} already; "
-            f"take it out, or add ours under a key of your own: prune_algo({taken[0]!r}, key=...)"
+            f"remove it, or add ours under another key: prune_algo({taken[0]!r}, key=...)"
         )
     for name in names:
         table.setdefault(name, prune_algo(name))
@@ -91,7 +91,7 @@ def register() -> list[str]:
 
 
 def unregister() -> None:
-    """Take out what ``register`` added, and whatever ``prune_algo`` made."""
+    """Remove every algorithm of this package from AutoCircuit's table, whether or not ``register`` added it."""
     table = _auto_circuit().PRUNE_ALGO_DICT
     for key in [key for key, algo in table.items() if _is_ours(algo)]:
         del table[key]

@@ -1,4 +1,4 @@
-"""Results of TransformerLens' own attribution patching, as scores of this package."""
+"""Conversion of the results of TransformerLens' own attribution patching into scores of this package."""
 
 from __future__ import annotations
 
@@ -14,17 +14,19 @@ _SLOTS = {"q_input": "q", "k_input": "k", "v_input": "v"}
 
 
 def from_attribution_patch(result: Any, graph: Graph, *, swapped: bool = False) -> PruneScores:
-    """Edge scores of ``transformer_lens.tools.analysis.attribution_patching.attribution_patch``, by position.
+    """Convert edge scores of ``transformer_lens.tools.analysis.attribution_patching.attribution_patch``, by position.
 
-    TransformerLens takes the gradient on the prompts that it is given as ``corrupt``, and scores what a step to those
-    given as ``clean`` would bring: a positive score is an edge whose restoration helps. Called with the two swapped it
-    takes the gradient on the clean prompts, as ``eap`` does, and a positive score is an edge whose corruption helps.
+    TransformerLens takes the gradient on the prompts passed as ``corrupt``, and estimates the effect of moving towards
+    those passed as ``clean``: a positive score marks an edge whose restoration raises the metric. With clean and
+    corrupt prompts swapped it takes the gradient on the clean prompts, as ``eap`` does, and a positive score marks an
+    edge whose corruption raises the metric.
 
     Args:
-        result: with edge scores.
-        graph: of the model: ``eap_plugin.wrap_model(bridge).graph``.
-        swapped: whether it was called with clean and corrupt prompts swapped. If so, signs are turned, and scores are
-            those of ``eap`` with ``positions=True``; if not, positive means helpful already and signs stay.
+        result: the return value of ``attribution_patch``, with edge scores.
+        graph: the model's graph, ``eap_plugin.wrap_model(bridge).graph``.
+        swapped: whether ``attribution_patch`` was called with clean and corrupt prompts swapped. If so, signs are
+            inverted, and the scores are those of ``eap`` with ``positions=True``. If not, signs are kept: a positive
+            score already means that the edge helps.
 
     Returns:
         Float64 scores, [pos, sources, readers]; ``sum_positions()`` gives one for each edge.

@@ -18,6 +18,7 @@ from jaxtyping import Int
 from torch import Tensor
 
 from eap_plugin.errors import EapPluginError
+from eap_plugin.interventions.site_recorder import SiteRecorder
 from eap_plugin.interventions.writer_outputs import attention_output
 from eap_plugin.model.norm import Norm, normed
 from eap_plugin.model.residual_model import ResidualModel
@@ -134,45 +135,35 @@ class FrozenNorms:
         """Prepare one run of ``model``; ``last`` is the position in each prompt at which logits are computed."""
         self._layers, self._final_norm, self._last = model.layers, model.final_norm, last
         self._has_mlp = model.graph.has_mlp
-        self._seen: dict[Site, Tensor] = {}
+        self._recorder = SiteRecorder(latest_only=True)
 
     def visitors(self) -> dict[Site, Visitor]:
         """Return the visitors of one run, by site."""
-        visit: dict[Site, Visitor] = {
-            "attn_in": self._keep("attn_in"),
-            "attn": self._on_attn,
-            "final": self._keep("final"),
-            "unembed": self._on_unembed,
-        }
+        read = self._recorder.visitors
+        visit = read("attn_in", "final") | {"attn": self._on_attn, "unembed": self._on_unembed}
         if self._has_mlp:
-            visit |= {"mlp_in": self._keep("mlp_in"), "mlp": self._on_mlp}
+            visit |= read("mlp_in") | {"mlp": self._on_mlp}
         if any(layer.attn_post_norm is not None for layer in self._layers):
-            visit |= {"z": self._keep("z"), "attn_out": self._on_attn_out}
+            visit |= read("z") | {"attn_out": self._on_attn_out}
         if any(layer.mlp_post_norm is not None for layer in self._layers):
-            visit |= {"mlp_proj": self._keep("mlp_proj"), "mlp_out": self._on_mlp_out}
+            visit |= read("mlp_proj") | {"mlp_out": self._on_mlp_out}
         return visit
 
-    def _keep(self, site: Site) -> Visitor:
-        def visitor(layer: int, value: Tensor) -> None:
-            self._seen[site] = value
-
-        return visitor
-
     def _on_attn(self, layer: int, value: Tensor) -> Tensor:
-        return _frozen(self._layers[layer].attn_norm, self._seen["attn_in"], value)
+        return _frozen(self._layers[layer].attn_norm, self._recorder.values["attn_in", layer], value)
 
     def _on_attn_out(self, index: int, value: Tensor) -> Tensor:
         layer = self._layers[index]
-        return _frozen(layer.attn_post_norm, attention_output(layer, self._seen["z"]), value)
+        return _frozen(layer.attn_post_norm, attention_output(layer, self._recorder.values["z", index]), value)
 
     def _on_mlp(self, layer: int, value: Tensor) -> Tensor:
-        return _frozen(self._layers[layer].mlp_norm, self._seen["mlp_in"], value)
+        return _frozen(self._layers[layer].mlp_norm, self._recorder.values["mlp_in", layer], value)
 
     def _on_mlp_out(self, layer: int, value: Tensor) -> Tensor:
-        return _frozen(self._layers[layer].mlp_post_norm, self._seen["mlp_proj"], value)
+        return _frozen(self._layers[layer].mlp_post_norm, self._recorder.values["mlp_proj", layer], value)
 
     def _on_unembed(self, layer: int, value: Tensor) -> Tensor:
-        final = self._seen["final"]
+        final = self._recorder.values["final", layer]
         final = final[torch.arange(len(final), device=final.device), self._last][None]
         _require_output(self._final_norm, final, value)
         return _frozen(self._final_norm, final, value)

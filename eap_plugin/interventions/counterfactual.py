@@ -91,7 +91,7 @@ def _mean(model: ResidualModel, data: Sequence[Microbatch], per_position: bool) 
         recorder = WriterRecorder(model)
         with torch.no_grad():
             model.forward(batch.corrupt_prompts, recorder.visitors())
-        real = batch.corrupt_prompts.real.to(torch.promote_types(model.dtype, torch.float32))
+        real = batch.corrupt_prompts.real.to(model.score_dtype)
         run = recorder.writers()
         added = _combine(run, run, partial(_sum_real, real, dims))
         here = real.sum(dims, keepdim=True)

@@ -119,7 +119,7 @@ class GradientRecorder:
         sites: list[Site] = ["attn_in", "q", "k", "v", "final"]
         if self._graph.has_mlp:
             sites += ["mlp_in", "mlp"]
-        return self._recorder.visitors(*sites) | {"embed": _make_differentiable}
+        return self._recorder.visitors(*sites) | {"embed": make_differentiable}
 
     def gradients(self, loss: Float[Tensor, ""], *, keep_graph: bool = False) -> ReaderGradients:
         """Return the gradient of ``loss`` at every reader.
@@ -180,5 +180,6 @@ def _chain(visitors: Sequence[Visitor]) -> Visitor:
     return visitor
 
 
-def _make_differentiable(layer: int, value: Tensor) -> Tensor:
+def make_differentiable(layer: int, value: Tensor) -> Tensor:
+    """Start autograd's graph at a site; a visitor."""
     return value.detach().requires_grad_()

@@ -71,13 +71,13 @@ def heads_add(layer: Layer, z: Float[Tensor, "batch pos heads d_head"]) -> Float
 
 def writer_adds(model: ResidualModel, writers: Writers, row: int) -> Float[Tensor, "batch pos d_model"]:
     """Return what one writer, given by its row in the graph, adds to the residual stream."""
-    if row == 0:
+    kind, index, head = model.graph.writer(row)
+    if kind == "input":
         return writers.embed
-    index, part = divmod(row - 1, model.graph.sources_per_layer)
-    if part == model.graph.n_heads:
+    if kind == "mlp":
         return writers.mlp[index]
-    z = writers.z[index][:, :, part]
-    return z @ output_weight(model.layers[index])[part].to(z.dtype)
+    z = writers.z[index][:, :, head]
+    return z @ output_weight(model.layers[index])[head].to(z.dtype)
 
 
 def all_add(model: ResidualModel, writers: Writers, part: slice) -> Float[Tensor, "sources batch part d_model"]:

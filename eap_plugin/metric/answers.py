@@ -1,4 +1,4 @@
-"""AutoCircuit's grad functions and answer functions, as metrics: what is made of the logits, and what of its values."""
+"""AutoCircuit's metrics: a grad function is applied to the logits, and an answer function to the result."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ AnswerFunction = Literal["avg_diff", "avg_val", "mse"]
 
 
 def answer_metric(grad: GradFunction, answer: AnswerFunction) -> Metric:
-    """The metric of a grad function's values, judged by an answer function."""
+    """Return the metric that applies a grad function to the logits and an answer function to its values."""
     values, judge = _VALUES[grad], _JUDGES[answer]
     return Metric(f"{grad} {answer}", "AutoCircuit's", lambda logits, batch: judge(values(logits), batch))
 
@@ -35,7 +35,7 @@ def _logprob(logits: Tensor) -> Tensor:
 
 
 def _logit_exp(logits: Tensor) -> Tensor:
-    """Probabilities, of which only the numerators have a gradient."""
+    """Return probabilities whose normalization has no gradient."""
     return (logits - logits.logsumexp(-1, keepdim=True).detach()).exp()
 
 
@@ -44,7 +44,7 @@ def _answer_value(values: Float[Tensor, "batch vocab"], batch: Batch) -> Float[T
 
 
 def _minus_mse(values: Float[Tensor, "batch vocab"], batch: Batch) -> Float[Tensor, "batch"]:
-    """Minus the mean squared distance, over the vocabulary, from one shared equally by the right answers."""
+    """Return minus the mean squared error, over the vocabulary, to a target that divides 1 among the right answers."""
     there = (batch.answers != NO_ANSWER).to(values.dtype)
     target = torch.zeros_like(values).scatter_add_(1, batch.answers.clamp_min(0), there / there.sum(1, keepdim=True))
     return -(values - target).pow(2).mean(-1)

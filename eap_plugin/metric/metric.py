@@ -1,4 +1,4 @@
-"""How well a model does a task: one number per prompt from its logits, higher being better."""
+"""Metrics: how well a model does a task, as one number per prompt computed from its logits; higher is better."""
 
 from __future__ import annotations
 
@@ -20,11 +20,12 @@ class Metric:
     """A named metric.
 
     Attributes:
-        name: how it is chosen on the command line.
+        name: the metric's name on the command line.
         summary: one line on what it measures.
-        judge: from the logits at each prompt's last position and the batch, one number per prompt, or their mean.
-        unit: what the numbers are in.
-        needs_clean_logits: whether ``batch.clean_logits`` must be there.
+        judge: a function of the logits at each prompt's last position and the batch that returns one number per
+            prompt, or their mean.
+        unit: the unit of the numbers.
+        needs_clean_logits: whether it reads ``batch.clean_logits``.
         flat_when_clean: whether its gradient on the clean run is zero by construction.
     """
 
@@ -36,10 +37,10 @@ class Metric:
     flat_when_clean: bool = False
 
     def __call__(self, logits: Float[Tensor, "batch vocab"], batch: Batch) -> Float[Tensor, ""]:
-        """The mean over the batch's prompts, in at least float32.
+        """Return the mean over the batch's prompts, in at least float32.
 
         Raises:
-            UsageError: if the function gives neither one number per prompt nor a single one.
+            UsageError: if the function returns neither one number per prompt nor a single one.
         """
         value = self.judge(logits.to(torch.promote_types(logits.dtype, torch.float32)), batch)
         if not isinstance(value, Tensor) or value.shape not in ((), (len(batch),)) or not value.is_floating_point():
@@ -52,7 +53,7 @@ class Metric:
 
 
 def as_metric(function: Judge) -> Metric:
-    """A user's function of ``(logits, batch)`` as a metric."""
+    """Turn a user's function of ``(logits, batch)`` into a metric."""
     if not callable(function):
         raise UsageError(f"a metric is a name or a function of (logits, batch), got {function!r}")
     name = getattr(function, "__name__", type(function).__name__)
@@ -60,19 +61,19 @@ def as_metric(function: Judge) -> Metric:
 
 
 def over_answers(values: Float[Tensor, "batch vocab"], ids: Int[Tensor, "batch n"]) -> Float[Tensor, "batch"]:
-    """The mean of ``values`` at each prompt's ids, which may be ragged; zero where a prompt has none."""
+    """Average ``values`` over each prompt's ids, whose number may vary; zero for a prompt without ids."""
     there = ids != NO_ANSWER
     picked = values.gather(1, ids.clamp_min(0)) * there
     return picked.sum(1) / there.sum(1).clamp_min(1)
 
 
 def difference(values: Float[Tensor, "batch vocab"], batch: Batch) -> Float[Tensor, "batch"]:
-    """Right answers' mean less wrong answers' mean; the right ones' alone for a prompt without wrong ones."""
+    """Subtract the mean over wrong answers, if the prompt has any, from the mean over right answers."""
     return over_answers(values, batch.answers) - over_answers(values, batch.wrong_answers)
 
 
 def minus_kl(logits: Float[Tensor, "batch vocab"], batch: Batch) -> Float[Tensor, "batch"]:
-    """Minus the Kullback–Leibler divergence of the run from the clean run, in nats: 0 when they agree."""
+    """Return minus the Kullback–Leibler divergence of the run from the clean run, in nats; 0 if they agree."""
     if batch.clean_logits is None:
         raise UsageError("the metric 'kl' compares with the clean run; the batch has no clean_logits")
     clean = batch.clean_logits.log_softmax(-1)
@@ -80,7 +81,7 @@ def minus_kl(logits: Float[Tensor, "batch vocab"], batch: Batch) -> Float[Tensor
 
 
 METRICS = (
-    Metric("logit_diff", "logit of the right answers less that of the wrong ones", difference, "logits"),
+    Metric("logit_diff", "logit of the right answers minus that of the wrong ones", difference, "logits"),
     Metric(
         "answer_logit",
         "logit of the right answers",
@@ -89,13 +90,13 @@ METRICS = (
     ),
     Metric(
         "logprob_diff",
-        "log-probability of the right answers less that of the wrong ones",
+        "log-probability of the right answers minus that of the wrong ones",
         lambda logits, batch: difference(logits.log_softmax(-1), batch),
         "nats",
     ),
     Metric(
         "prob_diff",
-        "probability of the right answers less that of the wrong ones",
+        "probability of the right answers minus that of the wrong ones",
         lambda logits, batch: difference(torch.softmax(logits, -1), batch),
         "probability",
     ),

@@ -30,6 +30,20 @@ class Reader(NamedTuple):
     n_upstream: int
 
 
+class Writer(NamedTuple):
+    """One writer of the residual stream: the embedding, a head or an MLP.
+
+    Attributes:
+        kind: what writes; ``input`` is the embedding.
+        layer: the layer it is in; 0 for ``input``.
+        head: which head; 0 for the others.
+    """
+
+    kind: Literal["input", "head", "mlp"]
+    layer: int
+    head: int
+
+
 class HookPoint(NamedTuple):
     """The TransformerLens name of a hook point; ``head`` is the index on its head axis, if it has one."""
 
@@ -122,6 +136,13 @@ class Graph:
         out.append(Reader("logits", self.n_layers - 1, 0, n_sources))
         return tuple(out)
 
+    def writer(self, row: int) -> Writer:
+        """Return the writer in a row of the matrix."""
+        if row == 0:
+            return Writer("input", 0, 0)
+        layer, place = divmod(row - 1, self.sources_per_layer)
+        return Writer("mlp", layer, 0) if place == self.n_heads else Writer("head", layer, place)
+
     def head_row(self, layer: int) -> int:
         """Return the row of a layer's first head; the layer's attention reads all rows before it."""
         return 1 + layer * self.sources_per_layer
@@ -197,12 +218,12 @@ class Graph:
             return HookPoint(self.module_name(found), None if found.slot in ("mlp", "logits") else found.head)
         if node not in self.rows:
             raise unknown_name("source", node, self.sources)
-        layer, head = divmod(self.rows[node] - 1, self.sources_per_layer)
-        if layer < 0:
+        writer = self.writer(self.rows[node])
+        if writer.kind == "input":
             return HookPoint("blocks.0.hook_resid_pre")
-        if head == self.n_heads:
-            return HookPoint(f"blocks.{layer}.hook_mlp_out")
-        return HookPoint(f"blocks.{layer}.attn.hook_result", head)
+        if writer.kind == "mlp":
+            return HookPoint(f"blocks.{writer.layer}.hook_mlp_out")
+        return HookPoint(f"blocks.{writer.layer}.attn.hook_result", writer.head)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the arguments of the constructor as a dict, for files."""

@@ -123,6 +123,11 @@ class ResidualModel(ABC):
         """The dtype of the weights."""
         return self.parameter().dtype
 
+    @property
+    def score_dtype(self) -> torch.dtype:
+        """The dtype in which scores and means are added up: that of the weights, but at least float32."""
+        return torch.promote_types(self.dtype, torch.float32)
+
     @abstractmethod
     def modules(self) -> Iterable[nn.Module]:
         """Return the modules whose hooks and flags, submodules included, a run must leave unchanged."""

@@ -7,21 +7,21 @@ from dataclasses import replace
 
 import torch
 
-from eap_plugin.data.microbatches import Microbatch, split_microbatches
+from eap_plugin.data.microbatches import Microbatch, mean_by_share, split_microbatches
 from eap_plugin.metric.metric import Metric
 from eap_plugin.model.residual_model import ResidualModel
 
 
 def performance(model: ResidualModel, parts: Sequence[Microbatch], metric: Metric) -> tuple[float, float]:
     """Compute the metric on the clean and on the corrupt prompts, averaged over batches."""
-    clean, corrupt = 0.0, 0.0
-    for part, share, _ in parts:
+    clean, corrupt = [], []
+    for part, _, _ in parts:
         batch = part.to(model.device)
         with torch.no_grad():
-            clean += share * float(metric(model.forward(batch.clean_prompts, {}), batch))
-            corrupt += share * float(metric(model.forward(batch.corrupt_prompts, {}), batch))
-    total = sum(part.share for part in parts)
-    return clean / total, corrupt / total
+            clean.append(float(metric(model.forward(batch.clean_prompts, {}), batch)))
+            corrupt.append(float(metric(model.forward(batch.corrupt_prompts, {}), batch)))
+    shares = [part.share for part in parts]
+    return mean_by_share(clean, shares), mean_by_share(corrupt, shares)
 
 
 def with_clean_logits(model: ResidualModel, data: Sequence[Microbatch], size: int | None) -> list[Microbatch]:

@@ -1,4 +1,4 @@
-"""The small models that come with the package, for demonstrations and tests without a network."""
+"""The small models in the package, for demonstrations and tests without a network."""
 
 from __future__ import annotations
 
@@ -9,4 +9,4 @@ SHIPPED: dict[str, Path] = {
     for folder in sorted(Path(__file__).resolve().parent.iterdir())
     if (folder / "config.json").is_file()
 }
-"""The folder of each shipped model by its name, to be loaded as any saved Hugging Face model is."""
+"""The folder of each shipped model, by name; it can be loaded like any saved Hugging Face model."""

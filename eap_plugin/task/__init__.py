@@ -1,4 +1,4 @@
-"""The built-in tasks and task file formats, registered through the hooks that any plugin would use."""
+"""The built-in tasks and task file formats, registered through the same hooks as any plugin's."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from eap_plugin.task.base import TaskFormat, TaskGenerator
 
 @hookimpl
 def register_tasks(register: Callable[[TaskGenerator], None]) -> None:
-    """Register the tasks that write their own prompts."""
+    """Register the tasks that generate their own prompts."""
     from eap_plugin.task.agreement import SubjectVerbAgreement
     from eap_plugin.task.greater_than import GreaterThan
     from eap_plugin.task.ioi import IOI
@@ -22,7 +22,7 @@ def register_tasks(register: Callable[[TaskGenerator], None]) -> None:
 
 @hookimpl
 def register_formats(register: Callable[[TaskFormat], None]) -> None:
-    """Register the file formats that prompts are read from."""
+    """Register the formats of prompt files."""
     from eap_plugin.task.formats.autocircuit import AutoCircuitJson
     from eap_plugin.task.formats.eap_ig import EapIgCsv
     from eap_plugin.task.formats.jsonl import PromptJsonl

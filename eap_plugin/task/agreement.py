@@ -25,14 +25,14 @@ PLURAL = (" are", " were", " have", " do")
 
 
 class SubjectVerbAgreement(TaskGenerator):
-    """The right answers are the verb forms of the subject's number, the wrong ones those of the other.
+    """Subject-verb agreement past a second noun, of either number, between the subject and the verb.
 
-    A second noun, of either number, stands between subject and verb. The corrupt prompt has the subject's
-    other number.
+    The right answers are verb forms in the subject's number, the wrong ones are in the other number. In the corrupt
+    prompt the subject's number is switched.
     """
 
     name = "subject-verb-agreement"
-    summary = "give the verb the number of its subject, past another noun"
+    summary = "give the verb the number of its subject, despite a noun in between"
     reference = "Linzen et al. 2016, arXiv 1611.01368; as a circuit task Marks et al. 2024, arXiv 2403.19647"
 
     def generate(self, tokenizer: Any, *, n_prompts: int, seed: int, prepend_bos: bool) -> Task:

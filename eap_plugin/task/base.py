@@ -1,4 +1,4 @@
-"""What a task generator and a task file format must offer; imports nothing heavy."""
+"""The base classes of task generators and of task file formats; importing this does not import PyTorch."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ if TYPE_CHECKING:
 
 
 class TaskGenerator(ABC):
-    """Writes the prompts of a task for any tokenizer.
+    """A task that generates its own prompts, for any tokenizer.
 
     Attributes:
-        name: what the task is called on the command line.
-        summary: what the model must do, in one line.
-        reference: where the task was first described.
+        name: the task's name on the command line.
+        summary: one line on what the model must do.
+        reference: the publication that introduced the task.
     """
 
     name: ClassVar[str]
@@ -25,26 +25,26 @@ class TaskGenerator(ABC):
 
     @abstractmethod
     def generate(self, tokenizer: Any, *, n_prompts: int, seed: int, prepend_bos: bool) -> Task:
-        """At most ``n_prompts`` different prompt pairs, the same ones for the same tokenizer and seed.
+        """Generate at most ``n_prompts`` different prompt pairs, always the same for the same tokenizer and seed.
 
         Args:
             tokenizer: a Hugging Face tokenizer.
-            n_prompts: how many pairs to keep; fewer come back only where the task has no more.
-            seed: which of the task's prompts to take.
+            n_prompts: the number of pairs; fewer are returned only if the task has no more.
+            seed: the seed of the random choices.
             prepend_bos: put the tokenizer's beginning-of-sequence token before each prompt.
 
         Raises:
-            UsageError: if the tokenizer makes the task impossible.
+            UsageError: if the task cannot be done with this tokenizer.
         """
 
 
 class TaskFormat(ABC):
-    """Reads prompt pairs from a file.
+    """A format of files with prompt pairs.
 
     Attributes:
-        name: what the format is called in messages.
-        summary: what such a file holds, in one line.
-        suffixes: the file name endings it may have, such as ``(".json",)``.
+        name: the format's name in messages.
+        summary: one line on what such a file contains.
+        suffixes: the suffixes that such a file may have, such as ``(".json",)``.
     """
 
     name: ClassVar[str]
@@ -52,13 +52,13 @@ class TaskFormat(ABC):
     suffixes: ClassVar[tuple[str, ...]]
 
     def accepts(self, path: Path) -> bool:
-        """Whether this looks like such a file; formats that share a suffix look at the content too."""
+        """Return whether this looks like such a file; formats that share a suffix also look at the content."""
         return path.suffix.lower() in self.suffixes
 
     @abstractmethod
     def read(self, path: Path) -> list[PromptPair]:
-        """The prompt pairs of the file.
+        """Read the prompt pairs of the file.
 
         Raises:
-            UsageError: if the file is malformed; one line with the path and the place in it.
+            UsageError: if the file is malformed; the message gives the path and the position in the file.
         """

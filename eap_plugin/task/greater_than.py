@@ -1,4 +1,4 @@
-"""Greater-than: something that began in 1732 and ended in 17.. must have ended later."""
+"""Greater-than: an event that began in 1732 and ended in 17.. must have ended in a later year."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ YEARS = range(2, 99)
 
 
 class GreaterThan(TaskGenerator):
-    """Later years of the century are right, the others wrong; corrupt prompts begin in the year 01.
+    """Greater-than: later years of the century are right, the others wrong; corrupt prompts begin in the year 01.
 
-    An answer is the year's last two digits where the tokenizer reads years so (``17|32``), else its tens
-    digit, with years of the same decade neither right nor wrong (``1|7|3|2``).
+    An answer is the year's last two digits if the tokenizer splits years that way (``17|32``). Otherwise it is the
+    tens digit (``1|7|3|2``), and the decade of the start year is neither right nor wrong.
     """
 
     name = "greater-than"
@@ -33,7 +33,7 @@ class GreaterThan(TaskGenerator):
     reference = "Hanna et al. 2023, arXiv 2305.00586"
 
     def generate(self, tokenizer: Any, *, n_prompts: int, seed: int, prepend_bos: bool) -> Task:
-        """See ``TaskGenerator.generate``; years not split after their century are dropped."""
+        """See ``TaskGenerator.generate``; years that the tokenizer does not split after the century are dropped."""
         write = _write_tens if _digits_per_token(tokenizer) == 1 else _write_two_digits
         merged: list[Dropped] = []
 
@@ -50,13 +50,13 @@ class GreaterThan(TaskGenerator):
 
 
 def later_years(year: int) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """The two-digit endings after ``year`` (0 to 99), and the others, itself included."""
+    """Return the two-digit endings of years after ``year`` (0 to 99), and all others."""
     endings = tuple(f"{y:02d}" for y in range(100))
     return endings[year + 1 :], endings[: year + 1]
 
 
 def _digits_per_token(tokenizer: Any) -> int:
-    """How many digits of a year follow its century as one token: 2 or 1."""
+    """Return how many digits after the century the tokenizer makes one token: 2 or 1."""
     for ending, digits in (("32", 2), ("3", 1)):
         found = [next_token_ids(_prompt("war", c, "32"), [ending], tokenizer) for c in CENTURIES]
         if found.count([None]) < len(CENTURIES) / 2:
@@ -84,7 +84,7 @@ def _write_tens(rng: random.Random) -> PromptPair:
 
 
 def _merged_years(pair: PromptPair, tokenizer: Any) -> str | None:
-    """Why a pair's start years hide their century inside a larger token, or ``None`` if they do not."""
+    """Return an error if the tokenizer does not split a pair's start years after the century, else ``None``."""
     for prompt in (str(pair.clean), str(pair.corrupt)):
         start = prompt.partition(" to the year")[0]
         whole, century = (tokenizer.encode(text, add_special_tokens=False) for text in (start, start[:-2]))

@@ -1,4 +1,4 @@
-"""Indirect object identification: who, of two people, was something given to?"""
+"""Indirect object identification: to which of two people something was given."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ TEMPLATES = (
     "Yesterday {first} and {second} walked to the {place}, and {giver} gave a {thing} to",
     "Because {first} and {second} were friends, {giver} brought a {thing} to the {place} and gave it to",
 )
-"""Every name follows a space, so that it is the same token wherever it stands."""
+"""Every name follows a space, so that it is the same token at every position."""
 
 
 class IOI(TaskGenerator):
-    """Two people, one of whom gives: the answer is the other one, the wrong answer the giver.
+    """Indirect object identification: the right answer is the person who receives, the wrong one the giver.
 
-    The names come in either order before the giver's is repeated (ABBA and BABA). In the corrupt prompt a
-    third name gives instead (ABC), which leaves nothing to choose by.
+    The two names come in either order before the giver's is repeated (ABBA and BABA). In the corrupt prompt a third
+    person gives (ABC), so nothing tells the two apart.
     """
 
     name = "ioi"

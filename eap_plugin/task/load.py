@@ -1,4 +1,4 @@
-"""Reading prompt pairs from a file of any registered format."""
+"""Reading of prompt pairs from a file in any registered format."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from eap_plugin.task.task import PromptPair
 
 
 def read_task_file(path: str | Path, formats: Iterable[TaskFormat]) -> list[PromptPair]:
-    """The prompt pairs of a file, read by the one format that accepts it.
+    """Read the prompt pairs of a file with the one format that accepts it.
 
     Raises:
         UsageError: if the file is missing or malformed, or if no format or more than one accepts it.
@@ -26,8 +26,8 @@ def read_task_file(path: str | Path, formats: Iterable[TaskFormat]) -> list[Prom
         raise UsageError(f"no task format accepts {path}; known formats are {listed or 'none'}")
     if len(accepting) > 1:
         names = ", ".join(f.name for f in accepting)
-        raise UsageError(f"{path} could be any of {names}; rename it to an ending that only one of them has")
+        raise UsageError(f"{path} could be in any of the formats {names}; give it a suffix that only one of them has")
     pairs = accepting[0].read(path)
     if not pairs:
-        raise UsageError(f"{path} holds no prompt pair; expected at least one ({accepting[0].summary})")
+        raise UsageError(f"{path} contains no prompt pair; expected at least one ({accepting[0].summary})")
     return pairs

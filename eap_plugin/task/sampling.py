@@ -1,4 +1,4 @@
-"""Drawing different prompt pairs in an order that depends on the seed alone."""
+"""Sampling of different prompt pairs, in an order that depends only on the seed."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from eap_plugin.errors import UsageError
 from eap_plugin.task.task import PromptPair, next_token_ids
 
 TRIES_PER_PROMPT = 20
-"""How often a pair is drawn for each one wanted, which ends the search where a task has too few."""
+"""The number of draws per requested pair, after which sampling ends even if a task has too few pairs."""
 
 
 def sample_pairs(write: Callable[[random.Random], PromptPair], *, n_prompts: int, seed: int) -> Iterator[PromptPair]:
-    """Different pairs made by ``write``, more than are wanted so that some may be dropped.
+    """Generate different pairs with ``write``, more than requested so that some may be dropped.
 
     Raises:
         UsageError: if ``n_prompts`` is not positive.
@@ -31,6 +31,6 @@ def sample_pairs(write: Callable[[random.Random], PromptPair], *, n_prompts: int
 
 
 def single_tokens(words: tuple[str, ...], tokenizer: Any, *, after: str) -> list[str]:
-    """Those words that, with a space before them, are one known token after the text ``after``."""
+    """Return the words that, with a space before them, are one known token after the text ``after``."""
     ids = next_token_ids(after, [f" {word}" for word in words], tokenizer)
     return [word for word, token in zip(words, ids, strict=True) if token is not None]

@@ -18,9 +18,9 @@ Ids = tuple[int, ...]
 
 @dataclass(frozen=True)
 class PromptPair:
-    """One clean prompt and its corruption, as text or token ids, with the answers that follow the clean one.
+    """A clean and a corrupt prompt, as text or token ids, with right and wrong answers to the clean one.
 
-    An answer given as text is what comes right after the prompt, its leading space included.
+    An answer given as text is what follows the prompt, including any leading space.
     """
 
     clean: str | Ids
@@ -39,12 +39,12 @@ class Dropped:
 
 @dataclass(frozen=True)
 class Task:
-    """Prompt pairs as token ids, of any lengths, judged together as one batch.
+    """Prompt pairs as token ids, of any lengths, which form one batch.
 
     Attributes:
-        name: what the task is called in reports.
+        name: the task's name in reports.
         clean: token ids of each clean prompt.
-        corrupt: token ids of each corrupt prompt; each as long as its clean one.
+        corrupt: token ids of each corrupt prompt, as many as of its clean prompt.
         answers: ids of the right next tokens of each prompt, at least one.
         wrong_answers: ids of the wrong next tokens of each prompt.
         dropped: the pairs that were left out, and why.
@@ -58,18 +58,18 @@ class Task:
     dropped: tuple[Dropped, ...] = ()
 
     def __len__(self) -> int:
-        """The number of prompt pairs."""
+        """Return the number of prompt pairs."""
         return len(self.clean)
 
     @cached_property
     def digest(self) -> str:
-        """A hash of the token ids and answers, which tells whether two score files judge the same prompts."""
+        """A hash of the token ids and answers, by which two score files can be compared for having the same prompts."""
         return prompt_digest([self.batch()])
 
     def batch(self) -> Batch:
-        """All prompts as one batch, padded on the right where lengths differ, the shortest first.
+        """Return all prompts as one batch, padded on the right where lengths differ, the shortest first.
 
-        Short ones come first so that pieces of the batch hold prompts of similar length.
+        Sorting by length gives each microbatch prompts of similar lengths.
         """
         order = sorted(range(len(self)), key=lambda i: len(self.clean[i]))
         lengths = torch.tensor([len(self.clean[i]) for i in order])
@@ -96,22 +96,22 @@ def encode_task(
     prepend_bos: bool = False,
     limit: int | None = None,
 ) -> Task:
-    """Turn prompt pairs into token ids, dropping with a reason those that cannot be compared.
+    """Turn prompt pairs into token ids, and drop pairs that cannot be used, with the reason.
 
-    Of several answers, those that are not a single known token after the prompt are left out. A pair is
-    dropped when that leaves no right answer or none of its wrong ones, when clean and corrupt have different
-    numbers of tokens, when they are the same, or when a right answer is also a wrong one.
+    Answers that are not a single known token after the prompt are left out. A pair is dropped if this leaves no right
+    answer, or none of several wrong ones, if the clean and the corrupt prompt are the same or differ in their number
+    of tokens, or if an answer is both right and wrong.
 
     Args:
         name: the task's name.
         pairs: the prompt pairs, as text or ids.
-        tokenizer: a Hugging Face tokenizer; ``None`` will do when everything is given as ids.
+        tokenizer: a Hugging Face tokenizer; it may be ``None`` if everything is given as ids.
         prepend_bos: put the tokenizer's beginning-of-sequence token before prompts given as text.
         limit: keep at most this many pairs.
 
     Raises:
-        UsageError: if no pair is left, with the commonest reason; if text comes without a tokenizer, or
-            ``prepend_bos`` with one that has no such token.
+        UsageError: if no pair is left (the message gives the most common reason), if there is text but no tokenizer,
+            or if ``prepend_bos`` is set and the tokenizer has no such token.
     """
     kept: list[tuple[Ids, Ids, Ids, Ids]] = []
     dropped: list[Dropped] = []
@@ -131,14 +131,16 @@ def encode_task(
 
 
 class _UnusablePairError(Exception):
-    """Why a prompt pair cannot be used."""
+    """A prompt pair that cannot be used; the message says why."""
 
 
 def _encode_pair(pair: PromptPair, tokenizer: Any, prepend_bos: bool) -> tuple[Ids, Ids, Ids, Ids]:
     clean = _encode(pair.clean, tokenizer, prepend_bos)
     corrupt = _encode(pair.corrupt, tokenizer, prepend_bos)
     if len(clean) != len(corrupt):
-        raise _UnusablePairError(f"clean has {len(clean)} tokens and corrupt {len(corrupt)}; they must align")
+        raise _UnusablePairError(
+            f"clean has {len(clean)} tokens and corrupt {len(corrupt)}; they must have the same number"
+        )
     if clean == corrupt:
         raise _UnusablePairError("clean and corrupt are the same tokens")
     if not pair.answers:
@@ -169,7 +171,7 @@ def _text_ids(text: str, tokenizer: Any) -> Ids:
 
 
 def next_token_ids(prompt: str, texts: Sequence[str], tokenizer: Any) -> list[int | None]:
-    """The id of each text as the one token after ``prompt``; ``None`` where it is not one known token."""
+    """Return the id of each text as a single token after ``prompt``; ``None`` if it is not one known token."""
     before = _text_ids(prompt, tokenizer)
     found: list[int | None] = []
     for text in texts:

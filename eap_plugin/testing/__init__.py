@@ -1,4 +1,4 @@
-"""The conformance kit: test classes for pytest with the checks that the built-in algorithms and backends pass.
+"""The conformance kit: pytest test classes with the checks that the built-in algorithms and backends pass.
 
 from eap_plugin.testing import AlgorithmTests
 

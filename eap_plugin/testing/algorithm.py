@@ -1,4 +1,4 @@
-"""What every algorithm must do, on the shipped models and whatever backends are installed."""
+"""Checks that every algorithm must pass, on the shipped models and the backends that are installed."""
 
 from __future__ import annotations
 
@@ -23,33 +23,34 @@ from eap_plugin.testing.state import left_as_found
 from eap_plugin.testing.watched import InTheMiddleError, Watched
 
 MODELS = ("ioi-gpt2", "ioi-llama")
-"""One of them with a norm that centres and as many key/value heads as heads, one with neither."""
+"""One has layer norms and as many key/value heads as heads; the other has RMS norms and fewer."""
 
 REFERENCE = "transformer_lens"
-"""The backend that the checks run on."""
+"""The backend on which the checks run."""
 
 OTHERS = ("nnsight",)
-"""The backends that have to agree with it, where they are installed."""
+"""The backends that must agree with it, if they are installed."""
 
 SERVED = "nnsight"
-"""The backend whose models servers run."""
+"""The backend whose models can run on a server."""
 
 
 class Chosen(NamedTuple):
-    """An algorithm by name, with some of its options."""
+    """The name of an algorithm, with options for it."""
 
     name: str
     options: Mapping[str, Any]
 
 
 class AlgorithmTests:
-    """Checks of one algorithm; subclass it in a test module and name yours.
+    """Checks of one algorithm; subclass this in a test module and set ``algorithm``.
 
     Attributes:
         algorithm: the name it is registered under.
-        options: options to test it with, for instance fewer steps, to be quick; the others keep their defaults.
-        metric: what to attribute.
-        tolerance: largest difference of a score over the largest score, on float64 models, that rounding explains.
+        options: options to test it with, such as fewer steps for speed; the others keep their defaults.
+        metric: the metric to attribute.
+        tolerance: the largest difference of a score, relative to the largest score, that counts as rounding error on
+            float64 models.
     """
 
     algorithm: ClassVar[str]
@@ -59,22 +60,22 @@ class AlgorithmTests:
 
     @pytest.fixture
     def chosen(self) -> Chosen:
-        """What is tested; override it with a parametrized fixture to test several."""
+        """Choose what is tested; override this with a parametrized fixture to test several."""
         return Chosen(self.algorithm, self.options)
 
     @pytest.fixture
     def provider(self, chosen: Chosen) -> Algorithm[Any]:
-        """The algorithm itself."""
+        """Look up the algorithm."""
         found: Algorithm[Any] = algorithms()[chosen.name]
         return found
 
     @pytest.fixture(params=MODELS)
     def model(self, request: pytest.FixtureRequest) -> ResidualModel:
-        """A model to run it on."""
+        """Load a model to run it on."""
         return load(request.param, REFERENCE)
 
     def score(self, model: ResidualModel, chosen: Chosen, *batches: Batch, size: int | None = None) -> PruneScores:
-        """The algorithm's scores."""
+        """Score the batches with the algorithm."""
         found = eap_plugin.prune_scores(
             model, list(batches), algorithm=chosen.name, metric=self.metric, batch_size=size, **chosen.options
         )
@@ -82,12 +83,12 @@ class AlgorithmTests:
         return found
 
     def assert_close(self, found: Tensor, expected: Tensor) -> None:
-        """Equal but for rounding."""
+        """Check that scores are equal up to rounding."""
         largest = float(expected.abs().max())
         torch.testing.assert_close(found, expected, rtol=0, atol=self.tolerance * largest)
 
     def test_it_says_what_it_is(self, chosen: Chosen, provider: Algorithm[Any]) -> None:
-        """A name, a summary and a reference of one line each, and options that say what they do."""
+        """Name, summary and reference are one line each, and every option has a help text."""
         assert provider.name == chosen.name
         for text in (provider.summary, provider.reference):
             assert text.strip()
@@ -97,7 +98,7 @@ class AlgorithmTests:
             assert option.help, f"option {option.name} has no help"
 
     def test_the_same_data_give_the_same_scores(self, chosen: Chosen, model: ResidualModel) -> None:
-        """Scores of every edge, bit by bit the same when computed again, and the data left as they were."""
+        """Scores are bitwise the same when computed again and not all zero, and the data are not changed."""
         batch, copy = prompts(model), prompts(model)
         found, again = self.score(model, chosen, batch), self.score(model, chosen, batch)
         assert bool(found.matrix.any()), "every score is zero"
@@ -106,7 +107,7 @@ class AlgorithmTests:
             assert torch.equal(getattr(batch, name), getattr(copy, name)), f"{name} was changed"
 
     def test_batches_and_pieces_add_up(self, chosen: Chosen, provider: Algorithm[Any], model: ResidualModel) -> None:
-        """Batches of two lengths by sum, pieces to their batch; what is not additive takes them all the same."""
+        """Scores of batches add up, and so do those of microbatches; non-additive algorithms must accept both, too."""
         batch = prompts(model)
         first, second = trimmed(batch.select(slice(0, 2))), batch.select(slice(2, 6))
         assert first.clean.shape[1] < second.clean.shape[1]
@@ -118,7 +119,7 @@ class AlgorithmTests:
             self.assert_close(in_pieces.matrix, self.score(model, chosen, batch).matrix)
 
     def test_passes_are_as_declared(self, chosen: Chosen, provider: Algorithm[Any], model: ResidualModel) -> None:
-        """Prompts run forward and back are as many as ``cost`` says; ``progress`` adds up to all pieces."""
+        """Forward and backward passes are those that ``cost`` declares; ``progress`` adds up to all microbatches."""
         options = build_options(provider.options, chosen.options, chosen.name)
         parts, done = microbatches([prompts(model)], 3), list[float]()
         watched = Watched(model)
@@ -129,7 +130,7 @@ class AlgorithmTests:
         assert sum(done) == pytest.approx(len(parts))
 
     def test_the_model_is_left_as_it_was(self, chosen: Chosen, model: ResidualModel) -> None:
-        """Hooks, modes, flags, weights and gradients."""
+        """Hooks, modes, flags, weights and gradients are restored."""
         with left_as_found(model):
             self.score(model, chosen, prompts(model))
 
@@ -137,7 +138,7 @@ class AlgorithmTests:
     def test_the_model_is_left_as_it_was_by_a_failure(
         self, where: str, chosen: Chosen, provider: Algorithm[Any], model: ResidualModel
     ) -> None:
-        """Also when a pass fails half-way; what fails is handed on."""
+        """Everything is restored also if a pass fails half-way, and the exception is passed on."""
         options = build_options(provider.options, chosen.options, chosen.name)
 
         def score(watched: Watched, fail: bool) -> None:
@@ -158,14 +159,14 @@ class AlgorithmTests:
             score(Watched(model, fail_at), fail=True)
 
     def test_backends_agree(self, chosen: Chosen, model: ResidualModel) -> None:
-        """The same scores wherever the model runs."""
+        """Scores are the same on every backend."""
         expected = self.score(model, chosen, prompts(model))
         for name in OTHERS:
             if backends()[name].missing() is None:
                 self.assert_close(self.score(load(model.name, name), chosen, prompts(model)).matrix, expected.matrix)
 
     def test_it_can_run_on_a_server(self, chosen: Chosen, model: ResidualModel) -> None:
-        """Its code is sent and gives the same scores there; a server is simulated, where nnsight is installed."""
+        """Its code can be sent to a server, here a simulated one if nnsight is installed, and gives the same scores."""
         if backends()[SERVED].missing() is None:
             here = eap_plugin.load_model(model.name, backend=SERVED)
             there = eap_plugin.load_model(model.name, backend=SERVED, remote="local")
@@ -175,19 +176,19 @@ class AlgorithmTests:
 
 @cache
 def load(name: str, backend: str) -> ResidualModel:
-    """A shipped model in float64; it has run once, since libraries put hooks of their own on with the first run."""
+    """Load a shipped model in float64 and run it once, since some libraries add hooks of their own on the first run."""
     model = eap_plugin.load_model(name, backend=backend, dtype="float64")
     eap_plugin.check(model)
     return model
 
 
 def trimmed(batch: Batch) -> Batch:
-    """The batch without the padding that all of its prompts have."""
+    """Remove the padding that all prompts of a batch share."""
     width = int(batch.last.max()) + 1
     mask = None if batch.attention_mask is None else batch.attention_mask[:, :width]
     return replace(batch, clean=batch.clean[:, :width], corrupt=batch.corrupt[:, :width], attention_mask=mask)
 
 
 def prompts(model: ResidualModel) -> Batch:
-    """Six pairs that differ in length."""
+    """Make six prompt pairs of different lengths."""
     return eap_plugin.load_task("ioi", model, n_prompts=6).batch()

@@ -1,4 +1,4 @@
-"""What every backend must do, on a small model of its own kind, by nothing but ``ResidualModel``."""
+"""Checks that every backend must pass on a small model of its own kind, using only ``ResidualModel``."""
 
 from __future__ import annotations
 
@@ -29,47 +29,47 @@ N_PROMPTS, N_POS = 3, 6
 
 
 class BackendTests:
-    """Checks of one backend; subclass it in a test module, name yours, and make it a model.
+    """Checks of one backend; subclass this in a test module, set ``backend`` and define ``make``.
 
     Attributes:
         backend: the name it is registered under.
-        tolerance: largest difference that rounding explains, relative to the largest number compared.
+        tolerance: the largest difference, relative to the largest number compared, that counts as rounding error.
     """
 
     backend: ClassVar[str]
     tolerance: ClassVar[float] = 1e-5
 
     def make(self) -> Any:
-        """A small model of the library's own kind, in float64, its biases and norm weights not trivial."""
-        raise NotImplementedError("define make(self), which gives a model of the kind that the backend accepts")
+        """Make a small model of the library's own kind, in float64, with nontrivial biases and norm weights."""
+        raise NotImplementedError("define make(self), which must return a model that the backend accepts")
 
     @pytest.fixture
     def original(self) -> Any:
-        """The library's own model."""
+        """Make the library's own model."""
         return self.make()
 
     @pytest.fixture
     def model(self, original: Any) -> ResidualModel:
-        """It, wrapped; it has run once, since libraries may put hooks of their own on with the first run."""
+        """Wrap the model and run it once, since some libraries add hooks of their own on the first run."""
         model = eap_plugin.wrap_model(original)
-        assert model.dtype == torch.float64, "make() must give a model in float64"
+        assert model.dtype == torch.float64, "make() must return a model in float64"
         model.run(_logits, _tokens(model))
         return model
 
     def assert_close(self, found: Tensor, expected: Tensor, what: str) -> None:
-        """Equal but for rounding."""
+        """Check that values are equal up to rounding."""
         atol = self.tolerance * float(expected.abs().max())
         torch.testing.assert_close(found, expected, rtol=0, atol=atol, msg=lambda said: f"{what}: {said}")
 
     def test_it_accepts_its_own_models_and_no_others(self, original: Any) -> None:
-        """No other backend may accept them, either."""
+        """The backend accepts only its own models, and no other backend accepts them."""
         registry = backends()
         assert [name for name in registry if registry[name].accepts(original)] == [self.backend]
         assert not any(registry[self.backend].accepts(other) for other in (object(), nn.Linear(2, 2), "name", None))
         assert registry[self.backend].summary.strip()
 
     def test_scores_say_where_they_come_from(self, original: Any) -> None:
-        """Name and provenance of the model are there, and scores can be saved with them."""
+        """The model has a name and a provenance, and scores record them."""
         model = eap_plugin.wrap_model(original)
         assert model.name
         assert model.provenance["backend"] == self.backend
@@ -77,13 +77,13 @@ class BackendTests:
         assert scores.metadata["provenance"] == model.provenance
 
     def test_the_self_check_passes(self, model: ResidualModel) -> None:
-        """Writers add up to what readers read, and weights and norms give what the model computes."""
+        """Writers sum to what readers read, and weights and norms reproduce what the model computes."""
         report = eap_plugin.check(model, [_batch(model)])
         assert report.ok, report.failing
         assert report.worst.residue <= self.tolerance
 
     def test_weights_have_the_shapes_of_the_graph(self, model: ResidualModel) -> None:
-        """Per layer one projection for each head that the graph counts."""
+        """Each layer has one projection per head of the graph."""
         graph = model.graph
         assert len(model.layers) == graph.n_layers
         for layer in model.layers:
@@ -97,7 +97,7 @@ class BackendTests:
                 assert b is None or b.shape == (count, d_head)
 
     def test_every_site_is_visited_once_a_layer_in_order(self, model: ResidualModel) -> None:
-        """Each with the shape that ``model/residual_model.py`` gives; a site that the model lacks is refused."""
+        """Each site has the shape documented in ``model/residual_model.py``; a site that the model lacks is refused."""
         run = model.run(Run.of, _tokens(model), model.sites)
         for site in model.sites:
             layers = [layer for seen, layer in run.order if seen == site]
@@ -113,16 +113,16 @@ class BackendTests:
                 model.run(_logits, _tokens(model), {site: _ignore})
 
     def test_watching_changes_nothing(self, model: ResidualModel) -> None:
-        """A visitor that gives nothing back leaves every value as it is."""
+        """A visitor that returns nothing leaves every value as it is."""
         plain = model.run(_logits, _tokens(model))
         watched = model.run(_logits, _tokens(model), dict.fromkeys(model.sites, _ignore))
         self.assert_close(watched, plain, "logits")
 
     def test_a_replaced_value_moves_the_logits_as_its_gradient_says(self, model: ResidualModel) -> None:
-        """At every site of every layer a step along the gradient, by central differences.
+        """A step along the gradient changes the output by central differences as the gradient predicts.
 
-        So the value put there is what the model goes on with, and the gradient that arrives is that of this site alone.
-        Not at ``attn_in`` and ``mlp_in``, which are to be watched.
+        This shows at every site of every layer that the model uses the replaced value, and that the gradient is that
+        of this site alone. ``attn_in`` and ``mlp_in`` are left out: they are only to be watched.
         """
         tokens = _tokens(model)
         gradients = model.run(_gradients, tokens)
@@ -135,7 +135,7 @@ class BackendTests:
             assert slope == pytest.approx(length, rel=self.tolerance), (site, layer)
 
     def test_edge_scores_are_the_slopes_of_patched_runs(self, model: ResidualModel) -> None:
-        """The derivative of the metric as one edge is corrupted is minus its score."""
+        """The derivative of the metric with respect to corrupting one edge is minus the edge's score."""
         batch = _batch(model)
         scores = eap_plugin.prune_scores(model, [batch])
         edges = scores.top(scores.n_edges)
@@ -146,16 +146,18 @@ class BackendTests:
             assert slope == pytest.approx(-edge.score, abs=self.tolerance * abs(edges[0].score)), edge.name
 
     def test_edges_moved_together_are_the_corrupt_run_and_half_of_it(self, model: ResidualModel) -> None:
-        """``UniformEdgeMask`` moves all edges at once, in the order of sites; ``EdgePatch`` moves each alone."""
+        """``UniformEdgeMask``, which moves all edges at once, agrees with the corrupt run and with ``EdgePatch``."""
         batch = _batch(model)
         patch = torch.ones(len(model.graph.sources), len(model.graph.readers), dtype=torch.float64)
         corrupt = metrics()["logit_diff"](model.run(_logits, batch.corrupt), batch)
-        self.assert_close(model.run(_mixed, batch, 1.0), corrupt, "metric with every edge moved to the corrupt run")
+        moved = model.run(_uniformly_masked, batch, 1.0)
+        self.assert_close(moved, corrupt, "metric with every edge moved to the corrupt run")
         half = model.run(_patched, batch, patch / 2)
-        self.assert_close(model.run(_mixed, batch, 0.5), half, "metric with every edge moved half-way")
+        moved = model.run(_uniformly_masked, batch, 0.5)
+        self.assert_close(moved, half, "metric with every edge moved half-way")
 
     def test_corrupting_every_edge_is_the_corrupt_run(self, model: ResidualModel) -> None:
-        """And corrupting none is the clean one."""
+        """Corrupting every edge gives the corrupt run, and corrupting none the clean run."""
         batch = _batch(model)
         patch = torch.ones(len(model.graph.sources), len(model.graph.readers), dtype=torch.float64)
         for whole, tokens in ((patch, batch.corrupt), (patch * 0, batch.clean)):
@@ -164,7 +166,7 @@ class BackendTests:
 
     @pytest.mark.parametrize("side", ["left", "right"])
     def test_padding_changes_nothing(self, side: str, model: ResidualModel) -> None:
-        """Logits of padded prompts are those of the prompts alone."""
+        """Logits of padded prompts equal those of the prompts without padding."""
         tokens = _tokens(model)
         pad = torch.zeros(N_PROMPTS, 2, dtype=torch.long)
         parts, masks = [tokens, pad], [torch.ones_like(tokens), pad]
@@ -176,7 +178,7 @@ class BackendTests:
         self.assert_close(padded, model.run(_logits, tokens), "logits")
 
     def test_logits_are_those_of_the_positions_asked_for(self, model: ResidualModel) -> None:
-        """Of each prompt one; no later token matters to it."""
+        """Each prompt gives the logits of one position, on which no later token has an effect."""
         tokens, last = _tokens(model), torch.tensor([1, 3, N_POS - 1])
         found = model.run(_logits, Prompts(tokens, last=last))
         assert found.shape == (N_PROMPTS, model.n_vocab)
@@ -185,7 +187,7 @@ class BackendTests:
             self.assert_close(found[row], alone[0], f"logits at position {position}")
 
     def test_the_model_is_left_as_it_was(self, model: ResidualModel) -> None:
-        """After a run of every kind, and after one that fails in the middle of the model."""
+        """Everything is restored after scoring, and after a run that fails at any site."""
         with left_as_found(model):
             eap_plugin.prune_scores(model, [_batch(model)])
         for site in model.sites:
@@ -194,14 +196,14 @@ class BackendTests:
 
 
 class AgreementTests(BackendTests):
-    """Checks of one backend, and that it agrees with another one on a model of the same weights."""
+    """The checks of one backend, and of its agreement with another backend on a model with the same weights."""
 
     def reference(self) -> Any:
-        """The same model, as another backend accepts it."""
-        raise NotImplementedError("define reference(self), which gives the model of make() for another backend")
+        """Make the same model for another backend."""
+        raise NotImplementedError("define reference(self), which must return the model of make() for another backend")
 
     def test_it_agrees_with_another_backend(self, model: ResidualModel) -> None:
-        """Logits, and the score of every edge."""
+        """Logits and the scores of all edges agree."""
         other = eap_plugin.wrap_model(self.reference())
         assert other.provenance["backend"] != self.backend
         assert other.graph == model.graph
@@ -217,7 +219,7 @@ def _tokens(model: ResidualModel, seed: int = 0) -> Int[Tensor, "batch pos"]:
 
 
 def _batch(model: ResidualModel) -> Batch:
-    """Pairs that differ everywhere but at the first token, with one right and one wrong answer."""
+    """Make prompt pairs that differ at every position but the first, with one right and one wrong answer."""
     clean, corrupt = _tokens(model), _tokens(model, 1)
     corrupt[:, 0] = clean[:, 0]
     answers = _tokens(model, 2)[:, :1]
@@ -234,18 +236,18 @@ def _logits(
 
 
 def _loss(logits: Float[Tensor, "batch vocab"]) -> Float[Tensor, ""]:
-    """A number that depends on every logit, each in its own way."""
+    """Compute a loss with a different coefficient for every logit."""
     return (logits * torch.linspace(-1, 1, logits.numel(), dtype=logits.dtype).view(logits.shape)).sum()
 
 
 def _gradients(model: ResidualModel, tokens: Int[Tensor, "batch pos"]) -> dict[tuple[Site, int], Tensor]:
-    """The gradient of ``_loss`` at each site of each layer."""
+    """Compute the gradient of ``_loss`` at each site of each layer."""
     run = Run.of(model, tokens, model.sites - WATCHED_ONLY)
     return dict(zip(run.values, torch.autograd.grad(_loss(run.logits), list(run.values.values())), strict=True))
 
 
 def _moved(model: ResidualModel, tokens: Int[Tensor, "batch pos"], site: Site, layer: int, step: Tensor) -> float:
-    """``_loss`` with a site's value moved."""
+    """Compute ``_loss`` with the value of a site moved by ``step``."""
 
     def move(index: int, value: Tensor) -> Tensor | None:
         return value + step if index == layer else None
@@ -254,7 +256,7 @@ def _moved(model: ResidualModel, tokens: Int[Tensor, "batch pos"], site: Site, l
 
 
 def _patched(model: ResidualModel, batch: Batch, patch: Float[Tensor, "sources readers"]) -> Float[Tensor, ""]:
-    """The metric on clean prompts with edges patched towards the corrupt ones."""
+    """Compute the metric on clean prompts with edges patched towards the corrupt ones."""
     recorder = WriterRecorder(model)
     with torch.no_grad():
         model.forward(batch.corrupt, recorder.visitors())
@@ -263,8 +265,8 @@ def _patched(model: ResidualModel, batch: Batch, patch: Float[Tensor, "sources r
     return value
 
 
-def _mixed(model: ResidualModel, batch: Batch, mask: float) -> Float[Tensor, ""]:
-    """The metric on clean prompts with every edge moved as far as ``mask`` towards the corrupt ones."""
+def _uniformly_masked(model: ResidualModel, batch: Batch, mask: float) -> Float[Tensor, ""]:
+    """Compute the metric on clean prompts with every edge moved by the fraction ``mask`` towards the corrupt ones."""
     recorder = WriterRecorder(model)
     with torch.no_grad():
         model.forward(batch.corrupt, recorder.visitors())

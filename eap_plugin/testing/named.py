@@ -1,4 +1,4 @@
-"""The tests that ``pytest --eap-algorithm NAME`` runs."""
+"""The tests run by ``pytest --eap-algorithm NAME``."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from eap_plugin.testing.algorithm import AlgorithmTests, Chosen
 
 
 class TestNamed(AlgorithmTests):
-    """The kit on algorithms named on the command line, with default options."""
+    """The checks of algorithms named on the command line, with default options."""
 
     @pytest.fixture
     def chosen(self, named_algorithm: str) -> Chosen:
-        """One of them."""
+        """Choose one of the algorithms."""
         return Chosen(named_algorithm, {})

@@ -1,4 +1,4 @@
-"""One run that keeps the value of every site, and the shapes that these must have."""
+"""A run that records the value of every site, and the order and shapes that these must have."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from eap_plugin.model.residual_model import ResidualModel
 from eap_plugin.model.sites import SITES, Site, Visitor
 
 WATCHED_ONLY: frozenset[Site] = frozenset({"attn_in", "mlp_in"})
-"""Where the residual stream is read: a value put there need not be what the model goes on with."""
+"""Sites that are only watched: the model need not use a value that replaces one of these."""
 
 
 @dataclass
 class Run:
-    """What a forward pass came by.
+    """The record of a forward pass.
 
     Attributes:
         order: the sites with their layers, in the order of the visits.
-        values: what was there, differentiable from the embedding on.
-        logits: what came out.
+        values: the value at each, differentiable from the embedding on.
+        logits: the output.
     """
 
     logits: Float[Tensor, "batch vocab"]
@@ -31,7 +31,7 @@ class Run:
 
     @classmethod
     def of(cls, model: ResidualModel, tokens: Int[Tensor, "batch pos"], sites: Iterable[Site]) -> Run:
-        """Run a model; for ``model.run``."""
+        """Run a model and record every value; this is a program for ``model.run``."""
         order: list[tuple[Site, int]] = []
         values: dict[tuple[Site, int], Tensor] = {}
 
@@ -48,7 +48,7 @@ class Run:
 
 
 def assert_in_order(order: Sequence[tuple[Site, int]], parallel: bool) -> None:
-    """Check that sites were visited in the order that ``Site`` promises.
+    """Check that sites were visited in the order that ``Site`` documents.
 
     Args:
         order: the sites with their layers, as they were visited.
@@ -68,7 +68,7 @@ def assert_in_order(order: Sequence[tuple[Site, int]], parallel: bool) -> None:
 
 
 def expected_shape(model: ResidualModel, site: Site, n_prompts: int, n_pos: int, found: list[int]) -> list[int]:
-    """A site's shape; of an MLP's hidden layer only the axes that are known, its width being the model's own."""
+    """Return the shape of a site; the width of an MLP's hidden layer is taken from ``found``."""
     _, d_model, d_head = model.layers[0].W_Q.shape
     heads = {"q": model.graph.n_heads, "k": model.graph.n_kv_heads, "v": model.graph.n_kv_heads}
     if site in ("q", "k", "v", "z"):

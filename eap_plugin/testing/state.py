@@ -1,4 +1,4 @@
-"""Checking that a model's modules are left as they were: hooks, modes, flags, weights and gradients."""
+"""A check that a model's modules are left unchanged: hooks, modes, flags, weights and gradients."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from eap_plugin.model.residual_model import ResidualModel
 
 @contextmanager
 def left_as_found(model: ResidualModel) -> Iterator[None]:
-    """Put a model in a state that a careless restore does not bring back; on leaving, check that it is in it still."""
+    """Put a model in an unusual state, which a careless restore would lose, and check on leaving that it is kept."""
     roots = list(model.modules())
     original = ModuleState(roots)
     modules = list(nn.Module.modules(roots[-1]))

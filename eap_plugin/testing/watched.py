@@ -1,4 +1,4 @@
-"""A model that counts the passes through it, and can be made to fail in the middle of one."""
+"""A model that counts the passes through it and can be made to fail during one."""
 
 from __future__ import annotations
 
@@ -18,22 +18,22 @@ from eap_plugin.model.sites import Site, Visitor
 
 
 class InTheMiddleError(Exception):
-    """What a watched model raises when it is told to fail."""
+    """The failure that a watched model is told to raise."""
 
 
 class Watched(ResidualModel):
-    """Another model as it is, run in process.
+    """A wrapper that runs another model in process and counts its passes.
 
     Attributes:
-        forwards: how often the model ran.
-        backwards: how often a gradient came back through its logits.
-        prompts: on how many prompts it ran, over all runs.
-        prompts_back: for how many a gradient came back.
+        forwards: the number of forward passes.
+        backwards: the number of backward passes through its logits.
+        prompts: the number of prompts in all forward passes.
+        prompts_back: the number of prompts in all backward passes.
         fail_at: the forward pass, counted from 1, that fails half-way; ``None`` for none.
     """
 
     def __init__(self, model: ResidualModel, fail_at: int | None = None) -> None:
-        """Watch ``model``."""
+        """Wrap ``model``, with all counts at zero."""
         self._model, self.fail_at = model, fail_at
         self.forwards = self.backwards = self.prompts = self.prompts_back = 0
         super().__init__(model.graph, model.info)
@@ -72,12 +72,12 @@ class Watched(ResidualModel):
         if self.forwards == self.fail_at:
             visit = {**visit, "z": _fail}
         logits = self._model.forward(prompts, visit)
-        counted: Tensor = _Backward.apply(logits, self)  # type: ignore[no-untyped-call]
+        counted: Tensor = _CountBackward.apply(logits, self)  # type: ignore[no-untyped-call]
         return counted
 
 
-class _Backward(torch.autograd.Function):
-    """The logits as they are; counts the gradients that come back through them."""
+class _CountBackward(torch.autograd.Function):
+    """The identity on the logits, which counts backward passes."""
 
     @staticmethod
     def forward(ctx: Any, logits: Tensor, watched: Watched) -> Tensor:

@@ -28,7 +28,7 @@ BESIDE: dict[str, dict[str, Any]] = {"answer_function": {"grad_function": "prob"
 
 
 def variants(algorithm: Any) -> Iterator[dict[str, Any]]:
-    """Its options as they are, and each one changed: every choice, the other truth, another count."""
+    """List the default options, and variants with one option changed to each choice, negated, or to another number."""
     yield {}
     types = get_type_hints(algorithm.options)
     for field in fields(algorithm.options):
@@ -58,7 +58,7 @@ class Counter:
 
     @contextmanager
     def watching(self, model: Any) -> Iterator[None]:
-        """Within it, they are counted."""
+        """Count passes inside the context."""
         forward = model.forward
 
         def counted(tokens: torch.Tensor, *args: Any, **kwargs: Any) -> torch.Tensor:

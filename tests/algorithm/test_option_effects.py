@@ -78,7 +78,7 @@ def model() -> Any:
 
 
 def outcome(model: Any, algorithm: str, options: dict[str, Any]) -> torch.Tensor | str:
-    """The scores, or the line that refuses the options."""
+    """Return the scores, or the error message that refuses the options."""
     data = Batch(*prompts(2, 4))
     try:
         return eap_plugin.prune_scores(model, data, algorithm=algorithm, **options).matrix
@@ -152,12 +152,14 @@ def test_data_to_take_means_over_that_no_mean_is_taken_over(model: Any) -> None:
         for ablation in ("corrupt", "zero"):
             with pytest.raises(
                 UsageError,
-                match=rf"\Aablation_data \(--ablation-task\) is what means are taken over, but {algorithm}'s ablation "
+                match=rf"\Aablation_data \(--ablation-task\) is only used to take means, but {algorithm}'s ablation "
                 f"is {ablation}; give ablation=mean or mean-per-position, or leave it out",
             ):
                 eap_plugin.prune_scores(model, data, algorithm=algorithm, ablation=ablation, ablation_data=data)
 
 
 def test_resuming_without_parts(model: Any) -> None:
-    with pytest.raises(UsageError, match="resume goes on from what is kept in parts; give that folder, too"):
+    with pytest.raises(
+        UsageError, match="resume continues from the finished requests in parts; pass that folder as parts="
+    ):
         eap_plugin.prune_scores(model, Batch(*prompts(2, 4)), resume=True)

@@ -1,4 +1,4 @@
-"""docs/architectures.md and README.md name the zoo's families, and what is refused is refused as they say."""
+"""docs/architectures.md and README.md name the zoo's families, and models are refused with the message they give."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ RIGHT_PART, REFUSED_PART = (ROOT / "docs/architectures.md").read_text().split("\
 
 
 def rows(part: str) -> list[list[str]]:
-    """The cells of a table's rows, without its heading."""
+    """Return the cells of a table's rows, without its heading."""
     return [line.strip("| ").split(" | ") for line in part.splitlines() if line.startswith("| ")][2:]
 
 
 def families(names: tuple[str, ...]) -> str:
-    """The names of families, each once."""
+    """Return the names of families, each once."""
     return ", ".join(dict.fromkeys(RECIPES[name].family for name in names))
 
 

@@ -42,7 +42,7 @@ EVERYWHERE = {
 
 
 def adapted(name: str, dtype: torch.dtype = torch.float64, **settings: Any) -> Any:
-    """A ``PeftModel`` whose adapter ``default`` is not zero."""
+    """Make a ``PeftModel`` whose adapter ``default`` is not zero."""
     return peft.get_peft_model(build(name, dtype), lora(name, **settings)).eval()
 
 
@@ -62,7 +62,7 @@ def lora(name: str, seed: int = 0, **settings: Any) -> peft.LoraConfig:
 
 
 def shift(model: Any) -> Any:
-    """The same model with DoRA's magnitudes and LoRA's biases away from where they start."""
+    """Move DoRA's magnitudes and LoRA's biases away from their initial values."""
     generator = torch.Generator().manual_seed(5)
     for name, parameter in model.named_parameters():
         if "magnitude" in name or ("lora_B" in name and name.endswith("bias")):
@@ -79,7 +79,7 @@ def matrix(model: Any, **options: Any) -> torch.Tensor:
 
 
 def require_same(model: Any, plain: Any, allowed: float = 1e-11, **options: Any) -> None:
-    """The scores of nnsight models around all of a ``PeftModel`` and its inside are those of the merged model."""
+    """Check that nnsight models of a ``PeftModel`` and of the model inside it have the merged model's scores."""
     want = matrix(nnsight.NNsight(plain), **options)
     for wrapped in (model, model.get_base_model()):
         assert difference(matrix(nnsight.NNsight(wrapped), **options), want) <= allowed

@@ -100,7 +100,7 @@ def test_attention_sinks(backend: str) -> None:
 
 
 def without_norms() -> Any:
-    """GPT-2 as Tracr's compiled programs are made: every norm is an ``Identity``."""
+    """Make a GPT-2 like Tracr's compiled programs, in which every norm is an ``Identity``."""
     model = build("gpt2", torch.float64)
     model.transformer.ln_f = nn.Identity()
     for block in model.transformer.h:

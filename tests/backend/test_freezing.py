@@ -17,7 +17,7 @@ FLAGS = ("use_attn_result", "use_split_qkv_input", "use_hook_mlp_in")
 
 
 def snapshot(model: Any) -> dict[str, Any]:
-    """Everything that a run could leave changed."""
+    """Record everything that a run could leave changed."""
     modules = dict(nn.Module.named_modules(model))
     modules |= {f"original {name}": m for name, m in nn.Module.named_modules(model.original_model)}
     parameters = {id(p): p for m in modules.values() for p in m._parameters.values() if p is not None}.values()
@@ -43,7 +43,7 @@ def assert_same(before: dict[str, Any], after: dict[str, Any]) -> None:
 
 
 def unusual(name: str) -> Any:
-    """A bridge in a state that a careless restore would not bring back."""
+    """Make a bridge in an unusual state, which a careless restore would lose."""
     model = bridge(build(name))
     model(prompts(2, 5)[0])  # TransformerLens wires some hooks of its own on the first forward pass
     model.train()

@@ -33,7 +33,7 @@ def python(code):
 
 @pytest.fixture
 def installed(monkeypatch):
-    """Replaces the installed plugins by the given entry points."""
+    """Replace the installed plugins by the given entry points."""
 
     def install(**values):
         points = [EntryPoint(name, value, "eap_plugin") for name, value in values.items()]
@@ -131,7 +131,7 @@ def test_disabled_plugin_says_why(installed, monkeypatch):
     installed(one="eap_plugin.metric")
     shown = eap("plugins")
     assert "disabled" in shown.stdout
-    assert "left out by EAP_PLUGIN_DISABLE" in shown.stdout
+    assert "disabled by EAP_PLUGIN_DISABLE" in shown.stdout
 
 
 @pytest.mark.parametrize(
@@ -179,7 +179,7 @@ def test_unexpected_error_is_one_line_unless_debugging(monkeypatch):
     result = failing_with(monkeypatch, RuntimeError("first line\n  second line"))
     assert result.exit_code == 1
     assert result.stderr == (
-        "Error: RuntimeError: first line second line (unexpected; EAP_DEBUG=1 shows where it happened)\n"
+        "Error: RuntimeError: first line second line (unexpected; set EAP_DEBUG=1 to see where it happened)\n"
     )
     monkeypatch.setenv("EAP_DEBUG", "1")
     debugged = failing_with(monkeypatch, RuntimeError("boom"))

@@ -32,7 +32,7 @@ def scores():
 
 @pytest.fixture
 def prompts(tmp_path):
-    """Writes a file of prompt pairs."""
+    """Return a function that writes a file of prompt pairs."""
 
     def write(*pairs):
         path = tmp_path / "prompts.jsonl"
@@ -188,7 +188,7 @@ def test_check_passes_the_shipped_models():
     for name in SHIPPED:
         result = eap("check", name, "-t", "ioi")
         assert result.exit_code == 0
-        assert f"OK: edge scores mean what they say on {name}." in result.stdout
+        assert f"OK: edge scores are meaningful on {name}." in result.stdout
         assert max(map(len, result.stdout.splitlines())) <= 80
 
 

@@ -251,7 +251,7 @@ def test_a_disabled_plugin_is_not_even_imported(site, monkeypatch, name):
     host = site.host()
     assert states(host) == {"acme-eap:special": "disabled", "good:plugin": "ok"}
     assert "acme_eap" not in sys.modules
-    assert host.plugins()[0].reason == "left out by EAP_PLUGIN_DISABLE"
+    assert host.plugins()[0].reason == "disabled by EAP_PLUGIN_DISABLE"
 
 
 def test_disabling_a_plugin_that_is_not_there_is_reported(site, monkeypatch):
@@ -296,7 +296,7 @@ def test_a_hook_that_asks_the_host_for_names_is_told_to_wait(site, monkeypatch):
     host = site.host()
     monkeypatch.setattr("eap_plugin.host.get_host", lambda: host)
     assert list(host.registry("metrics")) == ["nought", "zero"]
-    assert "look them up when used" in reason(host, "eager:plugin")
+    assert "look them up when they are used" in reason(host, "eager:plugin")
 
 
 def test_threads_that_ask_at_once_get_the_same_answer(site):
@@ -318,7 +318,7 @@ def in_new_process(code, *folders):
 
 
 def declared_entry_points():
-    """The entry points that the project declares, as an installer would write them."""
+    """Return the entry points that the project declares, as an installer would write them."""
     text = (ROOT / "pyproject.toml").read_text().replace('"', "")
     section = text.split("[project.entry-points.eap_plugin]")[1].split("\n[")[0]
     parser = ConfigParser()

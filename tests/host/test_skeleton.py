@@ -47,9 +47,9 @@ def test_everything_bears_the_new_name(folder: Path, kind: str) -> None:
         ("My_Thing", "lower-case letters, digits and single '-', such as my-method; got 'My_Thing'"),
         ("../other", "got '../other'"),
         ("-x", "No such option"),
-        ("json", "would be called json, which is taken here"),
-        ("lambda", "would be called lambda, which is taken here"),
-        ("eap-plugin", "would be called eap_plugin, which is taken here"),
+        ("json", "would be called json, which is already the name of a module here"),
+        ("lambda", "would be called lambda, which is already the name of a module here"),
+        ("eap-plugin", "would be called eap_plugin, which is already the name of a module here"),
     ],
 )
 def test_a_bad_name_is_refused_in_one_line(folder: Path, name: str, said: str) -> None:
@@ -67,7 +67,7 @@ def test_a_folder_that_is_there_is_left_alone(folder: Path, monkeypatch: pytest.
     monkeypatch.syspath_prepend(folder)  # as with `python -m eap_plugin`, which finds the folder as a package
     done = new("mine")
     assert done.exit_code == 2
-    assert done.stderr == "Error: mine is there already; choose another name, or remove it first\n"
+    assert done.stderr == "Error: mine already exists; choose another name, or remove it first\n"
     assert list((folder / "mine").iterdir()) == []
 
 

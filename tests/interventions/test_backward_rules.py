@@ -176,7 +176,7 @@ def test_a_mixture_of_experts() -> None:
 
 
 def back(visit: Any, values: dict[str, torch.Tensor], g: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """The last of some values as visitors leave it, each having passed its visitor, and its gradient on the first."""
+    """Pass values through their visitors, and return the last one and its gradient with respect to the first."""
     first, *_ = values.values()
     for site, value in values.items():
         new = visit[site](0, value) if site in visit else value

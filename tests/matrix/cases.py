@@ -52,7 +52,7 @@ class Case:
 
 
 def cases(family: str, full: bool) -> Iterator[Case]:
-    """The cases of a family, the same ones every time.
+    """List the cases of a family, the same ones every time.
 
     Args:
         family: a name of ``FAMILIES``.

@@ -42,6 +42,6 @@ def covering(factors: Mapping[str, Sequence[object]], seed: int = 0) -> list[Row
 
 
 def _pairs(row: Row, name: str, value: int, names: Sequence[str]) -> list[_Pair]:
-    """The pairs that a row gains with a factor's value, each in the order of the factors."""
+    """List the pairs that a row gains with a factor's value, each in the order of the factors."""
     new = (name, value)
     return [(old, new) if names.index(old[0]) < names.index(name) else (new, old) for old in row.items()]

@@ -27,12 +27,12 @@ MASKS: dict[str, Tensor | None] = {
 
 
 def batch(padding: str) -> Batch:
-    """The prompts, padded on a side or not."""
+    """Return the prompts, padded on a side or not."""
     return Batch(*PROMPTS, attention_mask=MASKS[padding])
 
 
 def on_server(name: str) -> TransformersModel:
-    """The zoo's model ``name`` as a server has it, with the buffers, too, that are computed in float32."""
+    """Make the zoo's model ``name`` as a server has it, with the buffers that are computed in float32."""
     with TemporaryDirectory() as folder:
         served = models.with_weights(models.save(name, Path(folder)), "float64")
     served._module.set_experts_implementation("eager")
@@ -51,5 +51,5 @@ BACKENDS: dict[str, Callable[[str], Any]] = {
 
 @lru_cache(maxsize=8)
 def on(backend: str, name: str) -> Any:
-    """The zoo's model ``name`` on a backend, in float64."""
+    """Make the zoo's model ``name`` on a backend, in float64."""
     return BACKENDS[backend](name)

@@ -25,7 +25,7 @@ Options = Mapping[str, Any]
 
 
 def expected(name: str, algorithm: str, options: Options, padding: str, found: Scores) -> Scores:
-    """The scores of one case, laid out as its options ask.
+    """Compute the scores of one case by the oracle, laid out as its options ask.
 
     Args:
         name: the model's name in ``tests.support.zoo``.
@@ -51,7 +51,7 @@ def expected(name: str, algorithm: str, options: Options, padding: str, found: S
 
 @lru_cache(maxsize=2)
 def plain(name: str) -> Any:
-    """The zoo's model ``name`` in float64, for all that leaves it as it is."""
+    """Make the zoo's model ``name`` in float64, shared by everything that leaves it unchanged."""
     return build(name, torch.float64)
 
 

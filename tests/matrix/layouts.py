@@ -16,7 +16,7 @@ Scores = Mapping[Any, Any]
 
 
 def laid_out(products: Mapping[Edge, Tensor], options: Mapping[str, Any]) -> Scores:
-    """The scores of products [batch, pos, d_model] of all edges, by ``level``, ``positions`` and ``qkv``."""
+    """Sum the products [batch, pos, d_model] of all edges to scores, by ``level``, ``positions`` and ``qkv``."""
     positions, level = options.get("positions", False), options.get("level", "edge")
     over = (
         {"edge": (0, 2), "node": (0, 2), "neuron": (0,)}[level]
@@ -46,7 +46,7 @@ def of_edges(scores: Mapping[Edge, Tensor], options: Mapping[str, Any]) -> Score
 
 
 def _group(reader: str, heads: int, groups: int) -> str:
-    """The name of what a q, k or v reader is part of; another reader's own."""
+    """Name what a q, k or v reader is part of; another reader has its own name."""
     if not reader.endswith(">"):
         return reader
     place, _, head = reader[: reader.index("<")].partition(".h")
@@ -57,7 +57,7 @@ def _group(reader: str, heads: int, groups: int) -> str:
 
 
 def named(scores: PruneScores | NodeScores) -> Scores:
-    """The library's scores, those of all edges or of all writers."""
+    """Return the library's scores of all edges or of all writers."""
     graph, matrix = scores.graph, scores.matrix
     if isinstance(scores, PruneScores):
         return {
@@ -73,7 +73,7 @@ def named(scores: PruneScores | NodeScores) -> Scores:
 
 
 def error(found: Scores, wanted: Scores) -> float:
-    """The largest difference over the largest score; not a number if one of them is none.
+    """Return the largest difference over the largest score; NaN if one of the scores is NaN.
 
     Raises:
         AssertionError: if they are not of the same edges or writers, or there is nothing to tell apart.

@@ -38,7 +38,7 @@ The largest error of each algorithm on all backends.
 
 
 def page(errors: Errors, n_cases: int, full: bool) -> str:
-    """The whole page.
+    """Write the whole page.
 
     Args:
         errors: what was found.

@@ -59,7 +59,7 @@ def errors(name: str, case: Case) -> dict[str, float]:
 
 
 def run(name: str, case: Case, backend: str) -> Scores:
-    """The library's scores."""
+    """Return the library's scores."""
     remote = "local" if backend == "simulated server" else False
     return named(
         eap_plugin.prune_scores(

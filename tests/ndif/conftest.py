@@ -21,7 +21,7 @@ TIMINGS = pytest.StashKey[dict[str, float]]()
 
 @pytest.fixture(scope="session")
 def server(pytestconfig: pytest.Config) -> Iterator[NdifServer]:
-    """The server; it ends with the run, whatever ends that."""
+    """Start the server, which stops when the test run ends for any reason."""
     with ndif_server(FOLDER) as running:
         pytestconfig.stash[TIMINGS] = running.timings
         yield running
@@ -29,7 +29,7 @@ def server(pytestconfig: pytest.Config) -> Iterator[NdifServer]:
 
 @pytest.fixture(scope="session")
 def model_folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """The models' folders by name. Any other folder will do as well: a server loads what it is asked for."""
+    """Return the models' folders, by name. The server would load a model from any other folder, too."""
     folder = tmp_path_factory.mktemp("models")
     return {name: models.save(name, folder) for name in models.NAMES}
 

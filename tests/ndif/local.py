@@ -21,7 +21,7 @@ KEPT_VARIABLES = ("PATH", "HOME", "LANG", "LD_LIBRARY_PATH", "SSL_CERT_FILE")
 
 
 def environment(ports: dict[str, int]) -> dict[str, str]:
-    """The environment of every part: nothing of the caller's but what programs need to start."""
+    """Return the environment variables of every service: from the caller's, only those that programs need to start."""
     kept = {name: os.environ[name] for name in KEPT_VARIABLES if name in os.environ}
     return kept | {
         "PYTHONPATH": str(SHIM),
@@ -47,17 +47,17 @@ def environment(ports: dict[str, int]) -> dict[str, str]:
 
 
 def module(name: str) -> tuple[str, str, str]:
-    """The command that runs a module."""
+    """Return the command that runs a module."""
     return sys.executable, "-m", name
 
 
 def script(name: str) -> str:
-    """The path of a program in this environment."""
+    """Return the path of a program in this environment."""
     return str(Path(sys.executable).with_name(name))
 
 
 def free_ports(n: int) -> list[int]:
-    """Ports that nothing uses, below those that systems hand out and above Ray's own for workers."""
+    """Find unused ports, below the system's ephemeral ports and above Ray's ports for workers."""
     free: list[int] = []
     for port in random.sample(range(20_000, 32_000), 1000):
         with contextlib.suppress(OSError), socket.socket() as probe:
@@ -75,7 +75,7 @@ def is_listening(port: int) -> bool:
 
 @contextmanager
 def short_name(folder: Path) -> Iterator[Path]:
-    """A short path to a new folder: Ray opens sockets in it, whose paths the system limits to 107 bytes.
+    """Make a folder with a short path: Ray opens sockets in it, whose paths the system limits to 107 bytes.
 
     The same for the same folder, so that a killed run leaves one link at most, which the next run uses.
     """

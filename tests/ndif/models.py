@@ -28,13 +28,13 @@ def save(name: str, folder: Path) -> Path:
 
 
 def without_weights(path: Path) -> TransformersModel:
-    """The model in a folder as a client of a server has it: no weights, known to the server by its path."""
+    """Load the model in a folder as a client does: without weights, and known to the server by its path."""
     nnsight.modeling.huggingface._ID_CACHE[str(path)] = str(path)  # else nnsight asks the hub for its full name
     return TransformersModel(str(path), task="text-generation")
 
 
 def with_weights(path: Path, dtype: str = "float32") -> TransformersModel:
-    """The model in a folder, loaded here and frozen as a server's are."""
+    """Load the model in a folder here, frozen as a server's models are."""
     model = TransformersModel(str(path), task="text-generation", dispatch=True, dtype=dtype, device="cpu")
     model._module.requires_grad_(False)
     return model

@@ -23,19 +23,19 @@ WITHIN = 60.0
 
 
 def slow(logits: Tensor, batch: Batch) -> Tensor:
-    """A metric that takes its time, in small steps: only between them can a server cancel it."""
+    """Compute a metric slowly, in small steps, between which a server can cancel it."""
     for _ in range(200):
         time.sleep(0.1)
     return logits.gather(1, batch.answers)[:, 0]
 
 
 def failing(logits: Tensor, batch: Batch) -> Tensor:
-    """A metric that fails."""
+    """Raise an error instead of computing a metric."""
     return torch.zeros(2) @ logits
 
 
 def running(server: NdifServer) -> str:
-    """Wait until a request runs, and give its id."""
+    """Wait until a request runs, and return its id."""
     deadline = time.monotonic() + WITHIN
     while not (ids := server.running()):
         assert time.monotonic() < deadline
@@ -45,7 +45,7 @@ def running(server: NdifServer) -> str:
 
 @contextmanager
 def slow_run(model: ResidualModel, server: NdifServer) -> Iterator[list[EapPluginError]]:
-    """A run that is running within it; on leaving its error is in the list."""
+    """Keep a run going inside the context; afterwards its error is in the list."""
     errors: list[EapPluginError] = []
 
     def run() -> None:
@@ -63,7 +63,7 @@ def slow_run(model: ResidualModel, server: NdifServer) -> Iterator[list[EapPlugi
 
 
 def idle(server: NdifServer) -> None:
-    """Have nothing running on the server, whatever a test left there."""
+    """Cancel whatever a test left running on the server."""
     deadline = time.monotonic() + WITHIN
     while ids := server.running():
         assert time.monotonic() < deadline

@@ -97,13 +97,13 @@ class NdifServer:
         return kill_request(request_id, self._redis_url)
 
     def running(self) -> list[str]:
-        """The ids of the requests that models are working on."""
+        """Return the ids of the requests that models are working on."""
         processors = fetch_queue_state(self._redis_url)["processors"].values()
         replicas = [replica for processor in processors for replica in processor["replicas"]]
         return [replica["current_request_id"] for replica in replicas if replica["current_request_id"]]
 
     def listening(self) -> set[tuple[str, int]]:
-        """The addresses at which any process of the server takes connections."""
+        """Return the addresses on which processes of the server listen."""
         addresses = set()
         for process in self._services.processes():
             with contextlib.suppress(psutil.NoSuchProcess):
@@ -115,7 +115,7 @@ class NdifServer:
         return addresses
 
     def get(self, path: str) -> Any:
-        """The JSON that the API answers to GET ``path``, such as ``/status`` or ``/env``."""
+        """Return the JSON response of the API to GET ``path``, such as ``/status`` or ``/env``."""
         with urllib.request.urlopen(self.url + path, timeout=60) as answer:
             return json.load(answer)
 
@@ -171,7 +171,7 @@ class NdifServer:
 
 @contextmanager
 def ndif_server(folder: Path) -> Iterator[NdifServer]:
-    """A server that ends with the block; ``folder``, emptied first, holds its logs.
+    """Run a server inside the context, with its logs in ``folder``, which is emptied first.
 
     Raises:
         ServiceError: if it cannot be started; the message says what to do, or what the log says.

@@ -37,7 +37,7 @@ class Services:
         self._work.mkdir()
 
     def log(self, name: str) -> Path:
-        """Where the output of a service goes."""
+        """Return the log file of a service."""
         return self.logs / f"{name}.log"
 
     def start(self, name: str, *command: str, **environment: str) -> None:
@@ -93,7 +93,7 @@ class Services:
             time.sleep(0.1)
 
     def processes(self) -> list[psutil.Process]:
-        """The keepers and all that runs under them now."""
+        """Return the supervising processes and all their current descendants."""
         keepers = [psutil.Process(keeper.pid) for keeper in self._running.values()]
         return keepers + [child for keeper in keepers for child in keeper.children(recursive=True)]
 
@@ -127,7 +127,7 @@ def end_leftovers(record: Path) -> None:
 
 @contextmanager
 def services(folder: Path, environment: dict[str, str]) -> Iterator[Services]:
-    """An empty ``folder`` for one run at a time, and services that end with the block.
+    """Provide an empty ``folder``, for one run at a time, and services that stop at the end of the context.
 
     Raises:
         ServiceError: if another run uses the folder.

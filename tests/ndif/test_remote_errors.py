@@ -32,7 +32,7 @@ def model(server: NdifServer, model_folders: dict[str, Path]) -> Iterator[Residu
 
 @pytest.fixture(autouse=True)
 def lines(request: pytest.FixtureRequest, record_property: pytest.RecordProperty) -> Iterator[list[str]]:
-    """The lines that a test saw, for the summary."""
+    """Collect the messages that a test saw, for the summary."""
     seen: list[str] = []
     yield seen
     for line in seen:
@@ -40,7 +40,7 @@ def lines(request: pytest.FixtureRequest, record_property: pytest.RecordProperty
 
 
 def error(model: ResidualModel, lines: list[str], **how: object) -> str:
-    """The one line that a run fails with."""
+    """Return the one-line message with which a run fails."""
     with pytest.raises(EapPluginError) as caught:
         eap_plugin.prune_scores(model, DATA, **how)
     assert "\n" not in str(caught.value)
@@ -50,7 +50,7 @@ def error(model: ResidualModel, lines: list[str], **how: object) -> str:
 
 @contextmanager
 def api(server: NdifServer, **variables: str) -> Iterator[None]:
-    """The server's API with other settings."""
+    """Run the server's API with other settings."""
     server.stop_api()
     try:
         server.start_api(**variables)

@@ -25,7 +25,7 @@ BLOCK = {"gpt2": "transformer.h.0", "llama": "model.layers.0"}
 
 
 def change_times_gradient(model: TransformersModel, name: str, remote: str | bool) -> Tensor:
-    """Per position, what the first block writes differently on corrupt prompts times the gradient on clean ones."""
+    """Multiply the change of the first block's output by the gradient on the clean prompts, per position."""
     clean, corrupt, answers, _ = zoo.prompts(n=3, length=6)
     embedding = attrgetter(EMBEDDING[name])(model)
     block = attrgetter(BLOCK[name].removesuffix(".0"))(model)[0]
@@ -42,14 +42,14 @@ def change_times_gradient(model: TransformersModel, name: str, remote: str | boo
 
 
 def logits(model: TransformersModel, server: NdifServer) -> Tensor:
-    """The logits for one prompt."""
+    """Compute the logits for one prompt."""
     with model.trace(torch.tensor([[3, 4, 5, 6]]), remote=server.url):
         found = model.output.logits.save()
     return found
 
 
 def running_request(server: NdifServer) -> str:
-    """Wait until a request runs, and give its id."""
+    """Wait until a request runs, and return its id."""
     deadline = time.monotonic() + 60
     while not (running := server.running()):
         assert time.monotonic() < deadline

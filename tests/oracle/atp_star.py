@@ -60,7 +60,7 @@ def _layers(oracle: Oracle, drop: bool) -> list[int | None]:
 
 
 def _pattern_gradients(oracle: Oracle) -> tuple[Tensor, ...]:
-    """The gradient of L at every layer's pattern, [batch, heads, query, key]."""
+    """Return the gradient of L at every layer's pattern, [batch, heads, query, key]."""
     embedding = oracle.model.get_input_embeddings()
     handle = embedding.register_forward_hook(lambda module, args, output: output.detach().requires_grad_())
     with seen_patterns() as patterns:
@@ -91,7 +91,7 @@ def _moved_patterns(oracle: Oracle, positions: bool) -> dict[Edge, Tensor]:
 
 @torch.no_grad()
 def _scores(oracle: Oracle, reader: Reader, writers: tuple[str, ...], positions: bool) -> tuple[Tensor, Tensor]:
-    """A layer's attention scores and how they change to first order, [writers, pos or 1, batch, heads, query, key].
+    """Compute a layer's attention scores and their first-order change, [writers, pos or 1, batch, heads, query, key].
 
     In a copy of the prompts for each writer, and for each position if wanted, the reader alone reads what it changes.
     """
@@ -121,7 +121,7 @@ class _ScoresError(Exception):
 
 
 def _scores_of(oracle: Oracle, tokens: Tensor, layer: int) -> Tensor:
-    """What is given to a layer's softmax, in a run that goes no further: some models have no tangents there."""
+    """Return the input of a layer's softmax; the run stops there, since some models have no tangents behind it."""
     n_seen = 0
 
     def softmax(x: Tensor, dim: int = -1, _stacklevel: int = 3, dtype: torch.dtype | None = None) -> Tensor:

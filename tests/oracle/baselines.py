@@ -10,7 +10,7 @@ from tests.oracle.methods import Oracle
 
 
 def magnitudes(oracle: Oracle, *, absolute: bool) -> dict[str, Tensor]:
-    """The size of the mean of what each writer adds at real tokens, or the mean of the sizes."""
+    """Compute the magnitude of each writer's mean output at real tokens, or the mean of the magnitudes."""
     added = {writer: x[oracle.real] for writer, x in oracle.run.written.items()}
     return {writer: (x.abs() if absolute else x).mean().abs() for writer, x in added.items()}
 

@@ -45,7 +45,7 @@ class Reader:
 
 
 def readers(layout: Layout, n_layers: int) -> list[Reader]:
-    """All readers of a model, in order."""
+    """List all readers of a model, in order."""
     found = []
     for layer in range(n_layers):
         for kind, slots in layout.heads.items():
@@ -65,7 +65,7 @@ def oracle_scores(
     metric: Metric | None = None,
     positions: bool = False,
 ) -> dict[Edge, Any]:
-    """The score of every edge of the zoo's model ``name``, which ``model`` is.
+    """Compute the score of every edge of ``model``, the zoo's model called ``name``.
 
     Args:
         model: a plain Hugging Face causal language model in eval mode.
@@ -86,7 +86,7 @@ def oracle_scores(
 
 
 def reader_gradients(model: Any, layout: Layout, tokens: Tensor, metric: Metric) -> dict[Reader, Tensor]:
-    """The gradient of L at what every reader alone reads, [batch, pos, d_model]."""
+    """Compute the gradient of L at the input of each single reader, [batch, pos, d_model]."""
     streams, gradients = watch(model, layout, tokens), {}
     for reader in readers(layout, len(model.get_submodule(layout.layers))):
         leaf = streams[reader.stream].detach().clone().requires_grad_()
@@ -97,7 +97,7 @@ def reader_gradients(model: Any, layout: Layout, tokens: Tensor, metric: Metric)
 def products(
     change: dict[str, Tensor], gradients: dict[Reader, Tensor], feeding: dict[str, tuple[str, ...]]
 ) -> dict[Edge, Tensor]:
-    """For every edge, what its writer changes times the gradient at its reader, float64 [batch, pos, d_model]."""
+    """Multiply, for every edge, the change of its writer by the gradient at its reader, float64 [pos]."""
     return {
         (writer, reader.name): change[writer].double() * gradient.double()
         for reader, gradient in gradients.items()
@@ -118,7 +118,7 @@ def finite_difference(
     metric: Metric | None = None,
     step: float = 1e-5,
 ) -> float:
-    """The score of one edge without autograd: the slope of L as that edge alone turns from clean to corrupt.
+    """Compute the score of one edge without autograd: the slope of L as only that edge moves from clean to corrupt.
 
     With ``step`` as it is, ``model`` must be float64 and this must run within ``InFloat64``.
     """
@@ -141,7 +141,7 @@ def finite_difference(
 
 
 def difference(answers: Tensor, wrong: Tensor) -> Metric:
-    """The mean right logit less the mean wrong one."""
+    """Compute the mean right logit minus the mean wrong one."""
     return lambda logits: logits.gather(1, answers).mean(dim=1) - logits.gather(1, wrong).mean(dim=1)
 
 
@@ -150,14 +150,14 @@ def _change(before: Run, after: Run, writer: str) -> Tensor:
 
 
 def _loss(model: Any, layout: Layout, reader: Reader, residual: Tensor, tokens: Tensor, metric: Metric) -> Tensor:
-    """L when this reader, and nobody else, reads ``residual`` [batch, pos, d_model]."""
+    """Compute L if only this reader reads ``residual`` [batch, pos, d_model]."""
     with reading(model, layout, reader, residual):
         return -metric(model(tokens, use_cache=False).logits[:, -1]).mean()
 
 
 @contextmanager
 def reading(model: Any, layout: Layout, reader: Reader, residual: Tensor) -> Iterator[None]:
-    """Within it, this reader, and nobody else, reads ``residual`` [batch, pos, d_model]."""
+    """Let only this reader read ``residual`` [batch, pos, d_model] inside the context."""
 
     def replace_input(module: nn.Module, args: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         return (normed.reshape(args[0].shape),)

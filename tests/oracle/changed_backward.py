@@ -71,7 +71,7 @@ def freeze_norm(module: nn.Module) -> None:
 
 
 def freeze_all_norms(model: Any, layout: Layout) -> None:
-    """All norms of the residual stream, each once."""
+    """Freeze all norms of the residual stream, each once."""
     found = {id(model.get_submodule(layout.final_norm)): model.get_submodule(layout.final_norm)}
     for layer in range(len(model.get_submodule(layout.layers))):
         for path in (layout.attn_norm, layout.mlp_norm, layout.attn_post_norm, layout.mlp_post_norm):
@@ -116,7 +116,7 @@ def scale_gates(model: Any, scale: float) -> None:
 
 
 def identity_activations(model: Any, layout: Layout) -> int:
-    """The blocks' activations are their input times a constant; gives their number."""
+    """Treat the blocks' activations as their input times a constant, and return the number of activations."""
     layers = model.get_submodule(layout.layers)
     found = [module for module in layers.modules() if type(module).__name__ in ACTIVATIONS]
     for module in found:
@@ -126,7 +126,7 @@ def identity_activations(model: Any, layout: Layout) -> int:
 
 @contextmanager
 def softmax_backward(jacobian: Callable[[Tensor, Tensor], Tensor]) -> Iterator[None]:
-    """Attention's softmax with another backward pass, ``jacobian(scores, gradient)``."""
+    """Give attention's softmax another backward pass, ``jacobian(scores, gradient)``, inside the context."""
     plain = nn.functional.softmax
 
     def softmax(x: Tensor, dim: int = -1, **kwargs: Any) -> Tensor:
@@ -140,7 +140,7 @@ def softmax_backward(jacobian: Callable[[Tensor, Tensor], Tensor]) -> Iterator[N
 
 
 def at_temperature(temperature: float) -> Callable[[Tensor, Tensor], Tensor]:
-    """The softmax's Jacobian, written out, at scores divided by a temperature."""
+    """Return the softmax's Jacobian, written out, at scores divided by a temperature."""
 
     def jacobian(scores: Tensor, g: Tensor) -> Tensor:
         p = torch.softmax(scores / temperature, -1)
@@ -153,7 +153,7 @@ def at_temperature(temperature: float) -> Callable[[Tensor, Tensor], Tensor]:
 def gim(
     model: Any, name: str, *, temperature: float = 2.0, freeze_norms: bool = True, halve_products: bool = True
 ) -> Iterator[None]:
-    """GIM as its authors' code has it: q and k get a quarter of their gradient, v, gate and up a half."""
+    """Apply GIM as its authors' code does: q and k get a quarter of their gradient, v, gate and up a half."""
     layout = LAYOUTS[name]
     if freeze_norms:
         freeze_all_norms(model, layout)
@@ -166,7 +166,7 @@ def gim(
 
 @contextmanager
 def relp(model: Any, name: str, constant_attention: bool) -> Iterator[None]:
-    """RelP as its authors' code has it: LN-, identity and half-rule, and the AH-rule if wanted."""
+    """Apply RelP as its authors' code does: LN, identity and half rules, and the AH rule on request."""
     freeze_all_norms(model, LAYOUTS[name])
     scale_gates(model, 0.5)
     assert (

@@ -16,7 +16,7 @@ from tests.oracle.writers import observe
 
 @torch.no_grad()
 def edge_effects(oracle: Oracle) -> dict[Edge, float]:
-    """What each edge does alone: L with it patched, less L on the clean run."""
+    """Compute the exact effect of each edge: L with only this edge patched, minus L on the clean run."""
     model, layout, plain = oracle.model, oracle.layout, oracle.loss().item()
     effects = {}
     for reader in oracle.readers:
@@ -28,7 +28,7 @@ def edge_effects(oracle: Oracle) -> dict[Edge, float]:
 
 @torch.no_grad()
 def writer_effects(oracle: Oracle) -> dict[str, float]:
-    """What each writer does alone: L with all that it adds changed, less L on the clean run."""
+    """Compute the exact effect of each writer: L with all its output changed, minus L on the clean run."""
     plain, effects = oracle.loss().item(), {}
     for writer, change in oracle.change.items():
         with adding(oracle.model, oracle.layout, place_of(writer), change):
@@ -37,7 +37,7 @@ def writer_effects(oracle: Oracle) -> dict[str, float]:
 
 
 def removed(oracle: Oracle, threshold: float, guess: Collection[Edge] = ()) -> set[Edge]:
-    """The edges that ACDC removes: readers from the last on, and for each its writers likewise.
+    """List the edges that ACDC removes, visiting readers from the last on, and each reader's writers likewise.
 
     All edges are decided at once, each on top of those that are taken to be gone before it, until what is decided is
     what was taken: then it is what deciding them one by one gives. How soon that is depends on the first guess.

@@ -14,13 +14,13 @@ from tests.oracle.writers import observe_with_gradients
 
 
 def mask_gradient(oracle: Oracle, *masks: float) -> dict[Edge, Tensor]:
-    """The mean over mask values, each of all edges, of every edge's slope, [batch, pos, d_model]."""
+    """Average every edge's slope over mask values that all edges share, [batch, pos, d_model]."""
     found = [_slopes(oracle, mask) for mask in masks]
     return {edge: torch.stack([one[edge] for one in found]).mean(dim=0) for edge in found[0]}
 
 
 def _slopes(oracle: Oracle, mask: float) -> dict[Edge, Tensor]:
-    """The slope of L in each edge's mask, which is one number for each element of what its writer adds.
+    """Compute the slope of L in each edge's mask, which is one number per element of its writer's output.
 
     Readers that read the same stream are given what they read on a run of their own, which has the earlier ones' given.
     """

@@ -53,7 +53,7 @@ class Oracle:
         self.change = {writer: self.other[writer] - added for writer, added in self.run.written.items()}
 
     def _target(self, ablation: str, corrupt: Tensor) -> Tensor:
-        """What a writer is changed to, which adds ``corrupt`` on the corrupt prompts, [batch, pos, d_model]."""
+        """Return what a writer is changed to; it adds ``corrupt`` on the corrupt prompts, [batch, pos, d_model]."""
         if ablation == "corrupt":
             return corrupt
         if ablation == "zero":
@@ -79,25 +79,25 @@ class Oracle:
         return ["input", *(f"{kind}{layer}" for layer in range(self.n_layers) for kind in "am")]
 
     def way(self, place: str) -> Tensor:
-        """What the writers at a place change together."""
+        """Return the change of all writers at a place together."""
         return torch.stack([x for writer, x in self.change.items() if place_of(writer) == place]).sum(dim=0)
 
     def gradients(self, tokens: Tensor | None = None) -> Gradients:
-        """The gradient at every reader, on the clean prompts or others."""
+        """Compute the gradient at every reader, on the clean prompts or others."""
         return reader_gradients(self.model, self.layout, self.clean if tokens is None else tokens, self.metric)
 
     def moved(self, place: str, corruption: float) -> Gradients:
-        """The same when a place has gone part of its way."""
+        """Compute the same with one place interpolated towards the corrupt run."""
         with adding(self.model, self.layout, place, corruption * self.way(place)):
             return self.gradients()
 
     def held(self, place: str, corruption: float) -> Gradients:
-        """The same when what is added at a place is given, so that nothing before it goes through it."""
+        """Take the same gradients with a place's output given, so that none flows to what is before it."""
         with adding(self.model, self.layout, place, corruption * self.way(place), self._added(place)):
             return self.gradients()
 
     def _added(self, place: str) -> Tensor | None:
-        """What a place's module gives on the clean run; the input's is not needed, as nothing comes before it."""
+        """Return a place's output on the clean run; ``None`` for the input, which has nothing before it."""
         if place == "input":
             return None
         seen: list[Tensor] = []
@@ -114,12 +114,12 @@ class Oracle:
         return -self.metric(logits).mean()
 
     def scores(self, *gradients: Gradients) -> dict[Edge, Tensor]:
-        """The mean over runs of every edge's product, [batch, pos, d_model]."""
+        """Average every edge's product over runs, [pos]."""
         found = [products(self.change, run, self.run.feeding) for run in gradients]
         return {edge: torch.stack([one[edge] for one in found]).mean(dim=0) for edge in found[0]}
 
     def neurons(self, writer: str, corruption: float = 0.0) -> Tensor:
-        """What a writer changes in each dimension, times the gradient there, [d_model].
+        """Multiply a writer's change in each dimension by the gradient there, [d_model].
 
         Plain autograd on what the writer's place adds, with the input gone part of its way.
         """
@@ -134,17 +134,17 @@ class Oracle:
 
 
 def eap_ig_inputs(oracle: Oracle, corruptions: Sequence[float]) -> dict[Edge, Tensor]:
-    """The mean over points of the line of input embeddings."""
+    """Average over points on the line between the input embeddings."""
     return oracle.scores(*(oracle.moved("input", corruption) for corruption in corruptions))
 
 
 def clean_corrupted(oracle: Oracle) -> dict[Edge, Tensor]:
-    """The mean over both prompts."""
+    """Average over both prompts."""
     return oracle.scores(oracle.gradients(), oracle.gradients(oracle.corrupt))
 
 
 def eap_ig_activations(oracle: Oracle, corruptions: Sequence[float]) -> dict[Edge, Tensor]:
-    """For the edges that leave each place, the mean over points of its own line."""
+    """Average, for the edges from each place, over points on that place's own line."""
     found = {}
     for place in oracle.places:
         scores = oracle.scores(*(oracle.moved(place, corruption) for corruption in corruptions))
@@ -158,7 +158,7 @@ def eap_ig_activations_of_all(oracle: Oracle, corruptions: Sequence[float]) -> d
 
 
 def eap_gp(oracle: Oracle, steps: int, length: float) -> dict[Edge, Tensor]:
-    """The mean over the points of a path of embeddings that goes down the distance to the corrupt run's logits."""
+    """Average over the points of a path of embeddings that descends the distance to the corrupt run's logits."""
     model, layout = oracle.model, oracle.layout
     with torch.no_grad():
         target = model(oracle.corrupt, use_cache=False).logits[:, -1]
@@ -175,13 +175,13 @@ def eap_gp(oracle: Oracle, steps: int, length: float) -> dict[Edge, Tensor]:
 
 
 def place_of(writer: str) -> str:
-    """The place of a writer: ``a0`` for ``a0.h3``."""
+    """Return the place of a writer: ``a0`` for ``a0.h3``."""
     return writer.partition(".")[0]
 
 
 @contextmanager
 def adding(model: Any, layout: Layout, place: str, more: Tensor, given: Tensor | None = None) -> Iterator[None]:
-    """Within it, the writers at a place add ``more`` [batch, pos, d_model] than they compute, or than ``given``."""
+    """Add ``more`` [batch, pos, d_model] to the output of the writers at a place, inside the context."""
 
     def on_input(module: nn.Module, args: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         return (args[0] + more, *args[1:])
@@ -203,7 +203,7 @@ def adding(model: Any, layout: Layout, place: str, more: Tensor, given: Tensor |
 
 
 def _adding_module(model: Any, layout: Layout, place: str) -> nn.Module:
-    """The module whose output is added to the residual stream."""
+    """Find the module whose output is added to the residual stream."""
     if place.startswith("a"):
         return layout.part(model, int(place[1:]), layout.attn_post_norm or layout.o)
     return layout.part(model, int(place[1:]), layout.mlp_post_norm or layout.mlp_out)

@@ -18,7 +18,7 @@ from tests.oracle.writers import observe
 
 @contextmanager
 def seen_patterns() -> Iterator[list[Tensor]]:
-    """The patterns, [batch, heads, query, key], of what is run within it, one a layer."""
+    """Record the attention patterns, [batch, heads, query, key], of the run inside the context, one per layer."""
     seen: list[Tensor] = []
 
     def softmax(x: Tensor, dim: int = -1, _stacklevel: int = 3, dtype: torch.dtype | None = None) -> Tensor:
@@ -34,7 +34,7 @@ def seen_patterns() -> Iterator[list[Tensor]]:
 
 @contextmanager
 def dropped(model: Any, layout: Layout, layer: int | None) -> Iterator[None]:
-    """Within it nothing goes back through what a layer's attention and MLP add to the residual stream."""
+    """Block gradients through what a layer's attention and MLP add to the residual stream, inside the context."""
     modules = [] if layer is None else [layout.part(model, layer, path) for path in (layout.o, layout.mlp_out)]
 
     def drop(module: nn.Module, args: tuple[Tensor, ...], output: Any) -> Any:
@@ -53,7 +53,7 @@ def dropped(model: Any, layout: Layout, layer: int | None) -> Iterator[None]:
 def attention_effects(
     model: Any, name: str, prompts: Sequence[Tensor], layer: int | None = None, position: int | None = None
 ) -> dict[Edge, float]:
-    """For every edge into a query or key, the change of the patterns that it really makes, times their gradient.
+    """Multiply, for every edge into a query or key, its exact change of the patterns by the patterns' gradient.
 
     Args:
         model: a plain model.
@@ -87,7 +87,7 @@ def attention_effects(
 
 @torch.no_grad()
 def _pattern(model: Any, layout: Layout, reader: Reader, residual: Tensor, tokens: Tensor) -> Tensor:
-    """The pattern of a reader's layer when it, and nobody else, reads ``residual``."""
+    """Compute the attention pattern of a reader's layer if only this reader reads ``residual``."""
     with seen_patterns() as patterns, reading(model, layout, reader, residual):
         model(tokens, use_cache=False)
     return patterns[reader.layer]

@@ -29,7 +29,7 @@ def name(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture
 def model(name: str) -> Iterator[Any]:
-    """The model in float64, where it also computes in float64."""
+    """Build the model in float64 and make it compute in float64."""
     with InFloat64():
         yield build(name, torch.float64)
 
@@ -44,7 +44,7 @@ def loss(model: Any) -> Tensor:
 
 
 def some_edges(layout: Layout) -> list[tuple[str, str]]:
-    """An edge of every kind."""
+    """List an edge of every kind."""
     last_kv = len(layout.heads["k"]) - 1
     edges = [
         ("input", "a0.h1<q>"),
@@ -112,7 +112,7 @@ def test_a_slot_moves_what_its_head_should(name: str, model: Any, kind: str) -> 
 
 
 def moved_z(model: Any, layout: Layout, reader: Reader, position: int) -> Tensor:
-    """At which positions z changes, [pos, heads], when the reader reads something else at one position."""
+    """Return the positions where z changes, [pos, heads], if the reader's input is changed at one position."""
     stream = observe(model, layout, CLEAN).read[f"a{reader.layer}"]
     pushed = stream.clone()
     pushed[:, position] += torch.randn(D_MODEL, generator=torch.Generator().manual_seed(0))

@@ -60,7 +60,7 @@ def observe_with_gradients(model: Any, layout: Layout, tokens: Tensor) -> Run:
 
 
 def watch(model: Any, layout: Layout, tokens: Tensor) -> dict[str, Tensor]:
-    """What the layers, the output projections, the MLPs' norms and the final norm get, and the MLPs give."""
+    """Record the inputs of layers, output projections, MLP norms and the final norm, and the outputs of MLPs."""
     seen: dict[str, Tensor] = {}
 
     def keep_input(name: str) -> Callable[..., None]:
@@ -92,12 +92,12 @@ def watch(model: Any, layout: Layout, tokens: Tensor) -> dict[str, Tensor]:
 
 
 def first(output: Tensor | tuple[Tensor, ...]) -> Tensor:
-    """What a module gives, of several things the first."""
+    """Return a module's output, or the first of several."""
     return output[0] if isinstance(output, tuple) else output
 
 
 def _heads(model: Any, layout: Layout, layer: int, z: Tensor) -> tuple[list[Tensor], Tensor]:
-    """What each head adds to the residual stream, and what the output projection's bias adds.
+    """Compute what each head adds to the residual stream, and what the output projection's bias adds.
 
     A norm after the projection is applied with the statistics of this run: as it has no bias and does not
     centre, it multiplies each element by some number, which is what came out over what went in. The model's

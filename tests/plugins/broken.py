@@ -78,7 +78,7 @@ BROKEN = {
 
 
 def version_of(name: str) -> str:
-    """Each has another one."""
+    """Return a version that differs for each plugin."""
     return f"1.{list(BROKEN).index(name)}"
 
 

@@ -9,5 +9,5 @@ from tests.plugins.environment import Environment
 
 @pytest.fixture(scope="session")
 def environment(tmp_path_factory: pytest.TempPathFactory) -> Environment:
-    """The environment."""
+    """Make the environment."""
     return Environment(tmp_path_factory.mktemp("environment"))

@@ -50,19 +50,19 @@ class Environment:
         return self._run("eap", *args, cwd=cwd, **env)
 
     def json(self, *args: str, **env: str) -> Any:
-        """What a successful ``eap ARGS --json`` prints."""
+        """Return what a successful ``eap ARGS --json`` prints."""
         done = self.eap(*args, "--json", **env)
         assert done.returncode == 0, done.stderr
         return json.loads(done.stdout)
 
     def evaluate(self, code: str, **env: str) -> Any:
-        """What Python code prints as JSON."""
+        """Return what Python code prints as JSON."""
         done = self.python("-c", code, **env)
         assert done.returncode == 0, done.stderr
         return json.loads(done.stdout)
 
     def pytest(self, tests: Path, *args: str) -> str:
-        """The last line of a test run that passed, in a folder of tests."""
+        """Run the tests in a folder, which must pass, and return the last line of output."""
         done = self._run("python", "-m", "pytest", "-p", "no:cacheprovider", *args, cwd=tests)
         assert done.returncode == 0, done.stdout
         return done.stdout.strip().splitlines()[-1]

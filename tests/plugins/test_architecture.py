@@ -21,7 +21,7 @@ NocturneForCausalLM(NocturneConfig(vocab_size=68)).save_pretrained(sys.argv[1])
 
 @pytest.fixture(scope="module")
 def installed(environment: Environment) -> Iterator[Environment]:
-    """The environment with the architecture's package, which is no plugin of ours."""
+    """Install the architecture's package, which is not a plugin of eap-plugin, in the environment."""
     environment.install(SAMPLE)
     assert environment.json("plugins")["plugins"] == []
     yield environment

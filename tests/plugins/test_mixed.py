@@ -31,14 +31,14 @@ print(json.dumps({"found": found, "hooks": [before, count()], "algorithms": list
 
 @pytest.fixture(scope="module")
 def mixed(environment: Environment, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Environment]:
-    """The environment with everything installed."""
+    """Install everything in the environment."""
     environment.install(*SAMPLES.values(), *write_broken(tmp_path_factory.mktemp("broken")))
     yield environment
     environment.uninstall(*SAMPLES, *BROKEN)
 
 
 def named(name: str) -> str:
-    """How messages name a broken plugin."""
+    """Return the name and version of a broken plugin as messages give them."""
     return f"{name}:{name} {version_of(name)}"
 
 
@@ -78,7 +78,7 @@ def test_listing_shows_what_works_and_tells_the_rest(mixed: Environment) -> None
 
 @pytest.fixture(scope="module")
 def scored(mixed: Environment) -> Any:
-    """What each algorithm gives."""
+    """Return the scores of each algorithm."""
     return mixed.evaluate(SCORE)
 
 

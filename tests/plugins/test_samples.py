@@ -21,7 +21,7 @@ ToyLM(ToyLMConfig(n_vocab=68)).save(sys.argv[1])
 
 @pytest.fixture(scope="module")
 def installed(environment: Environment) -> Iterator[Environment]:
-    """The environment with the samples; uninstalled afterwards, they are gone."""
+    """Install the samples in the environment; afterwards uninstall them and check that they are gone."""
     environment.install(*SAMPLES.values())
     yield environment
     environment.uninstall(*SAMPLES)
@@ -40,7 +40,7 @@ print(json.dumps(["eap-abs" in eap_plugin.algorithms(), "toy-lm" in eap_plugin.b
 
 @pytest.fixture(scope="module")
 def toy_folder(installed: Environment, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A model of the sample backend, with the tokenizer of a shipped model."""
+    """Make a model of the sample backend, with the tokenizer of a shipped model."""
     folder = tmp_path_factory.mktemp("toy")
     assert installed.python("-c", SAVE_TOY, str(folder)).returncode == 0
     for name in ("tokenizer.json", "tokenizer_config.json"):

@@ -35,11 +35,11 @@ class RealModel:
         return str(CACHE / self.name)
 
     def load(self, backend: str = "transformer_lens") -> ResidualModel:
-        """The model, which must have been fetched."""
+        """Load the model, which must have been fetched."""
         return eap_plugin.load_model(self.folder, backend=backend)
 
     def task(self, name: str, model: ResidualModel, n_prompts: int) -> Task:
-        """A task's first prompts."""
+        """Load a task's first prompts."""
         return eap_plugin.load_task(name, model, n_prompts=n_prompts, prepend_bos=self.prepend_bos)
 
 

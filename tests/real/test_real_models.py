@@ -92,7 +92,7 @@ def test_command_line_scores_the_same(real: RealModel, model: ResidualModel, tmp
 
 
 def share_done(model: ResidualModel, batch: eap_plugin.Batch) -> float:
-    """How often a right answer is likelier than every wrong one; the likeliest word of all may be yet another."""
+    """Compute how often a right answer is more likely than every wrong one, if not than every other word."""
     with torch.no_grad():
         logits = model.forward(batch.clean_prompts, {})
     right, wrong = (best(logits, ids) for ids in (batch.answers, batch.wrong_answers))
@@ -100,12 +100,12 @@ def share_done(model: ResidualModel, batch: eap_plugin.Batch) -> float:
 
 
 def best(logits: Tensor, ids: Tensor) -> Tensor:
-    """The largest logit among a prompt's answers."""
+    """Return the largest logit among a prompt's answers."""
     return logits.gather(1, ids.clamp_min(0)).masked_fill(ids == NO_ANSWER, -torch.inf).max(dim=1).values
 
 
 def random_edges(scores: PruneScores, n: int) -> Tensor:
-    """``n`` edges, each as likely as any other."""
+    """Draw ``n`` edges uniformly at random."""
     circuit = torch.zeros_like(scores.is_edge)
     edges = scores.is_edge.nonzero()
     chosen = edges[torch.randperm(len(edges), generator=torch.Generator().manual_seed(0))[:n]]

@@ -26,7 +26,7 @@ on_each_graph = pytest.mark.parametrize("graph", GRAPHS.values(), ids=GRAPHS)
 
 
 def scores(graph: Graph, *positions: int) -> PruneScores:
-    """Every edge at every position has a score of its own."""
+    """Make scores that differ at every edge and position."""
     shape = (*positions, len(graph.sources), len(graph.readers))
     matrix = torch.arange(1.0, 1 + torch.Size(shape).numel(), dtype=torch.float64).reshape(shape)
     return PruneScores(graph, matrix * PruneScores(graph, matrix).is_edge)

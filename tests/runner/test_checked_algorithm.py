@@ -167,7 +167,7 @@ def test_a_failure_keeps_its_type_names_the_plugin_and_leaves_the_model_as_it_wa
 
 @hookimpl
 def register_backends(register: Any) -> None:
-    """This module is a plugin: its backend cannot tell what it accepts."""
+    """Register a backend whose ``accepts`` fails; this module is a plugin."""
 
     class Doubtful:
         name, summary = "doubtful", "raises"
@@ -190,6 +190,7 @@ def test_a_backend_that_cannot_tell_does_not_stop_the_others(monkeypatch: pytest
     monkeypatch.setattr("eap_plugin.api.models.backends", lambda: registry)
     assert eap_plugin.wrap_model(bridge(build("gpt2"))).graph.n_layers == 2
     with pytest.raises(
-        eap_plugin.UsageError, match=r"backend 'doubtful' of plugin acme:mine 2\.3 cannot tell: KeyError: 'no idea'"
+        eap_plugin.UsageError,
+        match=r"backend 'doubtful' of plugin acme:mine 2\.3 failed to examine it: KeyError: 'no idea'",
     ):
         eap_plugin.wrap_model(nn.Linear(2, 2))

@@ -29,7 +29,7 @@ def model() -> ResidualModel:
 
 
 def counting(model: ResidualModel, monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """Gets longer by one with each run."""
+    """Return a list that gets longer by one with each run."""
     runs: list[int] = []
     run = model.run
     monkeypatch.setattr(model, "run", lambda *args: (runs.append(1), run(*args))[1])
@@ -69,7 +69,7 @@ def test_progress_goes_on_over_parts(model: ResidualModel) -> None:
 
 
 def interrupted(model: ResidualModel, folder: Path, after: int, **how: Any) -> None:
-    """A run that is broken off after some parts."""
+    """Run until some parts are finished, then interrupt."""
     done: list[int] = []
 
     def stop(n: int, total: int) -> None:
@@ -153,7 +153,9 @@ def test_the_command_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
         broken = eap("-o", str(saved), *split_up)
     assert broken.exit_code == 130
     said = " ".join(broken.stderr.split())
-    assert "1 finished part is kept in" in said and "scores.safetensors.parts; the same command with --resume" in said
+    assert (
+        "1 finished part is kept in" in said and "scores.safetensors.parts; run the same command with --resume" in said
+    )
     assert eap("-o", str(saved), *split_up, "--resume").exit_code == 0
     assert PruneScores.load(saved) == whole
     assert list(tmp_path.iterdir()) == [saved]
@@ -162,9 +164,9 @@ def test_the_command_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
 @pytest.mark.parametrize(
     ("args", "said"),
     [
-        (("--prompts-per-request", "3"), "--prompts-per-request keeps finished parts beside the scores; add -o"),
-        (("--resume",), "--resume goes on with a run that --prompts-per-request split; give that, too"),
-        (("--timeout", "3"), "a time-out is for runs on a server"),
+        (("--prompts-per-request", "3"), "--prompts-per-request saves finished parts next to the scores; add -o"),
+        (("--resume",), "--resume continues a run that --prompts-per-request split; add --prompts-per-request"),
+        (("--timeout", "3"), "a timeout applies only to runs on a server"),
         (("--remote",), "the backend transformer_lens cannot run on a server; use the backend nnsight"),
         (("--remote", "localhost", "--backend", "nnsight"), "a server's address has the form http://host:port"),
     ],

@@ -43,7 +43,7 @@ def test_passes(name: str, dtype: torch.dtype) -> None:
 
 
 def broken(how: str) -> Any:
-    """A model that computes something else than its parts say."""
+    """Make a model that does not compute what its parts add up to."""
     model = bridge(build("gpt2"))
     block = model.blocks[1]
     if how == "a block adds something of its own":

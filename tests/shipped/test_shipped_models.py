@@ -18,7 +18,7 @@ SCRIPT = Path(__file__).parents[2] / "scripts" / "train_shipped_models.py"
 
 @pytest.fixture(scope="module")
 def script():
-    """The training script as a module, which knows the pairs of names it kept back."""
+    """Import the training script, which knows the held-out pairs of names."""
     spec = importlib.util.spec_from_file_location("train_shipped_models", SCRIPT)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)

@@ -9,6 +9,6 @@ from transformers import PreTrainedModel
 
 
 def bridge(model: PreTrainedModel, name: str = "test-model") -> Any:
-    """A ``TransformerBridge`` of a Hugging Face model: no tokenizer, no disk."""
+    """Make a ``TransformerBridge`` of a Hugging Face model in memory, without a tokenizer."""
     architecture = type(model).__name__
     return build_bridge_from_module(model, architecture, hf_config=model.config, dtype=model.dtype, model_name=name)

@@ -1,4 +1,4 @@
-"""A plugin package that is installed here and on no server."""
+"""A plugin package that is installed here but not on a server."""
 
 from __future__ import annotations
 
@@ -110,14 +110,14 @@ BAD: dict[str, tuple[str, str, str]] = {
         r"circuit_lab\.sums\.Sum\.__init__ uses pluggy\S+, but pluggy is not installed on the server",
     ),
 }
-"""What makes the package untravelled: in ``sums``, a text, what is put for it, and what is said."""
+"""Changes that prevent the package from being sent: a text in ``sums``, its replacement, and the error message."""
 
 IMPORTS = "from functools import lru_cache\nfrom threading import Lock\n\nfrom pluggy import HookimplMarker as Plugin\n"
 
 
 @contextmanager
 def installed(folder: Path, monkeypatch: pytest.MonkeyPatch, change: tuple[str, str] | None = None) -> Iterator[None]:
-    """Install the package in ``folder``, its sums changed or not, and have it found as a plugin."""
+    """Install the package in ``folder``, with an optional change to ``sums``, so that it is found as a plugin."""
     package, info = folder / PACKAGE, folder / f"{PACKAGE}-1.0.dist-info"
     package.mkdir()
     info.mkdir()

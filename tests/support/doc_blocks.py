@@ -1,8 +1,9 @@
-"""Runs the code blocks of a page, in order and in one namespace, in the current folder.
+"""A runner for the code blocks of a page, in order and in one namespace, in the current folder.
 
-``python`` and ``pycon`` are run, ``console`` holds ``eap`` commands with their output, ``sh`` what readers type to
-install or to make (checked, not run), ``json title=…`` and the like are files that later blocks read, and ``text`` and
-``toml`` without a title are for the eye. Any other language is an error.
+``python`` and ``pycon`` blocks are run. ``console`` blocks contain ``eap`` commands with their output. ``sh`` blocks
+contain commands to install or to make something, which are checked but not run. Blocks with a title, such as ``json
+title=…``, are files that later blocks read. ``text`` and ``toml`` blocks without a title are only displayed. Any other
+language is an error.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ TARGETS = {
 
 
 def blocks(document: Document) -> Iterable[Region]:
-    """Every fenced block of a page; a Sybil parser."""
+    """Find every fenced block of a page; this is a Sybil parser."""
     for region in RawFencedCodeBlockLexer(INFO)(document):
         language, title, source = (region.lexemes[name] for name in ("language", "title", "source"))
         if language == "pycon":
@@ -45,7 +46,7 @@ def blocks(document: Document) -> Iterable[Region]:
 
 
 def run_page(path: Path) -> int:
-    """Run a page; gives the number of examples.
+    """Run a page, and return the number of examples.
 
     Raises:
         Exception: what a block raises, or AssertionError where the output differs.
@@ -64,7 +65,7 @@ def _write(example: Example) -> None:
 
 
 def _console(example: Example) -> None:
-    """Each command prints what follows it, up to the next one."""
+    """Check that each command prints the text after it, up to the next command."""
     for command, expected in re.findall(r"^\$ (.*)\n((?:(?!\$ ).*\n?)*)", example.parsed, re.MULTILINE):
         program, *arguments = shlex.split(command)
         assert program == "eap", f"only eap commands can be run here, got {command!r}"
@@ -75,7 +76,7 @@ def _console(example: Example) -> None:
 
 
 def _shell(example: Example) -> None:
-    """Commands that only their readers can run: targets and extras must be there."""
+    """Check commands that only readers can run: their targets and extras must exist."""
     for line in example.parsed.splitlines():
         words = shlex.split(line, comments=True)
         if words[:1] == ["make"]:

@@ -25,19 +25,19 @@ TOLERANCE = {"float32": 1e-5, "float64": 1e-9}
 
 @dataclass(frozen=True)
 class Case:
-    """How a recorded case was run, and how to ask for the same.
+    """How a recorded case was run, and how to reproduce it.
 
     Attributes:
-        sizes: prompts in each batch.
-        data: which of the recorded prompts.
+        sizes: the number of prompts in each batch.
+        data: the prefix of the recorded prompts.
         metric: the metric.
         algorithm: the algorithm.
-        options: its options.
-        scale: our scores are the recorded ones times this.
-        means: which prompts a mean is over: "clean", "both", or the corrupt ones.
-        mean_sizes: how many of them, if other than those that are scored.
-        apart: the mean is over each batch's prompts alone.
-        lengths: how many tokens of each prompt of a batch there are, if not all.
+        options: the algorithm's options.
+        scale: the factor from the recorded scores to ours.
+        means: the prompts that means are taken over: "clean", "both" or "corrupt".
+        mean_sizes: the number of those prompts in each batch, if it differs from ``sizes``.
+        apart: whether means are taken separately over each batch.
+        lengths: the number of tokens of each prompt of a batch, if not all are used.
     """
 
     sizes: tuple[int, ...] = (8,)
@@ -98,7 +98,7 @@ _MASKS = {
     "mg_logit_exp_avg_val": _masks(grad_function="logit_exp", answer_function="avg_val"),
 }
 
-# By our name of the case, the recorded one: these are run by a second algorithm or in another way.
+# Our name of a case -> the recorded one, for cases that are run again with another algorithm or in another way.
 _AGAIN = {
     "mg_logit_avg_diff again": ("eap_seed", _masks()),
     "mg_logit_avg_val_multi again": (
@@ -114,23 +114,23 @@ CASES = _EAP | _MASKS | {name: case for name, (_, case) in _AGAIN.items()}
 
 
 def recorded_name(case: str) -> str:
-    """The file's name for a case."""
+    """Return the name of a case in the file."""
     return _AGAIN[case][0] if case in _AGAIN else case
 
 
 def dtypes(model: str, case: str) -> list[str]:
-    """The dtypes in which a case was recorded."""
+    """Return the dtypes in which a case was recorded."""
     folder = FOLDER / model / "scores"
     return [dtype for dtype in TOLERANCE if (folder / f"{recorded_name(case)}_{dtype}.safetensors").exists()]
 
 
 def runs(models: Iterable[str]) -> list[tuple[str, str, str]]:
-    """Every model, case and dtype that is recorded."""
+    """List every recorded model, case and dtype."""
     return [(model, case, dtype) for model in models for case in CASES for dtype in dtypes(model, case)]
 
 
 def scores(wrapped: Any, case: Case, data: list[Batch], reference: list[Batch]) -> PruneScores:
-    """Our scores of a case, of the prompts and with means over those that ``prompts`` gives."""
+    """Compute our scores of a case, on the prompts and with means over the prompts that ``prompts`` returns."""
     if not case.apart:
         return _scores(wrapped, case, data, reference)
     found = [_scores(wrapped, case, [batch], [batch]) for batch in data]
@@ -138,7 +138,7 @@ def scores(wrapped: Any, case: Case, data: list[Batch], reference: list[Batch]) 
 
 
 def prompts(model: str, case: Case) -> tuple[list[Batch], list[Batch]]:
-    """What a case scores, and what its means are over."""
+    """Return the prompts that a case scores, and those that its means are over."""
     return batches(model, case), batches(model, replace(case, sizes=case.mean_sizes or case.sizes))
 
 
@@ -154,19 +154,19 @@ def _scores(wrapped: Any, case: Case, data: list[Batch], reference: list[Batch])
 
 @cache
 def config(model: str) -> dict[str, Any]:
-    """The recipe's configuration of a model."""
+    """Load the recorded configuration of a model."""
     found: dict[str, Any] = json.loads((FOLDER / model / "config.json").read_text())
     return found
 
 
 @cache
 def weights(model: str) -> dict[str, Tensor]:
-    """Its weights, float64, with TransformerLens' names."""
+    """Load a model's weights in float64, under TransformerLens' names."""
     return load_file(FOLDER / model / "weights.safetensors")
 
 
 def batches(model: str, case: Case) -> list[Batch]:
-    """The prompts of a case, in its batches."""
+    """Return the prompts of a case, in its batches."""
     data = load_file(FOLDER / model / "data.safetensors")
     names = ("clean", "corrupt", "answers", "wrong")
     clean, corrupt, answers, wrong = (data[case.data + name] for name in names)
@@ -180,13 +180,13 @@ def batches(model: str, case: Case) -> list[Batch]:
 
 
 def recorded(model: str, case: str, dtype: str) -> dict[str, Tensor]:
-    """AutoCircuit's scores, to our scale."""
+    """Load AutoCircuit's scores, converted to our scale."""
     file = FOLDER / model / "scores" / f"{recorded_name(case)}_{dtype}.safetensors"
     return {module: CASES[case].scale * x for module, x in load_file(file).items()}
 
 
 def worst_error(found: Any, want: dict[str, Tensor], groups: int, n_heads: int) -> float:
-    """Largest difference over the largest score, AutoCircuit's repeated key/value heads summed over their groups."""
+    """Compute the largest difference over the largest score; AutoCircuit's repeated key/value heads are summed."""
     assert set(found) == set(want)
     largest = max(float(x.abs().max()) for x in want.values())
     error = 0.0
@@ -204,7 +204,7 @@ def worst_error(found: Any, want: dict[str, Tensor], groups: int, n_heads: int) 
 
 
 def eapig(model: str, case: str, graph: Graph) -> dict[str, list[float]]:
-    """EAP-IG's scores by edge; with grouped-query attention, several of a k or v edge: one for each query head."""
+    """Load EAP-IG's scores by edge; with grouped-query attention, a k or v edge has one score per query head."""
     scores = load_file(FOLDER / model / "eapig" / f"{case}_float64.safetensors")["scores"]
     group = graph.n_heads // graph.n_kv_heads
     readers = [r for r in graph.readers for _ in range(group if r.slot in ("k", "v") else 1)]
@@ -222,12 +222,12 @@ RAGGED = (16, 9, 12, 16, 10, 14, 11, 13)
 
 
 def ragged(model: str) -> Batch:
-    """The prompts of EAP-IG's ragged cases: cut, and padded on the right."""
+    """Return the prompts of EAP-IG's ragged cases, truncated and padded on the right."""
     return batches(model, Case(lengths=RAGGED))[0]
 
 
 def worst_eapig(found: PruneScores, want: dict[str, list[float]]) -> float:
-    """Largest difference over the largest score, of every edge with one score in both."""
+    """Compute the largest difference over the largest score, of the edges with a single score in both."""
     single = {edge: values[0] for edge, values in want.items() if len(values) == 1}
     assert single
     largest = max(abs(value) for value in single.values())

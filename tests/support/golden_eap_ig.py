@@ -1,11 +1,11 @@
 """Recorded outputs of EAP-IG, where they are right; see ``golden/README.md``.
 
-EAP-IG divides by the number of prompts on top of the metric's mean over each batch; our scores are its, times that
-number. Three things in it keep a recorded output from being compared as a whole:
+EAP-IG divides by the number of prompts in addition to the metric's mean over each batch; our scores are EAP-IG's times
+that number. Three properties of EAP-IG keep a recorded output from being compared as a whole:
 
-- its ``input`` is the token embedding alone, so where positions are embedded too, zeroing it is another ablation;
-- with rotary positions, a run whose embeddings are interpolated has nothing that asks for a gradient before the first
-  layer's attention, so ``EAP-IG-activations`` misses that run's share there;
+- its ``input`` is the token embedding alone, so with position embeddings, zeroing it is a different ablation;
+- with rotary positions, no gradient reaches the first layer's attention in a run whose embeddings are interpolated, so
+  ``EAP-IG-activations`` lacks that run's share there;
 - ``mean`` averages over writers as well, and ``EAP-IG-activations`` with a mean interpolates towards zero: neither is
   compared at all. The oracle in ``tests/oracle`` judges these cases instead.
 """
@@ -47,7 +47,7 @@ CASES = {
 
 
 def runs(models: Iterable[str]) -> list[tuple[str, str, str]]:
-    """Every model, case and dtype that is recorded and can be compared."""
+    """List every model, case and dtype that is recorded and can be compared."""
     return [
         (model, case, dtype)
         for model in models
@@ -58,7 +58,7 @@ def runs(models: Iterable[str]) -> list[tuple[str, str, str]]:
 
 
 def worst_error(scores: eap_plugin.PruneScores, model: str, case: str, dtype: str) -> float:
-    """Largest difference over the largest score, of the edges that can be compared."""
+    """Compute the largest difference over the largest score, of the edges that can be compared."""
     want = load_file(_file(model, case, dtype))["scores"] * sum(CASES[case].sizes)
     assert scores.matrix.dtype == want.dtype
     graph = scores.graph
@@ -68,7 +68,7 @@ def worst_error(scores: eap_plugin.PruneScores, model: str, case: str, dtype: st
 
 
 def _compared(graph: Graph, model: str, case: str) -> Tensor:
-    """True at the edges for which EAP-IG is right."""
+    """Return a mask that is true at the edges for which EAP-IG is right."""
     compared = torch.ones(len(graph.sources), len(graph.readers), dtype=torch.bool)
     if CASES[case].algorithm == "eap-ig-activations" and _rotary(model):
         compared[0, : graph.n_heads + 2 * graph.n_kv_heads] = False
@@ -78,7 +78,7 @@ def _compared(graph: Graph, model: str, case: str) -> Tensor:
 
 
 def _columns(graph: Graph) -> list[int]:
-    """For each of EAP-IG's columns ours, with one k and one v reader for the query heads that share it."""
+    """Map each of EAP-IG's columns to ours, which has one k and one v reader per group of query heads."""
     group, columns = graph.n_heads // graph.n_kv_heads, []
     for layer in range(graph.n_layers):
         columns += [graph.columns[f"a{layer}.h{head}<q>"] for head in range(graph.n_heads)]

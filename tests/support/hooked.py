@@ -11,7 +11,7 @@ from tests.support import golden_cases as golden
 
 
 def hooked_model(name: str, dtype: str) -> HookedTransformer:
-    """One of the models that golden outputs were recorded on."""
+    """Load one of the models on which golden outputs were recorded."""
     c: dict[str, Any] = dict(golden.config(name)["config"])
     for key in ("seed", "zero_bias", "zero_b_U", "scale", "dtype"):
         c.pop(key)

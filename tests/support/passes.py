@@ -1,4 +1,4 @@
-"""Holding an algorithm's passes against what it declares, with options of one's choice."""
+"""A check of an algorithm's passes against its declared cost, with any options."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.support.zoo import build, prompts
 
 
 def assert_declared(algorithm: str, **options: Any) -> None:
-    """On two pieces of data: the passes are those declared, each of one piece's prompts, and progress adds up."""
+    """Check on two microbatches that the passes are those declared and that progress adds up."""
     provider = eap_plugin.algorithms()[algorithm]
     chosen = build_options(provider.options, options, algorithm)
     model, done = Watched(eap_plugin.wrap_model(bridge(build("llama")))), list[float]()

@@ -1,4 +1,4 @@
-"""AutoCircuit's models and loaders, and how far scores are from its own."""
+"""AutoCircuit's models and loaders, and the difference of scores from AutoCircuit's."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.support.hooked import hooked_model
 
 
 def make_patchable(model: HookedTransformer, **made: Any) -> PatchableModel:
-    """A ``PatchableModel``, made with these arguments, of a model with the flags that AutoCircuit needs."""
+    """Make a ``PatchableModel`` with these arguments, of a model with the flags that AutoCircuit needs."""
     made = {"factorized": True, "slice_output": "last_seq", "separate_qkv": True} | made
     flags = {
         "use_attn_result": True,
@@ -31,12 +31,12 @@ def make_patchable(model: HookedTransformer, **made: Any) -> PatchableModel:
 
 
 def patchable(name: str, dtype: str, **made: Any) -> PatchableModel:
-    """One of the models that golden outputs were recorded on."""
+    """Load one of the models on which golden outputs were recorded."""
     return make_patchable(hooked_model(name, dtype), **made)
 
 
 def loader(name: str, prefix: str = "", n_prompts: int = 16, ragged: bool = False) -> PromptDataLoader:
-    """Its prompts in batches of eight; if ``ragged``, with different numbers of answers."""
+    """Return the model's prompts in batches of eight; if ``ragged``, with different numbers of answers."""
     batch = golden.batches(name, golden.Case(sizes=(n_prompts,), data=prefix))[0]
     answers, wrong = list(batch.answers), list(batch.wrong_answers)
     if ragged:
@@ -47,7 +47,7 @@ def loader(name: str, prefix: str = "", n_prompts: int = 16, ragged: bool = Fals
 
 
 def difference(found: Mapping[str, Tensor], want: Mapping[str, Tensor]) -> float:
-    """Largest difference over the largest score; names, shapes and dtypes are the same."""
+    """Compute the largest difference over the largest score, after checking names, shapes and dtypes."""
     assert set(found) == set(want)
     for module, expected in want.items():
         assert found[module].shape == expected.shape

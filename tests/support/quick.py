@@ -1,4 +1,4 @@
-"""Options with which those algorithms take less long that go over the data many times; for tests of all algorithms."""
+"""Options that make slow algorithms, which pass over the data many times, fast enough for tests of all algorithms."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a backend makes of a model of the zoo: how far its scores are from the oracle's, or why it gives none."""
+"""The result of a backend on a model of the zoo: the error against the oracle's scores, or the refusal."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ BACKENDS: dict[str, Callable[[PreTrainedModel], Any]] = {
 }
 PROMPTS = {torch.float32: prompts(4, 7), torch.float64: prompts(3, 6, seed=1)}
 ALLOWED = {torch.float32: 1e-5, torch.float64: 1e-12}
-"""The largest error of an edge, over the largest score."""
+"""The largest error allowed for an edge, relative to the largest score."""
 
 NO_BRIDGE = ("dbrx", "helium", "phimoe", "gpt_bigcode_multi_head", "falcon_new")
-"""Of which TransformerLens makes no bridge, with an error of its own."""
+"""Models of which TransformerLens cannot make a bridge and raises an error of its own."""
 
 
 def score_error(name: str, backend: str, dtype: torch.dtype) -> float:
-    """The largest error of an edge's score through a backend, over the largest score."""
+    """Compute the largest error of an edge's score through a backend, relative to the largest score."""
     model, want = BACKENDS[backend](build(name, dtype)), expected(name, dtype)
     with InFloat64() if dtype == torch.float64 else nullcontext():
         return worst(eap_plugin.prune_scores(model, [Batch(*PROMPTS[dtype])]), want)
@@ -39,14 +39,14 @@ def score_error(name: str, backend: str, dtype: torch.dtype) -> float:
 
 @cache
 def expected(name: str, dtype: torch.dtype) -> dict[Edge, Any]:
-    """The oracle's scores on ``PROMPTS``."""
+    """Compute the oracle's scores on ``PROMPTS``."""
     model = build(name, dtype)
     with InFloat64() if dtype == torch.float64 else nullcontext():
         return oracle_scores(model, name, *PROMPTS[dtype])
 
 
 def worst(scores: eap_plugin.PruneScores, want: dict[tuple[str, str], torch.Tensor], least: float = 0.1) -> float:
-    """The largest difference over the largest score, which must be more than ``least``."""
+    """Compute the largest difference over the largest score, which must be more than ``least``."""
     assert {f"{u}->{v}" for u, v in want} == {edge.name for edge in scores.top(scores.n_edges)} or scores.has_positions
     exact = {edge: torch.as_tensor(x, dtype=torch.float64) for edge, x in want.items()}
     largest = max(float(x.abs().max()) for x in exact.values())
@@ -56,7 +56,7 @@ def worst(scores: eap_plugin.PruneScores, want: dict[tuple[str, str], torch.Tens
 
 
 def refusal(name: str, backend: str) -> str:
-    """Why a model is not scored through a backend.
+    """Return the error message with which a model is refused through a backend.
 
     Raises:
         ValueError: if it is scored.

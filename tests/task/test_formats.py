@@ -87,7 +87,7 @@ IDS = "clean,corrupted,correct_idx,incorrect_idx"
     [
         ("t.json", '{"prompts": [\n{"clean": }', "line 2: not JSON"),
         ("t.json", '{"prompts": 3}', "no list of prompts"),
-        ("t.json", '{"prompts": []}', "holds no prompt pair"),
+        ("t.json", '{"prompts": []}', "contains no prompt pair"),
         ("t.json", json.dumps({"prompts": [RECORD, 3]}), "prompt 2: expected an object .* got int"),
         ("t.json", json.dumps({"prompts": [{"clean": "a"}]}), "corrupt, answers, wrong_answers missing"),
         ("t.json", '{"data": []}', "no task format accepts .*autocircuit-json"),
@@ -101,7 +101,7 @@ IDS = "clean,corrupted,correct_idx,incorrect_idx"
         ("t.jsonl", json.dumps({**RECORD, "answers": "x"}), "answers must be a list"),
         ("t.jsonl", json.dumps({**RECORD, "answers": [-1]}), "answers must be a list"),
         ("t.jsonl", json.dumps({**RECORD, "wrong_answers": [True]}), "wrong_answers must be a list"),
-        ("t.jsonl", "\n", "holds no prompt pair"),
+        ("t.jsonl", "\n", "contains no prompt pair"),
         ("t.csv", "", "line 1: no columns clean and corrupted"),
         ("t.csv", "clean,wrong\na,b", "line 1: no columns clean and corrupted"),
         ("t.csv", "clean,corrupted,plural\na,b,1", "line 2: no answer columns; expected correct_idx"),

@@ -22,7 +22,7 @@ THREE_DIGITS = rf"{WORDS}| (?=\d)|\d{{1,3}}"
 
 
 def tokenizer_of(pattern: str, *, without: tuple[str, ...] = ()) -> PreTrainedTokenizerFast:
-    """One token per match of the pattern, for all that the two tasks may say except the words left out."""
+    """Make a tokenizer with one token per match of the pattern in the two tasks' texts, except the words left out."""
     text = ["The lasted from the year to behind beside near with without"]
     text += [f"x {word} {word}s" for word in (*greater_than.NOUNS, *agreement.SUBJECTS, *agreement.DISTRACTORS)]
     text += [*agreement.SINGULAR, *agreement.PLURAL]

@@ -105,7 +105,7 @@ def weights_kept(model: Any) -> Iterator[None]:
 
 
 def run_check(check: str, algorithm: Algorithm[Any], monkeypatch: pytest.MonkeyPatch) -> None:
-    """One of the kit's checks on an algorithm that is known as ``faulty``."""
+    """Run one of the kit's checks on an algorithm that is registered as ``faulty``."""
     plugin = get_host().registry("algorithms")._claims["eap"][0][0]
     registry = Registry(KINDS["algorithms"], {"faulty": [(plugin, algorithm)]})
     monkeypatch.setattr("eap_plugin.api.resolve.algorithms", lambda: registry)
@@ -147,7 +147,7 @@ SHIFTED = "test_a_replaced_value_moves_the_logits_as_its_gradient_says"
 
 
 def at(site: str, change: Callable[..., Any]) -> Callable[[Forward], Forward]:
-    """A backend that does something to the visitor of one site."""
+    """Make a backend that changes the visitor of one site."""
 
     def mend(forward: Forward) -> Forward:
         def changed(self: Any, prompts: Any, visit: Mapping[str, Any]) -> torch.Tensor:
@@ -159,7 +159,7 @@ def at(site: str, change: Callable[..., Any]) -> Callable[[Forward], Forward]:
 
 
 def without(name: str) -> Callable[[Forward], Forward]:
-    """A backend that does not heed one argument."""
+    """Make a backend that ignores one argument."""
 
     def mend(forward: Forward) -> Forward:
         return lambda self, prompts, visit: forward(self, replace(prompts, **{name: None}), visit)
@@ -178,7 +178,7 @@ def leaving_a_hook(forward: Forward) -> Forward:
 
 
 def out_of_order(forward: Forward) -> Forward:
-    """A backend that shows what the MLP reads before what attention reads."""
+    """Make a backend that visits the MLP's input before attention's."""
 
     def changed(self: Any, prompts: Any, visit: Mapping[str, Any]) -> torch.Tensor:
         rest = {site: visitor for site, visitor in visit.items() if site != "mlp_in"}

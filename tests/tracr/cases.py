@@ -27,7 +27,7 @@ class Pair:
 
 
 def first_tokens(rng: random.Random, vocab: str) -> Iterator[Pair]:
-    """For ``reverse``, whose last output is the first token: two prompts of any tokens that begin differently."""
+    """Make pairs for ``reverse``, whose last output is the first token: prompts that differ in their first token."""
     while True:
         clean, corrupt = rng.choices(vocab, k=LENGTH), rng.choices(vocab, k=LENGTH)
         if clean[0] != corrupt[0]:
@@ -35,14 +35,14 @@ def first_tokens(rng: random.Random, vocab: str) -> Iterator[Pair]:
 
 
 def lengths(rng: random.Random, vocab: str) -> Iterator[Pair]:
-    """For ``reverse``, which has to know how long the prompt is: the corrupt one also lacks a token in the middle."""
+    """Make pairs for ``reverse``, which depends on the prompt's length: the corrupt one also lacks a middle token."""
     for pair in first_tokens(rng, vocab):
         pair.corrupt[rng.randrange(1, LENGTH - 1)] = PAD
         yield pair
 
 
 def shares_of_x(rng: random.Random, vocab: str) -> Iterator[Pair]:
-    """For ``xproportion``, whose logit of x is the share of x: there are more of them in the clean prompt."""
+    """Make pairs for ``xproportion``, whose logit of x is the share of x, which is larger in the clean prompt."""
     while True:
         clean, corrupt = rng.choices(vocab, k=LENGTH), rng.choices(vocab, k=LENGTH)
         if clean.count("x") > corrupt.count("x"):
@@ -66,7 +66,7 @@ CASES = {
 
 
 def batch(case: Case, program: Program) -> Batch:
-    """The same prompt pairs each time."""
+    """Return the same prompt pairs on every call."""
     pairs = list(islice(case.pairs(random.Random(0), program.vocab), N_PAIRS))
 
     def ids(rows: list[Tokens]) -> torch.Tensor:

@@ -42,7 +42,7 @@ class Program:
 
 
 def load(name: str) -> Program:
-    """One of the programs in this folder."""
+    """Load one of the programs in this folder."""
     about = json.loads((FOLDER / f"{name}.json").read_text())
     tensors = load_file(FOLDER / f"{name}.safetensors")
     prompts, outputs = tensors.pop("prompts"), tensors.pop("outputs")

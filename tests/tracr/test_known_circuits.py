@@ -30,7 +30,7 @@ METHODS: dict[str, tuple[str, dict[str, Any]]] = {
 
 
 def found(n_edges: int) -> float:
-    """What is reached with ``n_edges`` of the seven of ``reverse, lengths``, all other scores being zero."""
+    """Compute the result with ``n_edges`` of the seven edges of ``reverse, lengths`` and all other scores zero."""
     return (1 + n_edges / 7) / 2
 
 
@@ -97,7 +97,7 @@ def test_scores_tell_the_circuit(
 
 
 def auroc(scores: PruneScores, circuit: list[str]) -> float:
-    """The probability that an edge of the circuit has a larger absolute score than one outside; ties count half."""
+    """Compute the probability that a circuit edge has a larger absolute score than another edge; ties count half."""
     inside = torch.zeros_like(scores.is_edge)
     for edge in circuit:
         inside[scores.graph.edge(edge)] = True

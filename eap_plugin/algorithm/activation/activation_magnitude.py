@@ -9,7 +9,7 @@ from typing import Literal
 import torch
 
 from eap_plugin.algorithm.base import Algorithm, Attribution, Cost
-from eap_plugin.data.microbatches import Microbatch
+from eap_plugin.data.microbatches import Microbatch, mean_by_share
 from eap_plugin.host.options import option
 from eap_plugin.interventions.recording import WriterRecorder
 from eap_plugin.interventions.writer_outputs import writer_adds
@@ -52,16 +52,16 @@ class ActivationMagnitude(Algorithm[ActivationMagnitudeOptions]):
         progress: Callable[[], None],
     ) -> Attribution:
         """Score every edge; see ``Algorithm.attribute``."""
-        graph, clean = model.graph, 0.0
-        dtype = torch.promote_types(model.dtype, torch.float32)
+        graph, clean = model.graph, list[float]()
+        dtype = model.score_dtype
         total, count = torch.zeros(len(graph.sources), dtype=dtype, device=model.device), 0
-        for batch, share, _ in data:
+        for batch, _, _ in data:
             batch = batch.to(model.device)
             recorder = WriterRecorder(model)
             with torch.no_grad():
                 logits = model.forward(batch.clean_prompts, recorder.visitors())
             writers, is_real = recorder.writers(), batch.clean_prompts.real
-            clean += share * float(metric(logits, batch))
+            clean.append(float(metric(logits, batch)))
             for row in range(len(graph.sources)):
                 real = writer_adds(model, writers, row)[is_real].to(dtype)
                 total[row] += (real.abs() if options.average == "absolute" else real).sum()
@@ -69,4 +69,5 @@ class ActivationMagnitude(Algorithm[ActivationMagnitudeOptions]):
             progress()
         magnitude = total.abs() / count
         scored = magnitude if options.level == "node" else magnitude[:, None] * edge_mask(graph).to(total)
-        return Attribution(graph, scored, clean_metric=clean / sum(piece.share for piece in data), level=options.level)
+        on_clean = mean_by_share(clean, [piece.share for piece in data])
+        return Attribution(graph, scored, clean_metric=on_clean, level=options.level)

@@ -60,7 +60,7 @@ class InformationFlowRoutes(Algorithm[RoutesOptions]):
         """Score every edge; see ``Algorithm.attribute``."""
         graph = model.graph
         n_positions = max(piece.batch.clean.shape[1] for piece in data)
-        dtype = torch.promote_types(model.dtype, torch.float32)
+        dtype = model.score_dtype
         matrix = torch.zeros(n_positions, len(graph.sources), len(graph.readers), dtype=dtype, device=model.device)
         for piece in data:
             batch = piece.batch.to(model.device)

@@ -272,5 +272,5 @@ def _at_level(graph: Graph, matrix: Tensor, options: GradientOptions) -> tuple[G
 
 def _dtype(options: Any, model: ResidualModel) -> torch.dtype:
     if options.dtype == "auto":
-        return torch.promote_types(model.dtype, torch.float32)
+        return model.score_dtype
     return {"float32": torch.float32, "float64": torch.float64}[options.dtype]

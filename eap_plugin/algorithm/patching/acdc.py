@@ -18,7 +18,7 @@ from torch import Tensor
 
 from eap_plugin.algorithm.base import Algorithm, Attribution, Cost, Progress
 from eap_plugin.algorithm.contrast import Contrast, contrast, mean_over
-from eap_plugin.data.microbatches import Microbatch
+from eap_plugin.data.microbatches import Microbatch, mean_by_share
 from eap_plugin.errors import UsageError
 from eap_plugin.host.options import option
 from eap_plugin.interventions.counterfactual import Ablation, Counterfactual, ablation_passes
@@ -120,10 +120,10 @@ def _patched(
     model: ResidualModel, runs: Sequence[Contrast], metric: Metric, patch: Float[Tensor, "sources readers"]
 ) -> float:
     """Return the metric with some edges patched, averaged over batches."""
-    total = 0.0
+    values = []
     for run in runs:
         visit = EdgePatch(model, run.other, patch).visitors()
         with torch.no_grad():
             logits = model.forward(run.batch.clean_prompts, visit)
-            total += run.metrics.share * float(metric(logits, run.batch))
-    return total / sum(run.metrics.share for run in runs)
+            values.append(float(metric(logits, run.batch)))
+    return mean_by_share(values, [run.metrics.share for run in runs])

@@ -72,7 +72,7 @@ class Exact(Algorithm[ExactOptions]):
         """Score every edge; see ``Algorithm.attribute``."""
         kind, targets = _targets(model.graph, options.level)
         counterfactual = Counterfactual(model, data, options.ablation)
-        effects = torch.zeros(len(targets), dtype=torch.promote_types(model.dtype, torch.float32))
+        effects = torch.zeros(len(targets), dtype=model.score_dtype)
         metrics = []
         for piece in data:
             run = contrast(model, piece, metric, counterfactual)

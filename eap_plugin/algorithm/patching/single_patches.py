@@ -134,10 +134,9 @@ class SingleWriterPatches:
 
 def _place(model: ResidualModel, row: int) -> tuple[Site, int]:
     """Return the site and layer at which a writer's output is added to the residual stream."""
-    if row == 0:
-        return "embed", 0
-    index, part = divmod(row - 1, model.graph.sources_per_layer)
-    return ("mlp_out" if part == model.graph.n_heads else "attn_out"), index
+    sites: dict[str, Site] = {"input": "embed", "head": "attn_out", "mlp": "mlp_out"}
+    writer = model.graph.writer(row)
+    return sites[writer.kind], writer.layer
 
 
 def changes(

@@ -1,4 +1,4 @@
-"""``eap algorithms``: what scores edges, at what cost, with which options."""
+"""``eap algorithms``: the algorithms, their cost and their options."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ MODEL, SHAPE = "for 12 layers of 12 heads", (12, 12, 12)
 BUILT_IN = "eap-plugin"
 
 
-@click.command(short_help="List the algorithms, or document one.")
+@click.command(short_help="List the algorithms, or describe one.")
 @click.argument("name", required=False)
 @json_option
 def algorithms(name: str | None, as_json: bool) -> None:
-    """List the algorithms, or document the one called NAME with its options."""
+    """List the algorithms, or describe the algorithm NAME and its options."""
     found = listed("algorithms", _describe, name)
     if as_json:
         print_json(found if name is None else found[0])
@@ -47,7 +47,7 @@ def _describe(algorithm: Any) -> dict[str, Any]:
 
 
 def _table(found: list[dict[str, Any]]) -> Table:
-    """A row for each; their plugins only if some are not built in."""
+    """Build a table with a row for each algorithm; plugins are shown only if some are not built in."""
     others = {a["plugin"] for a in found} != {BUILT_IN}
     columns = ["Algorithm", "Forward", "Back", "What it computes", *["Plugin"] * others]
     rows = [
@@ -76,6 +76,6 @@ def _document(algorithm: dict[str, Any]) -> None:
 
 
 def _meaning(option: dict[str, Any]) -> str:
-    """What an option does, with its unit and range."""
+    """Describe what an option does, with its unit and range."""
     details = ", ".join(filter(None, (option["unit"], option["range"])))
     return f"{option['help']} ({details})" if details else str(option["help"])

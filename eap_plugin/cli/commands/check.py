@@ -1,4 +1,4 @@
-"""``eap check``: do edge scores mean anything on this model?"""
+"""``eap check``: check that edge scores are meaningful on a model."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ if TYPE_CHECKING:
     from eap_plugin.runner.self_check.self_check import CheckReport
 
 
-@click.command(short_help="Check that a model's edges are what it computes.")
+@click.command(short_help="Check that a model's edges reproduce what it computes.")
 @model_options
-@click.option("--task", "-t", "task_name", help="Check on this task's prompts (name or file) and not on random tokens.")
+@click.option("--task", "-t", "task_name", help="Check on this task's prompts (name or file) instead of random tokens.")
 @json_option
 def check(choice: ModelChoice, task_name: str | None, as_json: bool) -> None:
-    """Check that the edges of MODEL are what the model really computes.
+    """Check that the edges of MODEL reproduce what the model computes.
 
-    At every reader, what the writers are said to add must sum to the residual stream, the reader's
-    formula must give the model's own input, and the gradient must come from known readers alone. A
-    TransformerBridge must give the logits of the Hugging Face model in it. Exits with 1 where they
-    differ by more than rounding.
+    At every reader, the outputs of the writers must sum to the residual stream, the reader's formula
+    must give the model's own input, and the whole gradient must come from readers of the graph. A
+    TransformerBridge must give the logits of the Hugging Face model inside it. The exit code is 1 if
+    any difference is larger than rounding error.
     """
     with working(not as_json) as work:
         work.step("Loading the model")
@@ -51,8 +51,8 @@ def check(choice: ModelChoice, task_name: str | None, as_json: bool) -> None:
         console = stdout()
         console.print(_residues(report))
         console.print(
-            "\nLargest difference between what edges say and what the model computes, relative\n"
-            f"to the size of both. Allowed is {report.tolerance:.2g}, which rounding explains."
+            "\nLargest relative difference between what the edges give and what the model\n"
+            f"computes. Differences up to {report.tolerance:.2g} are rounding error."
         )
         if report.unchecked:
             console.print(f"\nNot checked: {report.unchecked}.")
@@ -60,10 +60,10 @@ def check(choice: ModelChoice, task_name: str | None, as_json: bool) -> None:
             cause = f": {failing[0].cause}" if failing[0].cause else ""
             console.print(
                 f"\nFAILED: {report.model} differs at {len(failing)} of {len(report.rows)} places, first at "
-                f"layer {failing[0].layer}, {failing[0].what}{cause}. Edge scores would not mean what they say."
+                f"layer {failing[0].layer}, {failing[0].what}{cause}. Edge scores would be meaningless."
             )
         else:
-            console.print(f"\nOK: edge scores mean what they say on {report.model}.")
+            console.print(f"\nOK: edge scores are meaningful on {report.model}.")
     if failing:
         click.get_current_context().exit(1)
 
@@ -73,11 +73,11 @@ _KINDS = {"writers": "writers", "reader": "readers", "heads": "heads", "gradient
 
 
 def _residues(report: CheckReport) -> Table:
-    """A row per layer, a column per kind of comparison; an exclamation mark where a residue is too large."""
+    """Build a table with a row per layer and a column per kind of comparison; "!" marks a residue that is too large."""
     cells: dict[tuple[int, str], str] = {}
     for row in sorted(report.rows, key=lambda row: row.severity):
         mark = "" if row.residue <= report.tolerance else "!"
-        cells[row.layer, _KINDS[row.what.split()[0]]] = f"{mark}{row.residue:.1e}"  # the last one is the worst
+        cells[row.layer, _KINDS[row.what.split()[0]]] = f"{mark}{row.residue:.1e}"  # sorted, so the worst one stays
     columns = [kind for kind in _KINDS.values() if any(column == kind for _, column in cells)]
     layers = sorted({layer for layer, _ in cells})
     rows = [[str(layer), *(cells.get((layer, column), "") for column in columns)] for layer in layers]

@@ -1,4 +1,4 @@
-"""``eap demo``: finds a circuit in a shipped model, and shows that it is one."""
+"""``eap demo``: find a circuit in a shipped model, and show that it is one."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ TOP = 8
 
 @dataclass(frozen=True)
 class Kept:
-    """How much of the behaviour is left when only some edges are kept: 1 is all of it, 0 none.
+    """The share of the behaviour that is left when only some edges are kept: 1 is all of it, 0 none.
 
     Attributes:
         fraction: the share of edges kept.
-        n_edges: how many that are.
-        eap: with the edges that EAP scores highest.
-        random: with random edges, averaged over ``SEEDS``.
+        n_edges: the number of edges kept.
+        eap: what is left with the edges that EAP scores highest.
+        random: what is left with random edges, averaged over ``SEEDS``.
     """
 
     fraction: float
@@ -43,7 +43,7 @@ class Kept:
 @click.command(short_help="Find a circuit in a shipped model: start here.")
 @json_option
 def demo(as_json: bool) -> None:
-    """Find the circuit of a small shipped model, offline, in some seconds."""
+    """Find the circuit of a small shipped model, offline, in a few seconds."""
     with working(not as_json) as work:
         work.step("Loading the model")
         from eap_plugin import api
@@ -52,7 +52,7 @@ def demo(as_json: bool) -> None:
         task = api.load_task(TASK, model)
         work.step("Scoring")
         scores = api.prune_scores(model, task, metric=METRIC)
-        work.step("Cutting edges")
+        work.step("Ablating edges")
         kept = _compare(model, task, scores)
     if as_json:
         print_json(
@@ -63,11 +63,11 @@ def demo(as_json: bool) -> None:
             }
         )
         return
-    _tell(scores, kept)
+    _print(scores, kept)
 
 
 def _compare(model: ResidualModel, task: Task, scores: PruneScores) -> list[Kept]:
-    """Run the model on the strongest edges alone, and on as many random ones."""
+    """Run the model with only the strongest edges, and with as many random ones."""
     from eap_plugin import api
     from eap_plugin.circuits.evaluation import faithfulness, strongest
 
@@ -82,7 +82,7 @@ def _compare(model: ResidualModel, task: Task, scores: PruneScores) -> list[Kept
     return rows
 
 
-def _tell(scores: PruneScores, kept: list[Kept]) -> None:
+def _print(scores: PruneScores, kept: list[Kept]) -> None:
     console, m = stdout(), scores.metadata
     console.print(
         f"{MODEL} is a small language model that does one thing: name the person who is given something. "

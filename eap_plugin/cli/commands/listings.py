@@ -1,4 +1,4 @@
-"""``eap algorithms``, ``backends``, ``metrics`` and ``tasks``: what there is to choose from."""
+"""The listing commands: ``eap backends``, ``metrics`` and ``tasks``, and what ``eap algorithms`` shares with them."""
 
 from __future__ import annotations
 
@@ -18,9 +18,10 @@ Describe = Callable[[Any], dict[str, Any]]
 
 
 def listed(kind: str, describe: Describe, only: str | None = None) -> list[dict[str, Any]]:
-    """What plugins register as ``kind``, each described by ``describe`` and with its plugin's name.
+    """List what plugins register as ``kind``, each entry described by ``describe`` and with its plugin's name.
 
-    What cannot be listed is told on stderr: names claimed twice, plugins that failed, things that cannot be described.
+    Whatever cannot be listed is reported on stderr: names registered twice, plugins that failed, entries that cannot
+    be described.
     """
     with quiet():
         found = get_host().registry(kind)
@@ -30,7 +31,7 @@ def listed(kind: str, describe: Describe, only: str | None = None) -> list[dict[
         for name in found:
             try:
                 entries.append(_entry(found, name, describe))
-            except Exception as error:  # noqa: PERF203 - each on its own
+            except Exception as error:  # noqa: PERF203 - one failure must not hide the rest
                 troubles.append(f"{found.origin(name)} cannot be listed: {one_line(error)}")
     for line in troubles:
         click.echo(line, err=True)
@@ -58,7 +59,7 @@ def backends(as_json: bool) -> None:
 @click.command(short_help="List the metrics.")
 @json_option
 def metrics(as_json: bool) -> None:
-    """List the metrics that a task can be judged by."""
+    """List the metrics that measure how well a model does a task."""
     found = listed("metrics", lambda m: {"unit": getattr(m, "unit", ""), "summary": m.summary})
     if as_json:
         print_json(found)
@@ -70,7 +71,7 @@ def metrics(as_json: bool) -> None:
 @click.command(short_help="List the tasks and the formats of task files.")
 @json_option
 def tasks(as_json: bool) -> None:
-    """List the tasks, and the formats of files that hold prompts of your own."""
+    """List the tasks, and the file formats for prompts of your own."""
     generated = listed("tasks", lambda t: {"summary": t.summary, "reference": getattr(t, "reference", "")})
     files = listed("formats", lambda f: {"suffixes": list(f.suffixes), "summary": f.summary})
     if as_json:
@@ -85,5 +86,5 @@ def tasks(as_json: bool) -> None:
 
 
 def _backend(backend: Any) -> dict[str, Any]:
-    """``missing`` is why it cannot be used here; plugins' backends need not have it."""
+    """Describe a backend; plugins' backends need not have ``missing``, which says why one cannot be used here."""
     return {"missing": backend.missing() if hasattr(backend, "missing") else None, "summary": backend.summary}

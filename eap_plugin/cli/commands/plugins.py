@@ -1,4 +1,4 @@
-"""``eap plugins``: what is installed, and what is wrong with it; and a new plugin to start from."""
+"""``eap plugins``: list the installed plugins and their problems, or create a new plugin."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from eap_plugin.host.plugin import BUILT_IN
 from eap_plugin.host.skeleton import SAMPLES, write_plugin
 
 
-@click.group(short_help="List the plugins, and what is wrong with them; start one.", invoke_without_command=True)
-@click.option("--all", "everything", is_flag=True, help="List the built-in plugins, too.")
-@click.option("--check", "call", is_flag=True, help="Call every hook, and exit with 1 if anything is wrong.")
+@click.group(short_help="List the plugins and their problems, or create one.", invoke_without_command=True)
+@click.option("--all", "everything", is_flag=True, help="Also list the built-in plugins.")
+@click.option("--check", "call", is_flag=True, help="Call every hook, and exit with code 1 if anything is wrong.")
 @json_option
 @click.pass_context
 def plugins(ctx: click.Context, everything: bool, call: bool, as_json: bool) -> None:
-    """List the installed plugins, with what is wrong with those that failed."""
+    """List the installed plugins and, for those that failed, the reason."""
     if ctx.invoked_subcommand is not None:
         return
     host = get_host()
@@ -38,24 +38,24 @@ def plugins(ctx: click.Context, everything: bool, call: bool, as_json: bool) -> 
         ctx.exit(1)
 
 
-@plugins.command(short_help="Write a plugin to start from.")
+@plugins.command(short_help="Create a working plugin to start from.")
 @click.argument("name")
 @click.option(
     "--kind",
     type=click.Choice(tuple(SAMPLES)),
     default="algorithm",
     show_default=True,
-    help="What it registers.",
+    help="Kind of object that it registers.",
 )
 def new(name: str, kind: str) -> None:
-    """Write a distribution called NAME in a new folder of that name: a plugin that works, with tests that pass."""
+    """Create a distribution called NAME in a new folder of that name: a working plugin, with tests that pass."""
     folder = write_plugin(name, kind, Path())
     click.echo(f"Wrote {folder}, a plugin with one {kind}. To install and test it:\n")
     click.echo(f"    cd {folder} && pip install -e '.[test]' && pytest")
 
 
 def _call_every_hook(host: Host) -> list[str]:
-    """Make every plugin register everything; gives one line per name that is claimed twice."""
+    """Make every plugin register everything, and return one line per name that is registered twice."""
     return [line for kind in KINDS for line in host.registry(kind).conflicts]
 
 

@@ -28,10 +28,12 @@ if TYPE_CHECKING:
 
 
 @click.command(short_help="Score every edge of a model on a task.")
-@click.option("--task", "-t", "task_name", required=True, help="A task's name (eap tasks) or a file of prompts.")
-@click.option("--algorithm", "-a", default="eap", show_default=True, help="How to score (eap algorithms).")
-@click.option("--metric", "-m", default="logit_diff", show_default=True, help="What to explain (eap metrics).")
-@click.option("-O", "assignments", multiple=True, metavar="NAME=VALUE", help="An option of the algorithm.")
+@click.option("--task", "-t", "task_name", required=True, help="Name of a task (see eap tasks), or a file of prompts.")
+@click.option("--algorithm", "-a", default="eap", show_default=True, help="Scoring algorithm (see eap algorithms).")
+@click.option("--metric", "-m", default="logit_diff", show_default=True, help="Metric to attribute (see eap metrics).")
+@click.option(
+    "-O", "assignments", multiple=True, metavar="NAME=VALUE", help="Set an option of the algorithm; repeatable."
+)
 @click.option(
     "--prompts",
     "-n",
@@ -39,34 +41,34 @@ if TYPE_CHECKING:
     default=64,
     show_default=True,
     metavar="N",
-    help="Prompt pairs to use.",
+    help="Number of prompt pairs to use.",
 )
-@click.option("--seed", type=int, default=0, show_default=True, help="Which of the task's prompts to take.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Seed for generating the task's prompts.")
 @click.option(
-    "--bos/--no-bos", default=None, help="Begin prompts with the tokenizer's BOS token; by default as the model does."
+    "--bos/--no-bos", default=None, help="Prepend the tokenizer's BOS token to prompts; by default, as the model does."
 )
-@click.option("--format", "file_format", help="The prompt file's format, if its name does not tell.")
+@click.option("--format", "file_format", help="Format of the prompt file; detected by default.")
 @click.option(
     "--batch-size",
     type=click.IntRange(min=1),
     metavar="N",
-    help="Prompt pairs to run at once; by default all.",
+    help="Number of prompt pairs to run at once; by default all.",
 )
 @click.option(
     "--prompts-per-request",
     type=click.IntRange(min=1),
     metavar="N",
-    help="Split the run into parts of so many prompt pairs; finished ones are kept beside --output.",
+    help="Split the run into parts of N prompt pairs, and save finished parts next to --output.",
 )
-@click.option("--resume", is_flag=True, help="Go on with the parts that an interrupted run finished.")
-@click.option("--ablation-task", metavar="TASK", help="Take means of -O ablation=mean over this task (name or file).")
+@click.option("--resume", is_flag=True, help="Continue an interrupted run from its finished parts.")
+@click.option("--ablation-task", metavar="TASK", help="Task (name or file) over which -O ablation=mean takes means.")
 @model_options
-@click.option("--output", "-o", type=click.Path(path_type=Path), help="Save scores to this safetensors file.")
+@click.option("--output", "-o", type=click.Path(path_type=Path), help="Save the scores to this safetensors file.")
 @top_option
-@click.option("--force", is_flag=True, help="Give scores even where the model does not do the task.")
+@click.option("--force", is_flag=True, help="Report scores even if the model does not do the task.")
 @json_option
-@click.option("--dry-run", is_flag=True, help="Only say how long it would take, from one pass timed here.")
-@click.option("--quiet", "-q", is_flag=True, help="Print results and errors only.")
+@click.option("--dry-run", is_flag=True, help="Only estimate how long the run would take, from one timed pass.")
+@click.option("--quiet", "-q", is_flag=True, help="Print only results and errors.")
 def run(choice: ModelChoice, **given: Any) -> None:
     """Score every edge of MODEL on a task, and list the strongest.
 
@@ -162,7 +164,7 @@ def _print(options: RunOptions, scores: PruneScores | NodeScores) -> None:
 
 
 def _check_writable(path: Path) -> None:
-    """Find out before any work whether ``path`` can be written.
+    """Check, before any work is done, that ``path`` can be written.
 
     Raises:
         UsageError: if it is a folder, or its folder is missing or read-only.

@@ -1,4 +1,4 @@
-"""``eap show``: what a score file holds."""
+"""``eap show``: show the contents of a score file."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from eap_plugin.cli.provenance import provenance
 from eap_plugin.cli.work import working
 
 
-@click.command(short_help="Show what a score file holds.")
+@click.command(short_help="Show the contents of a score file.")
 @click.argument("file", type=click.Path(path_type=Path))
 @top_option
 @json_option
 def show(file: Path, top: int, as_json: bool) -> None:
-    """Show where the scores in FILE come from, and the strongest."""
+    """Show how the scores in FILE were made, and list the strongest edges."""
     with working(not as_json):
         from eap_plugin.results.loading import load_scores
 

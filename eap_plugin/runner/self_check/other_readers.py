@@ -8,8 +8,9 @@ import torch
 from torch import Tensor, nn
 
 from eap_plugin.data.prompts import Prompts
+from eap_plugin.interventions.site_recorder import SiteRecorder
 from eap_plugin.model.residual_model import ResidualModel
-from eap_plugin.model.sites import Site, Visitor
+from eap_plugin.model.sites import Site
 
 _SITES: tuple[Site, ...] = ("attn_in", "attn")
 
@@ -20,15 +21,7 @@ def other_readers(model: ResidualModel, prompts: Prompts, layer: int) -> list[st
     Only modules with a weight matrix are listed. In a parallel block, this includes the MLP's input projections.
     """
     known = {W.untyped_storage().data_ptr() for W in _projections(model, layer)}
-    read: dict[Site, Tensor] = {}
-    found: dict[str, Tensor] = {}
-
-    def keep(site: Site) -> Visitor:
-        def visitor(index: int, value: Tensor) -> None:
-            if index == layer:
-                read[site] = value.detach()
-
-        return visitor
+    recorder, found = SiteRecorder(), dict[str, Tensor]()
 
     def note(name: str) -> Callable[[nn.Module, tuple[object, ...]], None]:
         def hook(module: nn.Module, args: tuple[object, ...]) -> None:
@@ -44,11 +37,12 @@ def other_readers(model: ResidualModel, prompts: Prompts, layer: int) -> list[st
         if weight is not None and weight.ndim == 2 and weight.untyped_storage().data_ptr() not in known:
             handles.append(module.register_forward_pre_hook(note(name.replace("._original_component", ""))))
     try:
-        model.forward(prompts, {site: keep(site) for site in _SITES})
+        model.forward(prompts, recorder.visitors(*_SITES))
     finally:
         for handle in handles:
             handle.remove()
-    return sorted({name for name, value in found.items() if any(_same(value, other) for other in read.values())})
+    read = [recorder.values[site, layer] for site in _SITES]
+    return sorted({name for name, value in found.items() if any(_same(value, other) for other in read)})
 
 
 def _projections(model: ResidualModel, layer: int) -> list[Tensor]:

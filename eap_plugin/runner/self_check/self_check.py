@@ -24,8 +24,10 @@ from torch import Tensor
 
 from eap_plugin.data.prompts import Prompts
 from eap_plugin.errors import CannotCompareError, EapPluginError
+from eap_plugin.interventions.recording import make_differentiable, merge
+from eap_plugin.interventions.site_recorder import SiteRecorder
 from eap_plugin.model.residual_model import ResidualModel, SourceComparison
-from eap_plugin.model.sites import Site, Visitor
+from eap_plugin.model.sites import Site
 from eap_plugin.runner.self_check.backward_check import arrivals, gradient_sites, random_loss
 from eap_plugin.runner.self_check.forward_check import comparisons, value_sites
 from eap_plugin.runner.self_check.other_readers import other_readers
@@ -144,20 +146,9 @@ def self_check(model: ResidualModel, prompts: Prompts) -> CheckReport:
 
 def _watch(model: ResidualModel, prompts: Prompts) -> tuple[Values, Values]:
     """Record values and gradients at the sites to compare, in at least float32, from one forward and backward pass."""
-    values: Values = {}
-
-    def keep(site: Site) -> Visitor:
-        def visitor(layer: int, value: Tensor) -> None:
-            values[site, layer] = value
-
-        return visitor
-
-    def start(layer: int, value: Tensor) -> Tensor:
-        values["embed", layer] = value.detach().requires_grad_()
-        return values["embed", layer]
-
-    wanted = gradient_sites(model)
-    visit = {site: keep(site) for site in {*value_sites(model), *wanted}} | {"embed": start}
+    recorder, wanted = SiteRecorder(), gradient_sites(model)
+    values, sites = recorder.values, {*value_sites(model), *wanted}
+    visit = recorder.visitors(*sites) | merge({"embed": make_differentiable}, recorder.visitors("embed"))
     with torch.enable_grad():
         logits = model.forward(prompts, visit)
         loss = random_loss(logits)

@@ -1,1 +1,1 @@
-"""The file formats that prompt pairs are read from, one file each."""
+"""The formats of prompt files, one per module."""

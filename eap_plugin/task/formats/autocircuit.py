@@ -13,9 +13,9 @@ from eap_plugin.task.task import PromptPair
 
 
 class AutoCircuitJson(TaskFormat):
-    """An object whose ``prompts`` are objects with clean, corrupt, answers and wrong_answers.
+    """A JSON object whose ``prompts`` are objects with clean, corrupt, answers and wrong_answers.
 
-    What else AutoCircuit keeps in the file (``seq_labels``, ``word_idxs``) is ignored.
+    Other fields of AutoCircuit's files (``seq_labels``, ``word_idxs``) are ignored.
     """
 
     name = "autocircuit-json"
@@ -23,7 +23,7 @@ class AutoCircuitJson(TaskFormat):
     suffixes = (".json",)
 
     def accepts(self, path: Path) -> bool:
-        """A ``.json`` file with ``prompts`` in it, or a broken one, so that reading it says what is wrong."""
+        """Accept a ``.json`` file with ``prompts`` in it, or a malformed one, so that reading it reports the error."""
         if not super().accepts(path):
             return False
         try:

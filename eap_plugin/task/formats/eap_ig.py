@@ -1,4 +1,4 @@
-"""The CSV files of EAP-IG and of the work that builds on it."""
+"""The CSV files of EAP-IG and of work that builds on it."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ ID_COLUMNS = (
     ("answers_idx", "corrupted_answers_idx"),
     ("country_idx", "corrupted_country_idx"),
 )
-"""Right and wrong token ids, one or a list in a cell; they fit one tokenizer only."""
+"""Columns with right and wrong token ids, one or a list per cell; they are valid for one tokenizer only."""
 TEXT_COLUMNS = ("correct", "incorrect")
-"""Right and wrong answers as text, their leading space included, one or a list in a cell."""
+"""Columns with right and wrong answers as text, including the leading space, one or a list per cell."""
 YEAR_COLUMNS = ("correct_idx", "label")
-"""Greater-than files have no wrong answers; this is the start year's last two digits."""
+"""Columns of greater-than files, which have no wrong answers, with the start year's last two digits."""
 
 _YEARS = re.compile(r"(\d\d)(\d\d)\D+\1$")
 
 
 class EapIgCsv(TaskFormat):
-    """Columns ``clean`` and ``corrupted`` and a pair of answer columns; other columns are ignored.
+    """CSV files with columns ``clean`` and ``corrupted`` and a pair of answer columns; other columns are ignored.
 
-    Files without wrong answers are read as greater-than: ``correct_idx`` (or ``label``) is not a token id
-    there but the start year, the right answers are all later years of the century, the wrong ones the rest.
+    Files without wrong answers are read as greater-than: ``correct_idx`` (or ``label``) is then not a token id but
+    the start year's last two digits. The right answers are all later years of the century, the wrong ones the rest.
     """
 
     name = "eap-ig-csv"
@@ -84,7 +84,7 @@ def _cell(row: dict[str, str | None], column: str, where: str) -> str:
 
 
 def _literal(text: str) -> object:
-    """The number or list that a cell spells, as JSON or Python would; anything else stays text."""
+    """Parse a cell as a Python literal, such as a number or a list; anything else stays text."""
     try:
         return ast.literal_eval(text.strip())
     except (ValueError, SyntaxError):
@@ -111,7 +111,7 @@ def _texts(row: dict[str, str | None], column: str, where: str) -> tuple[str | i
 
 
 def _start_year(row: dict[str, str | None], column: str, where: str) -> int:
-    """The last two digits of the start year, which must be those in the prompt."""
+    """Return the last two digits of the start year, which must be those in the prompt."""
     clean, text = _cell(row, "clean", where), _cell(row, column, where)
     match = _YEARS.search(clean)
     if match is None or text.strip().zfill(2) != match[2]:

@@ -1,4 +1,4 @@
-"""One JSON object per line: the format to write prompts in by hand or from a script."""
+"""JSON Lines, the format for prompts written by hand or by a script: one JSON object per line."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from eap_plugin.task.task import PromptPair
 
 
 class PromptJsonl(TaskFormat):
-    """Lines ``{"clean": …, "corrupt": …, "answers": […], "wrong_answers": […]}``; empty ones are skipped.
+    """Lines ``{"clean": …, "corrupt": …, "answers": […], "wrong_answers": […]}``; empty lines are skipped.
 
-    Prompts are text or lists of token ids, answers texts (leading space included) or ids.
+    A prompt is text or a list of token ids; an answer is text, including its leading space, or a token id.
     """
 
     name = "prompts-jsonl"

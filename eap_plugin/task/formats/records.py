@@ -1,4 +1,4 @@
-"""Checking what comes out of a task file, with errors that name the file and the place."""
+"""Checks of the contents of a task file, with errors that give the file and the position in it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ FIELDS = ("clean", "corrupt", "answers", "wrong_answers")
 
 
 def read_text(path: Path) -> str:
-    """The file's text, which must be UTF-8.
+    """Read the file's text, which must be UTF-8.
 
     Raises:
         UsageError: if it cannot be read or is not UTF-8.
@@ -25,11 +25,11 @@ def read_text(path: Path) -> str:
 
 
 def pair_from_record(record: object, where: str) -> PromptPair:
-    """A prompt pair from a parsed JSON object with the four fields; other fields are ignored.
+    """Make a prompt pair from a parsed JSON object with the four fields; other fields are ignored.
 
     Args:
-        record: what was read.
-        where: the file and the place in it, for errors.
+        record: the parsed object.
+        where: the file and the position in it, for errors.
 
     Raises:
         UsageError: if a field is missing or of the wrong type.
@@ -48,7 +48,7 @@ def pair_from_record(record: object, where: str) -> PromptPair:
 
 
 def is_id(value: object) -> bool:
-    """Whether this can be a token id: an integer, not negative, and not a truth value."""
+    """Return whether this can be a token id: a non-negative integer, and not a Boolean."""
     return isinstance(value, int) and not isinstance(value, bool) and value >= 0
 
 

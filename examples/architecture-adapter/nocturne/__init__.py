@@ -1,4 +1,4 @@
-"""A Hugging Face architecture of its own; importing it makes it known to transformers' Auto classes."""
+"""A new Hugging Face architecture; importing this package registers it with transformers' Auto classes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where the model's parts are, in TransformerLens' words."""
+"""TransformerLens' adapter for the model, which maps its modules to TransformerLens' components."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class NocturneAdapter(ArchitectureAdapter):
     """The adapter of ``NocturneForCausalLM``."""
 
     def __init__(self, cfg: Any) -> None:
-        """Say what is called how."""
+        """Map TransformerLens' components to the model's modules."""
         super().__init__(cfg)
         cfg.normalization_type, cfg.positional_embedding_type = "LN", "alibi"
         cfg.final_rms, cfg.attn_only, cfg.gated_mlp = False, False, True

@@ -1,4 +1,4 @@
-"""The model: grouped-query attention with linear distance biases, a gated MLP, and names of its own for everything."""
+"""The model: grouped-query attention with linear distance biases and a gated MLP, under unusual module names."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class NocturneConfig(PretrainedConfig):
         max_position_embeddings: int = 64,
         **kwargs: Any,
     ) -> None:
-        """Note the sizes."""
+        """Store the sizes."""
         self.vocab_size, self.hidden_size, self.num_hidden_layers = vocab_size, hidden_size, num_hidden_layers
         self.num_attention_heads, self.num_key_value_heads = num_attention_heads, num_key_value_heads
         self.intermediate_size, self.max_position_embeddings = intermediate_size, max_position_embeddings
@@ -48,7 +48,7 @@ class Mixer(nn.Module):
         self.merge = nn.Linear(config.hidden_size, config.hidden_size)
 
     def forward(self, hidden_states: Tensor, attention_mask: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """What attention adds, and its pattern; the mask [batch, heads, query, key] is added to the scores."""
+        """Return attention's output and its pattern; the mask [batch, heads, query, key] is added to the scores."""
         x = hidden_states
         q, k, v = (p(x).unflatten(-1, (-1, self.d_head)).transpose(1, 2) for p in (self.ask, self.match, self.carry))
         k, v = (y.repeat_interleave(self.group, 1) for y in (k, v))
@@ -121,11 +121,11 @@ class NocturneForCausalLM(PreTrainedModel):
         self.post_init()
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor | None = None, **_: Any) -> CausalLMOutput:
-        """Logits [batch, pos, vocab] of token ids; the mask [batch, pos] is 1 at real tokens."""
+        """Return logits [batch, pos, vocab] for token ids; the mask [batch, pos] is 1 at real tokens."""
         return CausalLMOutput(logits=self.readout(self.trunk(input_ids, self._bias(input_ids, attention_mask))))
 
     def _bias(self, tokens: Tensor, mask: Tensor | None) -> Tensor:
-        """What is added to scores: less for keys further back, and nearly minus infinity for those not to be seen."""
+        """Return the bias of attention scores: lower for distant keys, and almost minus infinity for masked ones."""
         position = torch.arange(tokens.shape[1], device=tokens.device)
         distance = (position[:, None] - position).to(self.dtype)
         seen = (distance >= 0)[None, None]

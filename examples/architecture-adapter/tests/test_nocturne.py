@@ -1,4 +1,4 @@
-"""eap-plugin's checks of backends, on this architecture through both of its own."""
+"""eap-plugin's checks of backends, on this architecture through both built-in backends."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from eap_plugin.testing import AgreementTests
 
 
 def random_model() -> NocturneForCausalLM:
-    """A model far from linear, with no bias and no norm's weight left as it is made."""
+    """Make a model that is far from linear, with random biases and norm weights."""
     generator = torch.Generator().manual_seed(0)
     model: NocturneForCausalLM = NocturneForCausalLM(NocturneConfig()).double().eval()
     with torch.no_grad():
@@ -27,7 +27,7 @@ def random_model() -> NocturneForCausalLM:
 
 
 def bridge() -> Any:
-    """The model as TransformerLens has it."""
+    """Wrap the model as a ``TransformerBridge``."""
     model = random_model()
     return build_bridge_from_module(model, "NocturneForCausalLM", hf_config=model.config, dtype=model.dtype)
 

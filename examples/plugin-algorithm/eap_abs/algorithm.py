@@ -1,4 +1,4 @@
-"""Edge Attribution Patching with the absolute value taken prompt by prompt."""
+"""Edge Attribution Patching that averages the absolute effects on the prompts."""
 
 from __future__ import annotations
 
@@ -33,15 +33,15 @@ T = TypeVar("T", Writers, ReaderGradients)
 
 @dataclass(frozen=True)
 class EapAbsOptions:
-    """What can be chosen: ``-O least=0.1`` on the command line, ``least=0.1`` in Python."""
+    """The options: ``-O least=0.1`` on the command line, ``least=0.1`` in Python."""
 
     least: float = option(
-        0.0, help="effects on a prompt that are smaller than this count as none", unit="the metric's", minimum=0
+        0.0, help="effects on a prompt that are smaller than this count as zero", unit="the metric's", minimum=0
     )
 
 
 class EapAbs(Algorithm[EapAbsOptions]):
-    """Two forward passes and one backward pass for each piece, as EAP; each prompt is scored by itself."""
+    """EAP with the absolute effect on each prompt; each microbatch takes two forward passes and one backward pass."""
 
     name = "eap-abs"
     summary = "EAP whose effects on different prompts do not cancel"
@@ -50,7 +50,7 @@ class EapAbs(Algorithm[EapAbsOptions]):
     options = EapAbsOptions
 
     def cost(self, options: EapAbsOptions, graph: Graph) -> Cost:
-        """One forward pass on the corrupt prompts, one on the clean ones and back."""
+        """Declare one forward pass on the corrupt prompts, and one forward and one backward pass on the clean ones."""
         return Cost(forwards=2, backwards=1)
 
     def attribute(
@@ -62,7 +62,7 @@ class EapAbs(Algorithm[EapAbsOptions]):
         progress: Progress,
     ) -> Attribution:
         """See ``Algorithm.attribute``."""
-        dtype = torch.promote_types(model.dtype, torch.float32)
+        dtype = model.score_dtype
         total = EdgeScorer(model, dtype).matrix[0]
         for piece in data:
             batch = piece.batch.to(model.device)
@@ -70,14 +70,14 @@ class EapAbs(Algorithm[EapAbsOptions]):
             for row in range(len(batch)):
                 scorer = EdgeScorer(model, dtype)
                 scorer.add(_prompt(change, row), _prompt(gradients, row))
-                effect = scorer.matrix[0].abs() * len(batch)  # the metric is a mean over the piece's prompts
+                effect = scorer.matrix[0].abs() * len(batch)  # the metric is a mean over the microbatch's prompts
                 total += torch.where(effect >= options.least, effect, 0) * piece.share / len(batch)
             progress()
         return Attribution(model.graph, total)
 
 
 def _run(model: ResidualModel, batch: Batch, metric: Metric) -> tuple[Writers, ReaderGradients]:
-    """What every writer changes when prompts are corrupted, and the gradient of minus the metric where readers read."""
+    """Return the change of each writer between the two runs, and the gradient of minus the metric at each reader."""
     corrupt, clean, gradients = WriterRecorder(model), WriterRecorder(model), GradientRecorder(model)
     with torch.no_grad():
         model.forward(batch.corrupt_prompts, corrupt.visitors())
@@ -86,7 +86,7 @@ def _run(model: ResidualModel, batch: Batch, metric: Metric) -> tuple[Writers, R
 
 
 def _prompt(part: T, row: int) -> T:
-    """One prompt's share of what a run gave."""
+    """Select one prompt from the values of a run."""
 
     def take(value: Any) -> Any:
         if isinstance(value, list):

@@ -1,4 +1,4 @@
-"""The checks that the built-in algorithms pass, and what is this algorithm's own."""
+"""The checks that the built-in algorithms pass, and tests of this algorithm alone."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class TestWithALimit(AlgorithmTests):
 
 
 def test_prompts_do_not_cancel() -> None:
-    """On one prompt it is the absolute value of EAP; on several it is the mean of that, and so at least as large."""
+    """On one prompt the score is the absolute value of EAP's; on several it is their mean, thus at least as large."""
     model = eap_plugin.load_model("ioi-llama")
     batch = eap_plugin.load_task("ioi", model, n_prompts=4).batch()
     rows = [batch.select(slice(i, i + 1)) for i in range(4)]

@@ -13,7 +13,7 @@ from eap_plugin.testing import BackendTests
 
 
 def random_model(config: ToyLMConfig) -> ToyLM:
-    """A model far from linear, with no bias and no norm's weight left as it is made."""
+    """Make a model that is far from linear, with random biases and norm weights."""
     generator = torch.Generator().manual_seed(0)
     model = ToyLM(config).double().eval()
     with torch.no_grad():
@@ -43,5 +43,5 @@ def test_a_saved_model_is_loaded_by_name(tmp_path: Path) -> None:
     loaded = eap_plugin.load_model(str(tmp_path), backend="toy-lm")
     tokens = torch.arange(6)[None]
     torch.testing.assert_close(loaded.forward(tokens, {}), model(tokens)[:, -1])
-    with pytest.raises(eap_plugin.UsageError, match="no folder that ToyLM.save wrote"):
+    with pytest.raises(eap_plugin.UsageError, match="is not a folder that ToyLM.save wrote"):
         eap_plugin.load_model(str(tmp_path / "none"), backend="toy-lm")

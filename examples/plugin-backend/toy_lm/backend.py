@@ -1,4 +1,4 @@
-"""Which objects are models of this kind, and how one is loaded by name."""
+"""The backend: it recognizes, wraps and loads models of this kind."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class ToyLMBackend(Backend):
     def load(self, name: str, *, device: str, dtype: str, revision: str | None) -> ResidualModel:
         """See ``Backend.load``."""
         if not (Path(name) / "model.safetensors").is_file():
-            raise UsageError(f"{name} is no folder that ToyLM.save wrote: it has no model.safetensors")
+            raise UsageError(f"{name} is not a folder that ToyLM.save wrote: it has no model.safetensors")
         wrapped = self.wrap(ToyLM.load(name).to(device, torch_dtype(dtype)))
         wrapped.info = replace(wrapped.info, name=name)
         if (Path(name) / "tokenizer.json").is_file():

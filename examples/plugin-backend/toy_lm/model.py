@@ -1,4 +1,4 @@
-"""A decoder-only transformer in plain PyTorch, with grouped-query attention; it knows nothing of eap-plugin."""
+"""A decoder-only transformer in plain PyTorch, with grouped-query attention; it does not depend on eap-plugin."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class Attention(nn.Module):
         self.o = nn.Linear(config.n_heads * config.d_head, config.d_model)
 
     def forward(self, x: Tensor, visible: Tensor) -> Tensor:
-        """From [batch, pos, d_model] to the same; ``visible`` is true at the keys that a query sees."""
+        """Map [batch, pos, d_model] to the same shape; ``visible`` is true at the keys that a query attends to."""
         q, k, v = (p(x).unflatten(-1, (-1, self.d_head)).transpose(1, 2) for p in (self.q, self.k, self.v))
         k, v = (y.repeat_interleave(self.group, 1) for y in (k, v))
         scores = (q @ k.mT / math.sqrt(self.d_head)).masked_fill(~visible, torch.finfo(x.dtype).min)
@@ -96,7 +96,7 @@ class ToyLM(nn.Module):
         self.unembed = nn.Linear(config.d_model, config.n_vocab, bias=False)
 
     def forward(self, tokens: Tensor, mask: Tensor | None = None) -> Tensor:
-        """Logits [batch, pos, vocab] of token ids [batch, pos]; ``mask`` is true at real tokens."""
+        """Return logits [batch, pos, vocab] for token ids [batch, pos]; ``mask`` is true at real tokens."""
         real = torch.ones_like(tokens, dtype=torch.bool) if mask is None else mask
         causal = torch.ones(tokens.shape[1], tokens.shape[1], dtype=torch.bool, device=tokens.device).tril()
         x = self.embed(tokens) + self.pos_embed((real.long().cumsum(-1) - 1).clamp_min(0))

@@ -1,4 +1,4 @@
-"""What the entry point names. It imports nothing heavy, so that listing plugins stays fast."""
+"""The plugin's hook, named by the entry point. It imports PyTorch only when called, so that listing plugins is fast."""
 
 from __future__ import annotations
 

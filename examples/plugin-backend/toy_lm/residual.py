@@ -1,4 +1,4 @@
-"""Where in a model the sites and weights are: all that algorithms need to know of it."""
+"""The sites and weights of a model, which are all that algorithms need."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from toy_lm.model import Block, ToyLM
 
 
 class ToyLMResidual(ResidualModel):
-    """A ``ToyLM``, seen as writers and readers of its residual stream."""
+    """A ``ToyLM`` as writers and readers of its residual stream."""
 
     def __init__(self, model: ToyLM, info: ModelInfo) -> None:
         """Wrap a model; ``info`` holds its name and sizes."""
@@ -76,7 +76,7 @@ class ToyLMResidual(ResidualModel):
             return logits
 
     def _places(self, site: Site) -> Iterator[tuple[int, Attach]]:
-        """The layers that have a site, and where it is in each."""
+        """Yield the layers that have a site, with the site's place in each."""
         if site == "embed":
             yield 0, at_input(self.model.blocks[0])
         elif site == "final":
@@ -106,7 +106,7 @@ class ToyLMResidual(ResidualModel):
 
 
 def _by_head(attach: Attach, d_head: int) -> Attach:
-    """A place whose value [batch, pos, heads · d_head] is visited as [batch, pos, heads, d_head]."""
+    """Split a place's value [batch, pos, heads · d_head] into [batch, pos, heads, d_head] for the visitor."""
 
     def attach_by_head(hook: ValueHook) -> Any:
         return attach(lambda value: hook(torch.unflatten(value, -1, (-1, d_head))).flatten(-2))
@@ -115,7 +115,7 @@ def _by_head(attach: Attach, d_head: int) -> Attach:
 
 
 def _layer(block: Block, d_head: int) -> Layer:
-    """A block's weights; a projection's rows are its heads' one after the other."""
+    """Return a block's weights; the rows of a projection are grouped by head."""
     heads, biases = [], []
     for linear in (block.attn.q, block.attn.k, block.attn.v):
         heads.append(torch.unflatten(linear.weight.detach(), 0, (-1, d_head)).mT)

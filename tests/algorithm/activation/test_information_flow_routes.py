@@ -27,7 +27,7 @@ def routes(model: Any, *batches: Batch, **options: Any) -> eap_plugin.PruneScore
 
 
 def from_definition(name: str, clean: torch.Tensor) -> dict[tuple[str, str], torch.Tensor]:
-    """Each edge's importance by position, one reader at a time."""
+    """Compute each edge's importance by position, one reader at a time."""
     run, out = observe(build(name, torch.float64), LAYOUTS[name], clean), {}
     for reader in readers(LAYOUTS[name], N_LAYERS):
         whole, writers = run.read[reader.stream], run.feeding[reader.stream]

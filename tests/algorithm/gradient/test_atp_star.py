@@ -67,7 +67,7 @@ def test_gradient_drop_against_brute_force(name: str) -> None:
 
 
 def one_layer(name: str, sharper: float = 1.0) -> Any:
-    """One block without an MLP to speak of and without a norm before the logits: linear in its attention pattern."""
+    """Make a block with a negligible MLP and no final norm, so that it is linear in its attention pattern."""
     model = build(name, torch.float64)
     if name == "gpt2":
         model.transformer.h = model.transformer.h[:1]

@@ -107,5 +107,5 @@ def test_equals_eap_ig(model: str, case: str, dtype: str) -> None:
 
 
 def limit(model: str, dtype: str) -> float:
-    """The largest error allowed: Hugging Face computes rotary angles in float32 whatever the model's dtype."""
+    """Return the largest error allowed: Hugging Face computes rotary angles in float32 whatever the model's dtype."""
     return 1e-7 if (model, dtype) == ("tiny_llama_hf", "float64") else golden.TOLERANCE[dtype]

@@ -24,7 +24,7 @@ ONE_ANSWER = (torch.tensor([[5]]).expand(3, 1), torch.tensor([[9]]).expand(3, 1)
 
 
 def logit_diff(logits: Tensor) -> Tensor:
-    """Of the answers that all prompts have here: TransformerLens' metric sees one prompt, and not which."""
+    """Compute the logit difference of the answers shared by all prompts: TransformerLens' metric sees one at a time."""
     return logits[0, -1, 5] - logits[0, -1, 9]
 
 

@@ -53,7 +53,7 @@ def other_run(model: ResidualModel, batch: Batch, ablation: str) -> Writers:
 
 
 def patched(model: ResidualModel, batch: Batch, patches: list[Tensor], ablation: str = "corrupt") -> list[float]:
-    """The metric of the clean run with edges patched, for each patch."""
+    """Compute the metric of the clean run with edges patched, for each patch."""
 
     def program(model: ResidualModel) -> list[float]:
         with torch.no_grad():
@@ -152,7 +152,7 @@ def test_all_masks_gradients_add_up_to_the_change_of_the_metric(name: str, backe
 
 
 def exact(model: ResidualModel, batch: Batch, ablation: str) -> Tensor:
-    """The effect of each edge alone, one run for each."""
+    """Compute the effect of each edge alone, with one run per edge."""
     edges = [(row, column) for column, reader in enumerate(model.graph.readers) for row in range(reader.n_upstream)]
     patches = [everything(model, 0)]
     for edge in edges:

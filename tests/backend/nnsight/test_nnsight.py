@@ -24,7 +24,7 @@ MASKS = {
 
 
 def both(build_model: Callable[[], Any]) -> tuple[Any, Any]:
-    """Two copies of a model: one of nnsight, one of TransformerLens."""
+    """Make two copies of a model, one for nnsight and one for TransformerLens."""
     return nnsight.NNsight(build_model()), bridge(build_model())
 
 

@@ -32,7 +32,7 @@ FOLDER = str(SHIPPED["ioi-llama"])
 
 
 def snapshot(model: nn.Module) -> dict[str, Any]:
-    """Everything that a run could leave changed."""
+    """Record everything that a run could leave changed."""
     return {
         "training": {name: m.training for name, m in model.named_modules()},
         "requires_grad": {name: p.requires_grad for name, p in model.named_parameters()},
@@ -44,7 +44,7 @@ def snapshot(model: nn.Module) -> dict[str, Any]:
 
 
 def unusual(name: str) -> Any:
-    """A model in a state that a careless restore would not bring back."""
+    """Make a model in an unusual state, which a careless restore would lose."""
     model = build(name).train()
     next(model.children()).eval()
     next(model.parameters()).requires_grad_(False)

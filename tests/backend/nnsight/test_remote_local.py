@@ -222,7 +222,7 @@ def test_a_metric_that_cannot_travel(model: Any) -> None:
     [
         ({"remote": "gpt2"}, "a server's address has the form http://host:port, got 'gpt2'"),
         ({"remote": "local", "timeout": 0}, "timeout must be a positive number of seconds, got 0"),
-        ({"timeout": 3}, "a time-out is for runs on a server; give remote=, too"),
+        ({"timeout": 3}, "a timeout applies only to runs on a server; add remote=, or leave it out"),
     ],
 )
 def test_wrong_requests(how: dict[str, Any], said: str, model: Any) -> None:
@@ -252,7 +252,7 @@ def test_an_address_keeps_its_secrets(model: Any) -> None:
 
 
 def test_files_of_this_machine_are_refused(model: Any, tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="checkpoint is a file of this machine, but the model runs on a server"):
+    with pytest.raises(UsageError, match="checkpoint is a file on this machine, but the model runs on a server"):
         eap_plugin.prune_scores(
             model, DATA, algorithm="edge-pruning", checkpoint=str(tmp_path / "training"), remote="local"
         )

@@ -48,7 +48,7 @@ def _model(**cfg: Any) -> HookedTransformer:
 
 
 def _file(folder: Path, start: str = "", padded: bool = False) -> Path:
-    """Twenty-four prompts that begin with ``start``, or each with a word of its own."""
+    """Write twenty-four prompts that begin with ``start``, or each with a different word."""
     draw = random.Random(0)
     prompts = []
     for i in range(24):
@@ -107,7 +107,7 @@ def test_tails_by_position(start: str, tmp_path: Path, record_property: Record) 
 
 
 def _with_tails(start: str, folder: Path) -> tuple[HookedTransformer, tuple[PromptDataLoader, PromptDataLoader]]:
-    """A model, and its prompts from the second name on, eight and four at a time."""
+    """Make a model, and loaders of its prompts from the second name on, in batches of eight and of four."""
     model = _model()
     path = _file(folder, start)
     loaders = _loaders(model, path, batch_size=(8, 4), tail_divergence=True, return_seq_length=True)

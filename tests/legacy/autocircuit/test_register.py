@@ -38,7 +38,7 @@ def registered() -> Iterator[list[str]]:
 
 @pytest.fixture
 def task(monkeypatch: pytest.MonkeyPatch) -> Task:
-    """A task of AutoCircuit's whose true circuit is the half of the edges that go into MLPs and logits."""
+    """Make an AutoCircuit task whose true circuit is the half of the edges that lead to MLPs and logits."""
     model, data = patchable("tiny_gpt2", "float32"), loader("tiny_gpt2")
     out = Task("tiny", "Tiny", 8, 2, False, model, "none", __init_complete__=True)
     out._model, out._train_loader, out._test_loader = model, data, data

@@ -69,7 +69,7 @@ def relp(model: HookedTransformer, patch: pytest.MonkeyPatch) -> Hooks:
 
 
 def added(cache: dict[str, Tensor], model: HookedTransformer) -> list[Tensor]:
-    """What each writer adds, [batch, pos, d_model], in the order of sources."""
+    """Return the output of each writer, [batch, pos, d_model], in the order of sources."""
     out = [cache["blocks.0.hook_resid_pre"]]
     for layer in range(model.cfg.n_layers):
         out += cache[f"blocks.{layer}.attn.hook_result"].unbind(2)

@@ -20,7 +20,7 @@ from nnsight.modeling.mixins.remotable import Remotable
 
 
 def _without_trust(method: Callable[..., Any]) -> Any:
-    """A class method that ndif 0.1.2 passes ``trust_remote_code``, which nnsight 0.8.1 keeps in the model key."""
+    """Make a class method ignore ``trust_remote_code``: ndif 0.1.2 passes it, nnsight 0.8.1 has it in the model key."""
 
     @functools.wraps(method)
     def call(cls: type, *args: Any, trust_remote_code: bool = False, **kwargs: Any) -> Any:
@@ -49,7 +49,7 @@ class Model(BaseModelDeployment):
     CACHEABLE = False  # moving to a cache and back is for GPUs
 
     def load_from_disk(self) -> HuggingFaceModel:
-        """The model that ``model_key`` names."""
+        """Load the model that ``model_key`` names."""
         model = HuggingFaceModel.from_model_key(
             self.model_key, dispatch=True, dtype=self.dtype_name, device="cpu", **self.kwargs
         )

@@ -20,7 +20,7 @@ class Slot:
     index: tuple[int, ...]
 
     def part(self, output: Tensor) -> Tensor:
-        """The head's part, [batch, pos, d_head], as a view of the whole output."""
+        """Return the head's part, [batch, pos, d_head], as a view of the whole output."""
         part = torch.unflatten(output, -1, (*self.shape, -1))
         for index in self.index:
             part = part.select(output.ndim - 1, index)
@@ -62,36 +62,36 @@ class Layout:
     residual_multiplier: float = 1.0
 
     def part(self, model: nn.Module, layer: int, path: str) -> nn.Module:
-        """The module at ``path`` in one layer; ``Identity`` where there is none."""
+        """Return the module at ``path`` in one layer; ``Identity`` if there is none."""
         return model.get_submodule(f"{self.layers}.{layer}.{path}") if path else nn.Identity()
 
 
 def separate(attention: str, n_kv_heads: int) -> Heads:
-    """Three projections, of which each gives one head after the other."""
+    """Lay out three projections, each with one head after another."""
     counts = {"q": N_HEADS, "k": n_kv_heads, "v": n_kv_heads}
     return {kind: tuple(Slot(f"{attention}.{kind}_proj", (n,), (h,)) for h in range(n)) for kind, n in counts.items()}
 
 
 def fused(path: str, shape: tuple[int, ...], **places: Sequence[tuple[int, ...]]) -> Heads:
-    """One projection for q, k and v, in which the heads have these places."""
+    """Lay out one projection for q, k and v, in which the heads have these places."""
     return {kind: tuple(Slot(path, shape, place) for place in places[kind]) for kind in "qkv"}
 
 
 def one_after_another(path: str, n_kv_heads: int = N_HEADS) -> Heads:
-    """A fused projection that gives every head's q, then every head's k, then every head's v."""
+    """Lay out a fused projection as every head's q, then every head's k, then every head's v."""
     n = N_HEADS + 2 * n_kv_heads
     places = [(i,) for i in range(n)]
     return fused(path, (n,), q=places[:N_HEADS], k=places[N_HEADS:-n_kv_heads], v=places[-n_kv_heads:])
 
 
 def head_by_head(path: str) -> Heads:
-    """A fused projection that gives each head's q, k and v before the next head's."""
+    """Lay out a fused projection as each head's q, k and v, then the next head's."""
     q, k, v = ([(h, i) for h in range(N_HEADS)] for i in range(3))
     return fused(path, (N_HEADS, 3), q=q, k=k, v=v)
 
 
 def group_by_group(path: str) -> Heads:
-    """A fused projection that gives, for each key/value head, its query heads, its k and its v."""
+    """Lay out a fused projection as the query heads, k and v of each key/value head, one head after another."""
     group = N_HEADS // N_KV_HEADS
     return fused(
         path,

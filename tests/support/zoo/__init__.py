@@ -25,10 +25,10 @@ ARCHITECTURES: tuple[str, ...] = (
     "phi",
     "mixtral",
 )
-"""Those on which every algorithm is tested."""
+"""The models on which every algorithm is tested."""
 
 VARIANTS: tuple[str, ...] = ("falcon_new", "gpt_neox_sequential", "llama_biased")
-"""On which the oracle is tested, too."""
+"""The models on which the oracle itself is tested."""
 
 __all__ = [
     "ARCHITECTURES",

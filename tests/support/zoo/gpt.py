@@ -1,4 +1,4 @@
-"""GPT-2 and those after its plan: layer norms with biases, mostly a fused projection for q, k and v."""
+"""GPT-2 and similar models: layer norms with biases, mostly a fused projection for q, k and v."""
 
 from __future__ import annotations
 

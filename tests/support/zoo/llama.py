@@ -1,11 +1,11 @@
-"""Llama and those after its plan: RMS norms before the blocks, rotary positions, mostly a gated MLP."""
+"""Llama and similar models: RMS norms before the blocks, rotary positions, mostly a gated MLP."""
 
 from __future__ import annotations
 
 from tests.support.zoo.sizes import D_HEAD, GROUPED, ROTARY, SLIDING, WINDOW, Recipe
 
 RESIDUAL_MULTIPLIER = 0.6
-"""What Granite multiplies a block's output by before it is added to the residual stream."""
+"""The factor by which Granite multiplies a block's output before it is added to the residual stream."""
 
 GRANITE = {
     **GROUPED,

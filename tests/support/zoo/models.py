@@ -1,4 +1,4 @@
-"""How the zoo's models are made."""
+"""Construction of the zoo's models."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from tests.support.zoo import experts, gpt, llama, post_norm, refused
 from tests.support.zoo.sizes import VOCAB, Recipe
 
 FAMILIES: tuple[str, ...] = (*gpt.RECIPES, *llama.RECIPES, *post_norm.RECIPES, *experts.RECIPES)
-"""On which Edge Attribution Patching is tested."""
+"""The models on which Edge Attribution Patching is tested."""
 
 REFUSED: tuple[str, ...] = tuple(refused.RECIPES)
-"""Which are refused by name."""
+"""The models that must be refused."""
 
 RECIPES: dict[str, Recipe] = {
     **gpt.RECIPES,
@@ -29,9 +29,9 @@ _SPECIAL = {"bos_token_id": 0, "eos_token_id": 1, "pad_token_id": 2}
 
 
 def build(name: str, dtype: torch.dtype = torch.float32, seed: int = 0) -> PreTrainedModel:
-    """The model called ``name``, of ``RECIPES``, in eval mode with eager attention.
+    """Build the model ``name`` of ``RECIPES``, in eval mode with eager attention.
 
-    The weights do not depend on ``dtype`` but for rounding.
+    The weights depend on ``dtype`` only by rounding.
     """
     recipe = RECIPES[name]
     config = CONFIG_MAPPING[recipe.model_type](vocab_size=VOCAB, **_SPECIAL, **recipe.settings)
@@ -46,10 +46,10 @@ def build(name: str, dtype: torch.dtype = torch.float32, seed: int = 0) -> PreTr
 
 @torch.no_grad()
 def _randomize(model: nn.Module, generator: torch.Generator) -> None:
-    """Draw every weight anew: matrices and embeddings 0.25 wide, biases 0.2, norm weights spread by 0.3.
+    """Draw every weight anew, with standard deviation 0.25 for matrices and embeddings, 0.2 for biases, 0.3 for norms.
 
-    Norm weights keep the centre they are made with: 0 where the norm multiplies by 1 + weight, else 1. Nemotron
-    multiplies by 1 + weight, too, but makes its weights 1.
+    Norm weights keep their initial centre: 0 if the norm multiplies by 1 + weight, else 1. Nemotron multiplies by
+    1 + weight but initializes its weights to 1, so theirs is moved to 0.
     """
     for module in model.modules():
         is_norm = "Norm" in type(module).__name__

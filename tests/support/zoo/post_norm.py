@@ -1,4 +1,4 @@
-"""Models that normalize what a block gives before it is added to the residual stream."""
+"""Models that normalize a block's output before it is added to the residual stream."""
 
 from __future__ import annotations
 

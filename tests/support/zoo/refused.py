@@ -1,4 +1,4 @@
-"""Models that are not scored: no decoders of attention and MLP blocks, or not yet known to TransformerLens."""
+"""Models that are refused: not decoders with attention and MLP blocks, or not supported by TransformerLens."""
 
 from __future__ import annotations
 

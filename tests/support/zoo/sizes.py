@@ -12,14 +12,14 @@ D_HEAD = D_MODEL // N_HEADS
 D_MLP = 48
 N_LAYERS = 2
 WINDOW = 3
-"""How far sliding and local attention see: less than a prompt's length."""
+"""The window of sliding and local attention, which is shorter than a prompt."""
 
 
 class Recipe(NamedTuple):
-    """What a model of the zoo is made from.
+    """The recipe for a model of the zoo.
 
     Attributes:
-        title: the family's name, and in brackets what is particular about this model.
+        title: the family's name, with this model's peculiarity in brackets.
         model_type: its name in Hugging Face's configurations.
         settings: its configuration.
     """
@@ -30,7 +30,7 @@ class Recipe(NamedTuple):
 
     @property
     def family(self) -> str:
-        """The title without what is in brackets."""
+        """The title without the part in brackets."""
         return self.title.partition(" (")[0]
 
 

@@ -8,11 +8,11 @@ from torch import Tensor
 from tests.support.zoo.sizes import VOCAB
 
 FIRST_WORD = 3
-"""Ids below this are the special tokens, which no prompt holds."""
+"""Ids below this are special tokens, which prompts do not contain."""
 
 
 def prompts(n: int, length: int, vocab: int = VOCAB, seed: int = 0) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Clean and corrupt token ids, each [n, length], with one right and one wrong answer, each [n, 1].
+    """Make clean and corrupt token ids, each [n, length], with one right and one wrong answer, each [n, 1].
 
     A corrupt prompt differs from its clean one at some positions, at least one and never the first.
     """
