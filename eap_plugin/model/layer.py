@@ -1,4 +1,4 @@
-"""A block's weights as algorithms read them."""
+"""The weights of a block, in the same shapes for every library."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from eap_plugin.model.norm import Norm
 class Layer:
     """A block's projections and norms, in TransformerLens' shapes; views of the model's own weights.
 
-    ``None`` stands for a bias or norm that the block does not have. Where a block multiplies what attention gives
-    before it adds it to the residual stream, W_O and b_O are multiplied already.
+    ``None`` stands for a bias or norm that the block does not have. If a block scales attention's output before
+    adding it to the residual stream, W_O and b_O include that factor.
 
     Attributes:
-        clip_qkv: the bound that q, k and v are clipped to after the projection, if they are.
+        clip_qkv: the bound to which q, k and v are clipped after their projections; ``None`` if they are not clipped.
     """
 
     W_Q: Float[Tensor, "heads d_model d_head"]
@@ -39,12 +39,12 @@ class Layer:
     def project(
         self, slot: Literal["q", "k", "v"]
     ) -> tuple[Float[Tensor, "heads d_model d_head"], Float[Tensor, "heads d_head"] | None]:
-        """Return the weight and bias with which a slot's heads read."""
+        """Return the weight and bias of the q, k or v projection."""
         return {"q": (self.W_Q, self.b_Q), "k": (self.W_K, self.b_K), "v": (self.W_V, self.b_V)}[slot]
 
 
 def scaled(
     weight: Float[Tensor, "d_in d_out"], bias: Float[Tensor, "d_out"] | None, factor: float
 ) -> tuple[Float[Tensor, "d_in d_out"], Float[Tensor, "d_out"] | None]:
-    """Multiply a projection's output by a number; return the projection itself, not a copy, if that is 1."""
+    """Scale a projection's weight and bias by a factor; return them unchanged, not copied, if it is 1."""
     return (weight, bias) if factor == 1 else (weight * factor, None if bias is None else bias * factor)

@@ -1,4 +1,4 @@
-"""What is known of a model besides its weights and structure."""
+"""Information about a model besides its weights and graph: name, sizes, tokenizer, provenance."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from eap_plugin.model.run_constraints import RunConstraints
 
 @dataclass(frozen=True)
 class ModelInfo:
-    """What a backend states about a model, apart from its graph.
+    """Information about a model, from its backend.
 
     Attributes:
-        name: what the model is called in reports.
-        n_vocab: the number of tokens it knows.
-        n_ctx: the most tokens a prompt can have, where positions are learned or tabled.
+        name: the name of the model in reports.
+        n_vocab: the size of its vocabulary.
+        n_ctx: the maximum number of tokens of a prompt; ``None`` if positions are not learned.
         tokenizer: its Hugging Face tokenizer, if it has one.
         prepend_bos: whether text prompts begin with the tokenizer's beginning-of-sequence token.
-        provenance: backend, library versions and revision, for the files that scores are saved in.
+        provenance: backend, library versions and revision, as saved in score files.
         remote: the server that it runs on; ``None`` for this process.
-        run_constraints: what kind of run the user's object was made for, if not for any.
+        run_constraints: constraints that the user's model object puts on runs.
     """
 
     name: str
@@ -35,5 +35,5 @@ class ModelInfo:
     run_constraints: RunConstraints = field(default_factory=RunConstraints)
 
     def loaded_as(self, name: str, revision: str | None) -> ModelInfo:
-        """Return the same information for a model that was loaded by name."""
+        """Return the same information with the name and revision by which the model was loaded."""
         return replace(self, name=str(name), provenance={**self.provenance, "revision": revision or ""})

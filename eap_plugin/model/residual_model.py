@@ -1,7 +1,7 @@
 """The interface between backends and algorithms: a model as writers and readers of a residual stream.
 
-1. A backend subclasses ``ResidualModel`` for one library. It implements ``forward``, which runs the model on tokens and
-   calls a visitor at each requested site, in forward order. A visitor sees the value there and may replace it.
+1. A backend subclasses ``ResidualModel`` for one library. It implements ``_forward``, which runs the model on prompts
+   and calls a visitor at each requested site, in forward order. A visitor sees the value there and may replace it.
 2. It also gives the weights of each layer and the final norm, in the same shapes for every library, and ``frozen``, a
    context that puts the model in evaluation mode and restores all flags.
 3. Algorithms use only this interface. Recording activations, patching and taking gradients are visitors, written once
@@ -63,7 +63,7 @@ class ResidualModel(ABC):
 
     Attributes:
         graph: its writers, readers and edges.
-        info: its name, sizes, tokenizer and provenance, each of which the model has as a property, too.
+        info: its name, sizes, tokenizer and provenance; the model has a property for each of them.
     """
 
     graph: Graph
@@ -153,11 +153,11 @@ class ResidualModel(ABC):
         """Run the model, and call the visitor of each site when its value is computed, in forward order.
 
         Args:
-            prompts: the prompts; token ids alone stand for unpadded prompts that are read at the last token.
+            prompts: the prompts; or only their token ids, for unpadded prompts whose last position is needed.
             visit: the visitor of each requested site.
 
         Returns:
-            The logits at the positions where the prompts are read.
+            The logits at the position of each prompt that ``Prompts.last`` gives.
 
         Raises:
             EapPluginError: if a requested site is not in ``sites``, or is reached more than once in a layer.
@@ -171,7 +171,7 @@ class ResidualModel(ABC):
 
     @abstractmethod
     def _forward(self, prompts: Prompts, visit: Mapping[Site, Visitor]) -> Float[Tensor, "batch vocab"]:
-        """Do what ``forward`` says; the sites asked for are there."""
+        """Implement ``forward``; all requested sites are in ``sites``."""
 
     @abstractmethod
     def frozen(self) -> AbstractContextManager[None]:

@@ -1,4 +1,4 @@
-"""The sites of a forward pass: where the residual stream is written to or read from, and what lies between."""
+"""The sites of a forward pass: where the residual stream is written or read, and the values in between."""
 
 from __future__ import annotations
 
@@ -28,55 +28,55 @@ Site = Literal[
     "final",
     "unembed",
 ]
-"""A place in the forward pass, one per layer except ``embed`` (before layer 0), ``final`` and ``unembed`` (after all).
+"""A named value of the forward pass: one per layer, except ``embed`` (first), ``final`` and ``unembed`` (last).
 
 ======== ============================= ===================================================================
 embed    [batch, pos, d_model]         the residual stream entering the first block: what ``input`` writes
 attn_in  [batch, pos, d_model]         the residual stream as attention reads it, before its norm
-attn     [batch, pos, d_model]         what q, k and v are projected from, after the norm
+attn     [batch, pos, d_model]         the input of the q, k and v projections, after the norm
 q, k, v  [batch, pos, heads, d_head]   after the projection, before rotary embeddings and q/k norms
-scores   [batch, heads, query, key]    what the softmax takes, mask included
-pattern  [batch, heads, query, key]    what it gives
-z        [batch, pos, heads, d_head]   each head's result before the output projection
+scores   [batch, heads, query, key]    the input of the softmax, mask included
+pattern  [batch, heads, query, key]    the output of the softmax
+z        [batch, pos, heads, d_head]   each head's output before the output projection
 attn_out [batch, pos, d_model]         what attention adds to the residual stream
 mlp_in   [batch, pos, d_model]         the residual stream as the MLP reads it, before its norm
-mlp      [batch, pos, d_model]         what the MLP reads, after its norm
-mlp_gate [batch, pos, d_mlp]           what the gate's projection gives, before the activation; of a gated MLP only
-mlp_pre  [batch, pos, d_mlp]           what the other projection gives; before the activation, if there is no gate
-mlp_post [batch, pos, d_mlp]           what the MLP's output projection reads
-mlp_proj [batch, pos, d_model]         what the MLP's output projection gives, before any norm
+mlp      [batch, pos, d_model]         the MLP's input, after its norm
+mlp_gate [batch, pos, d_mlp]           the output of the gate projection, before the activation; gated MLPs only
+mlp_pre  [batch, pos, d_mlp]           the output of the other input projection; before the activation if not gated
+mlp_post [batch, pos, d_mlp]           the input of the MLP's output projection
+mlp_proj [batch, pos, d_model]         the output of the MLP's output projection, before any norm
 mlp_out  [batch, pos, d_model]         what the MLP adds to the residual stream
-final    [batch, pos, d_model]         what the last block gives: the residual stream as the logits read it
-unembed  [1, batch, d_model]           what the final norm gives, at the positions whose logits are wanted
+final    [batch, pos, d_model]         the output of the last block: the residual stream as the logits read it
+unembed  [1, batch, d_model]           the output of the final norm, at the positions whose logits are needed
 ======== ============================= ===================================================================
 
-A site is one value of one forward pass: a model that comes by one twice in a layer is refused. Where a block multiplies
-what it adds (Granite), ``attn_out`` and ``mlp_out`` are the products. Where one projection gives both factors of a
-gated MLP, ``mlp_gate`` and ``mlp_pre`` are parts of what it gives.
+A site is reached once per layer and forward pass; a model that reaches one more often is refused. If a block scales its
+outputs before adding them to the residual stream (Granite), ``attn_out`` and ``mlp_out`` are the scaled outputs. If one
+projection computes both factors of a gated MLP, ``mlp_gate`` and ``mlp_pre`` are the two parts of its output.
 
-A model may lack some of them: see ``ResidualModel.sites``. ``attn_in`` and ``mlp_in`` are to be watched; to change what
-is read, replace ``attn`` and ``mlp``, or ``q``, ``k`` and ``v``.
+A model may lack some sites: see ``ResidualModel.sites``. Use ``attn_in`` and ``mlp_in`` only to read the residual
+stream; to change what attention or the MLP reads, replace ``attn`` and ``mlp``, or ``q``, ``k`` and ``v``.
 
-Visitors may rely on the order in which sites are visited, and every backend must keep it. ``embed`` is first, and all
-sites of a layer come before those of the next one. Within a layer ``attn_in`` is first; the sites of attention, and
-those of the MLP, come in the order of this table, and unless the block is parallel, attention's before the MLP's. In a
-parallel block, attention and MLP may be computed in either order, and their sites may alternate.
+Visitors may rely on the order of the sites, and every backend must keep it: ``embed`` comes first, and all sites of a
+layer come before those of the next layer. Within a layer, ``attn_in`` comes first; attention's sites and the MLP's
+sites are each in the order of this table, and attention's come before the MLP's. Only in a parallel block may the MLP's
+sites come before attention's or alternate with them.
 """
 
 SITES: tuple[Site, ...] = get_args(Site)
-"""In the order of ``Site``'s table; where several sites are at one tensor, visitors are called in this order."""
+"""All sites, in the order of ``Site``'s table; visitors of several sites at one tensor are called in this order."""
 
 _MLP_SITES: tuple[Site, ...] = ("mlp_in", "mlp", "mlp_out")
 _HIDDEN_SITES: tuple[Site, ...] = ("mlp_pre", "mlp_post", "mlp_proj")
 
 
 def sites_of(has_mlp: bool, hidden: bool, gated: bool) -> frozenset[Site]:
-    """Return the sites of a model.
+    """Return the sites that a model has, given the structure of its MLPs.
 
     Args:
         has_mlp: whether its blocks have MLPs.
-        hidden: whether these are two projections with a hidden layer that can be seen.
-        gated: whether a third one gates it.
+        hidden: whether hooks can reach the MLPs' hidden layer.
+        gated: whether the hidden layer is gated.
     """
     missing = set[Site]()
     if not has_mlp:

@@ -106,7 +106,7 @@ def test_refuses_what_else_reads_the_residual_stream(backend: str) -> None:
     with pytest.raises(
         eap_plugin.EapPluginError,
         match=r"layer 0, gradient reaching attention: .*something besides q, k, v, the MLP and the logits reads the "
-        r"residual stream: model\.layers\.0\.self_attn\.g_proj; the graph",
+        r"residual stream: model\.layers\.0\.self_attn\.g_proj; it is not in the graph",
     ):
         eap_plugin.prune_scores(BACKENDS[backend](gated()), [Batch(*prompts(2, 5))])
 

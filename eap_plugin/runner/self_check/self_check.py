@@ -117,8 +117,7 @@ def self_check(model: ResidualModel, prompts: Prompts) -> CheckReport:
 
     Args:
         model: the model, frozen.
-        tokens: token ids of one or more prompts.
-        attention_mask: true at real tokens.
+        prompts: one or more prompts.
 
     Raises:
         EapPluginError: if the model's logits have no gradient.
