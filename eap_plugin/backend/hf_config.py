@@ -1,4 +1,4 @@
-"""What the configuration of a Hugging Face model tells about its residual stream."""
+"""Properties of the residual stream, read from the configuration of a Hugging Face model."""
 
 from __future__ import annotations
 

@@ -76,8 +76,8 @@ def at_columns(attach: Attach, columns: tuple[int, int]) -> Attach:
     return attach_there
 
 
-def kept_apart(attach: Attach) -> Attach:
-    """Attach to a place whose value the model later changes in place: give the model a copy, so the visitor's stays."""
+def copied_for_model(attach: Attach) -> Attach:
+    """Attach to a place, and give the model a copy of the value there, because it changes that value in place."""
 
     def attach_there(hook: ValueHook) -> Callable[[], None]:
         return attach(lambda value: hook(value).clone())

@@ -16,7 +16,7 @@ from eap_plugin.runner.performance import performance
 
 
 def metric_fault(metric: Metric, clean: float | None, corrupt: float | None) -> str | None:
-    """Say if a metric's mean on clean or corrupt prompts is not finite; ``None`` if those that are known are."""
+    """Return a message if the metric on clean or corrupt prompts is not finite; ``None`` if both are or are unknown."""
     if isfinite(clean or 0) and isfinite(corrupt or 0):
         return None
     return (
@@ -36,7 +36,7 @@ def cause(model: ResidualModel, data: Sequence[Microbatch], metric: Metric) -> s
     if fault := metric_fault(metric, *performance(model, data, metric)):
         return fault
     for name in ("clean", "corrupt"):
-        if any(_has_wild_gradient(model, piece.batch, name, metric) for piece in data):
+        if any(_has_infinite_gradient(model, piece.batch, name, metric) for piece in data):
             return (
                 f"the gradient of metric {metric.name!r} is not finite on the {name} prompts, though its value is; "
                 f"use a metric that is differentiable there (sqrt and log are not at 0)"
@@ -44,7 +44,7 @@ def cause(model: ResidualModel, data: Sequence[Microbatch], metric: Metric) -> s
     return None
 
 
-def _has_wild_gradient(model: ResidualModel, batch: Batch, name: str, metric: Metric) -> bool:
+def _has_infinite_gradient(model: ResidualModel, batch: Batch, name: str, metric: Metric) -> bool:
     with torch.enable_grad():
         logits = _logits(model, batch, name).requires_grad_()
         value = metric(logits, batch.to(model.device))

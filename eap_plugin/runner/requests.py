@@ -111,22 +111,22 @@ def run_requests(
     Raises:
         EapPluginError: if the self-check fails, or the algorithm does not return valid scores.
     """
-    ticker = _Ticker(sum(_count(part) for part in parts), progress)
+    counter = _ProgressCounter(sum(_count(part) for part in parts), progress)
     found = []
     for index, part in enumerate(parts):
         done = kept.find(index) if kept else None
         if done is None:
-            done = _run_part(run, part, ticker)
+            done = _run_part(run, part, counter)
             if kept:
                 kept.keep(index, done)
-        ticker.reach(sum(_count(part) for part in parts[: index + 1]))
+        counter.reach(sum(_count(part) for part in parts[: index + 1]))
         found.append(done)
     return add_up(found, [sum(piece.share for piece in part) for part in parts])
 
 
-def _run_part(run: Run, part: Sequence[Microbatch], ticker: _Ticker) -> Attribution:
+def _run_part(run: Run, part: Sequence[Microbatch], counter: _ProgressCounter) -> Attribution:
     sizes = [len(piece.batch) for piece in split_microbatches(part, run.batch_size)]
-    tick = nothing if run.model.remote else ticker.over(sizes)
+    tick = nothing if run.model.remote else counter.over(sizes)
     outcome = run.model.run(score, part, run.batch_size, run.checked, run.metric, run.options, tick)
     outcome.report.raise_if_failed()
     return cast(Attribution, outcome.found)
@@ -158,7 +158,7 @@ def _count(part: Sequence[Microbatch]) -> int:
     return sum(len(piece.batch) for piece in part)
 
 
-class _Ticker:
+class _ProgressCounter:
     """A counter of the prompt pairs that are done, which reports them to the user."""
 
     def __init__(self, total: int, progress: Callable[[int, int], None] | None) -> None:

@@ -22,7 +22,7 @@ def read_layer(model: Any, plan: LayerPlan, d_head: int) -> Layer:
 
     def heads_in(where: Projection) -> tuple[Tensor, Tensor | None]:
         weight, bias = weight_and_bias(where)
-        pick = _evenly(where.heads)
+        pick = _head_index(where.heads)
         return (
             torch.unflatten(weight, 1, (-1, d_head)).transpose(0, 1)[pick],
             None if bias is None else torch.unflatten(bias, 0, (-1, d_head))[pick],
@@ -46,7 +46,7 @@ def read_norm(model: Any, place: NormPlace | None) -> Norm | None:
     return None if place is None else norm_of(place.form, model.get_submodule(place.path))
 
 
-def _evenly(heads: tuple[int, ...]) -> slice | list[int]:
+def _head_index(heads: tuple[int, ...]) -> slice | list[int]:
     """Return an index of the heads: a slice, which gives a view, if they are evenly spaced; otherwise a list."""
     step = heads[1] - heads[0] if len(heads) > 1 else 1
     if step > 0 and heads == tuple(range(heads[0], heads[-1] + 1, step)):

@@ -92,7 +92,7 @@ def _boot(path: str, device: str, dtype: Any, revision: str | None) -> Any:
 
 
 def _boot_third_party(known: set[str], path: str, device: str, dtype: Any, revision: str | None) -> Any:
-    """Load a model if its architecture is in ``known``, which TransformerLens' own loader refuses; else ``None``."""
+    """Load a model of an architecture in ``known``, which TransformerLens' own loader refuses; ``None`` for others."""
     from transformer_lens.model_bridge.sources import build_bridge_from_module
     from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 

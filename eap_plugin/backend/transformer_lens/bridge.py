@@ -26,7 +26,7 @@ from eap_plugin.backend.freezing import frozen_modules
 from eap_plugin.backend.gate import Hidden, hidden_layer
 from eap_plugin.backend.hf_config import UNEMBED, clip_of, require_a_residual_stream, residual_multiplier
 from eap_plugin.backend.hf_norm import norm_form, norm_of
-from eap_plugin.backend.module_hooks import Attach, at_columns, at_hook_point, kept_apart, visiting
+from eap_plugin.backend.module_hooks import Attach, at_columns, at_hook_point, copied_for_model, visiting
 from eap_plugin.backend.transformer_lens.original import compare
 from eap_plugin.data.prompts import Prompts
 from eap_plugin.errors import EapPluginError
@@ -164,7 +164,7 @@ class BridgeModel(ResidualModel):
     def _at(self, block: Any, site: Site) -> Attach:
         place = at_hook_point(_hook_point(block, site))
         if site in ("q", "k", "v") and self._layers[0].clip_qkv is not None:
-            return kept_apart(place)
+            return copied_for_model(place)
         columns = self._hidden.columns(site)
         return place if columns is None else at_columns(place, columns)
 
@@ -236,7 +236,7 @@ def _check_value_biases(blocks: Sequence[Any], layers: Sequence[Layer]) -> None:
 
 
 def _hidden_of(blocks: Sequence[Any]) -> Hidden:
-    """Return the structure of the MLPs' hidden layers; ``seen`` is false unless it is the same in every block."""
+    """Return the structure of the MLPs' hidden layers; ``seen`` is false if it differs between blocks."""
     every = {_hidden_in(getattr(block, "mlp", None)) for block in blocks}
     return every.pop() if len(every) == 1 else Hidden(seen=False)
 

@@ -70,12 +70,12 @@ class _Inspector(CustomCloudPickler):  # type: ignore[misc]
 
     def reducer_override(self, obj: Any) -> Any:
         reduced = super().reducer_override(obj)
-        if reduced is NotImplemented and _goes_by_name(obj):
+        if reduced is NotImplemented and _pickled_by_name(obj):
             self.by_reference.append(obj)
         return reduced
 
 
-def _goes_by_name(thing: Any) -> bool:
+def _pickled_by_name(thing: Any) -> bool:
     """Return whether pickle stores only the name of an object that it cannot reduce: a class or a (cached) function."""
     return isinstance(thing, (type, FunctionType)) or hasattr(thing, "cache_info")
 

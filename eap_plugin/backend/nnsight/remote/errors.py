@@ -10,7 +10,7 @@ import httpx
 import websocket
 from nnsight.intervention.backends.remote import RemoteError
 
-from eap_plugin.backend.nnsight.remote.server import DECISIVE, Server
+from eap_plugin.backend.nnsight.remote.server import VERSION_SENSITIVE, Server
 from eap_plugin.errors import EapPluginError
 from eap_plugin.model.remote import Remote
 
@@ -34,7 +34,7 @@ _LINES: tuple[tuple[str, str], ...] = (
 )
 
 
-def plainly(error: Exception, model: str, remote: Remote, server: Server | None) -> EapPluginError:
+def one_line_error(error: Exception, model: str, remote: Remote, server: Server | None) -> EapPluginError:
     """Turn an exception from a request, here or on the server, into a one-line error that says what to do."""
     text = " ".join(str(error).split()).removeprefix("Failed to send request: ")
     if isinstance(error, RemoteError):
@@ -52,13 +52,13 @@ def plainly(error: Exception, model: str, remote: Remote, server: Server | None)
     return EapPluginError(f"the run failed on {remote.host}: {type(error).__name__}: {text}")
 
 
-LEFTOVERS = ("cannot be on a different thread", "nnsight has no source for [")
+TRANSIENT = ("cannot be on a different thread", "nnsight has no source for [")
 """Server messages that mean the previous job has left something behind: it was cancelled, or its sources linger."""
 
 
-def fails_once(error: Exception) -> bool:
+def is_transient(error: Exception) -> bool:
     """Return whether an error is transient, left by the server's previous job: a second request will not meet it."""
-    return isinstance(error, RemoteError) and any(leftover in str(error) for leftover in LEFTOVERS)
+    return isinstance(error, RemoteError) and any(message in str(error) for message in TRANSIENT)
 
 
 def last_line(traceback: str) -> str:
@@ -72,9 +72,9 @@ def last_line(traceback: str) -> str:
 
 
 def _versions(server: Server | None) -> str:
-    """Say which versions of the packages in ``DECISIVE`` differ between server and client."""
+    """Say which versions of the packages in ``VERSION_SENSITIVE`` differ between server and client."""
     there = {} if server is None else {"python": server.python, **server.packages}
-    here = {"python": platform.python_version()} | {name: version(name) for name in DECISIVE}
+    here = {"python": platform.python_version()} | {name: version(name) for name in VERSION_SENSITIVE}
     differ = [
         f"{name} {there[name]} there, {here[name]} here" for name in here if there.get(name, here[name]) != here[name]
     ]

@@ -13,7 +13,7 @@ from nnsight.modeling.huggingface import _ID_CACHE
 from eap_plugin.backend.nnsight.model import NNsightModel
 from eap_plugin.backend.nnsight.plan import Plan
 from eap_plugin.backend.nnsight.remote.code_shipping import require_shippable
-from eap_plugin.backend.nnsight.remote.errors import fails_once, plainly
+from eap_plugin.backend.nnsight.remote.errors import is_transient, one_line_error
 from eap_plugin.backend.nnsight.remote.request import Connection
 from eap_plugin.backend.nnsight.remote.result_codec import decode_result, encode_result
 from eap_plugin.backend.nnsight.remote.server import SIMULATED, Server, address, ask
@@ -74,7 +74,7 @@ class RemoteModel(NNsightModel):
         except EapPluginError:
             raise
         except Exception as error:
-            raise plainly(error, self.name, self.remote, self._server) from error
+            raise one_line_error(error, self.name, self.remote, self._server) from error
         if "error" in answer:
             raise (UsageError if answer["usage"] else EapPluginError)(answer["error"])
         value: T = decode_result(answer["value"])
@@ -85,7 +85,7 @@ class RemoteModel(NNsightModel):
         try:
             return self._request(work)
         except Exception as error:
-            if not fails_once(error):
+            if not is_transient(error):
                 raise
             self.remote.tell("transient error left by the previous job; retrying once")
             return self._request(work)

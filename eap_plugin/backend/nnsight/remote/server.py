@@ -1,4 +1,4 @@
-"""What a server has installed; it is asked before anything is sent to it."""
+"""The packages that a server has installed, which it is asked for before anything is sent to it."""
 
 from __future__ import annotations
 
@@ -14,10 +14,12 @@ from nnsight.schema.config import CONFIG
 from eap_plugin.errors import EapPluginError
 from eap_plugin.model.remote import Remote
 
-EVERYWHERE = frozenset({"accelerate", "cloudpickle", "einops", "nnsight", "numpy", "peft", "torch", "transformers"})
+ALWAYS_INSTALLED = frozenset(
+    {"accelerate", "cloudpickle", "einops", "nnsight", "numpy", "peft", "torch", "transformers"}
+)
 """Packages that every NDIF server has."""
 
-DECISIVE = ("nnsight", "torch", "transformers")
+VERSION_SENSITIVE = ("nnsight", "torch", "transformers")
 """Packages whose versions can make a run fail if they differ between client and server."""
 
 CONNECT_WITHIN = 10.0
@@ -40,7 +42,9 @@ class Server:
     def has(self, module: str) -> bool:
         """Return whether a module can be imported on the server."""
         root = module.partition(".")[0]
-        return root in EVERYWHERE or root in self.packages or root in sys.stdlib_module_names or root == "builtins"
+        return (
+            root in ALWAYS_INSTALLED or root in self.packages or root in sys.stdlib_module_names or root == "builtins"
+        )
 
 
 SIMULATED = Server()

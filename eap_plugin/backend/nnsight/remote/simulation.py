@@ -43,9 +43,9 @@ class Simulation(LocalSimulationBackend):  # type: ignore[misc]
         started = time.monotonic()
         pull_env()
         request = RequestModel.serialize(tracer, compress=True)
-        with _caches_kept():
-            with self._elsewhere():
-                there = RequestModel.deserialize(request, _kept_there(self.model), compress=True)
+        with _restored_caches():
+            with self._server_imports():
+                there = RequestModel.deserialize(request, _persistent_objects(self.model), compress=True)
             there.execute(there.info.code)
         answer = io.BytesIO()
         torch.save({name: value for name, value in there.info.frame.f_locals.items() if id(value) in _saves()}, answer)
@@ -59,8 +59,8 @@ class Simulation(LocalSimulationBackend):  # type: ignore[misc]
         self._remote.seconds += time.monotonic() - started
 
     @contextmanager
-    def _elsewhere(self) -> Iterator[None]:
-        """Hide modules that a server lacks, and have unpickled classes created anew, within this context."""
+    def _server_imports(self) -> Iterator[None]:
+        """Within this context, hide the modules that a server lacks, and let unpickling create new classes."""
         path, classes = list(sys.path), dict(cloudpickle._DYNAMIC_CLASS_TRACKER_BY_ID)
         hidden = self._hide_local_modules()
         cloudpickle._DYNAMIC_CLASS_TRACKER_BY_ID.clear()
@@ -72,7 +72,7 @@ class Simulation(LocalSimulationBackend):  # type: ignore[misc]
             sys.path[:] = path
 
 
-def _kept_there(envoy: Any) -> dict[str, Any]:
+def _persistent_objects(envoy: Any) -> dict[str, Any]:
     """Return the objects that a request refers to by name; nnsight has this list only for models with a name."""
     if hasattr(envoy, "_remoteable_persistent_objects"):
         objects: dict[str, Any] = envoy._remoteable_persistent_objects()
@@ -81,7 +81,7 @@ def _kept_there(envoy: Any) -> dict[str, Any]:
 
 
 @contextmanager
-def _caches_kept() -> Iterator[None]:
+def _restored_caches() -> Iterator[None]:
     """Restore the caches of source text on exit: unpickling stores sources under names of this process's files."""
     before = [dict(cache) for cache in _CACHES]
     try:
