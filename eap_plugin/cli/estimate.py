@@ -17,9 +17,9 @@ def tell_estimate(estimate: Estimate, what: str, n_prompts: int, as_json: bool) 
         print_json(asdict(estimate) | {"cost": estimate.cost._asdict()})
         return
     forwards, backwards = estimate.cost
-    batches = "1 batch" if estimate.n_pieces == 1 else f"{estimate.n_pieces} batches"
+    batches = "1 batch" if estimate.n_pieces == 1 else f"each of {estimate.n_pieces} batches"
     stdout().print(
-        f"{what}: {forwards:,} forward and {backwards:,} backward passes on each of {batches} "
+        f"{what}: {forwards:,} forward and {backwards:,} backward passes on {batches} "
         f"({n_prompts} prompt pairs).\n"
         f"On this machine a forward pass takes {estimate.forward_seconds:.2g} s and a backward pass "
         f"{estimate.backward_seconds:.2g} s: about {duration(estimate.seconds)} in all, without the scoring itself."

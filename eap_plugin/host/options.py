@@ -110,7 +110,7 @@ def parse_assignments(assignments: Iterable[str]) -> dict[str, str]:
         name, equals, value = assignment.partition("=")
         name = name.strip()
         if not name or not equals:
-            raise UsageError(f"an option is given as name=value, got {assignment!r}")
+            raise UsageError(f"an option must have the form name=value, got {assignment!r}")
         if name in values:
             raise UsageError(f"option {name!r} is given twice, as {values[name]!r} and as {value!r}")
         values[name] = value

@@ -139,7 +139,7 @@ def one_line(error: BaseException) -> str:
     """Format an exception as one line of bounded length."""
     text = str(error) if isinstance(error, EapPluginError) else f"{type(error).__name__}: {error}"
     if isinstance(error, ModuleNotFoundError):
-        text += f" (install the package that has {error.name})"
+        text += f" (install the package that provides {error.name})"
     return textwrap.shorten(text, LONGEST_REASON, placeholder=" …")
 
 

@@ -80,5 +80,5 @@ class Registry(Collection[str], Generic[T]):
         *_, stranger = sorted(plugins, key=lambda plugin: plugin.distribution != BUILT_IN)
         return (
             f"{self._kind.singular} {name!r} is registered by {' and by '.join(map(str, plugins))}; "
-            f"leave one out, for example with EAP_PLUGIN_DISABLE={stranger.name}"
+            f"disable one, for example with EAP_PLUGIN_DISABLE={stranger.name}"
         )

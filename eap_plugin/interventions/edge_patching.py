@@ -8,8 +8,9 @@ where c_u is what writer u adds to the residual stream. One forward pass patches
 
 1. As each writer runs, its change c_u[other run] − c_u[this run] is computed and kept.
 2. In front of each reader, the changes of earlier writers are weighted by the reader's column of ``patch`` and added to
-   the residual stream. The reader's norm and projection are applied to the sum, and the result replaces the reader's
-   input. The residual stream itself is not modified, so other readers are not affected.
+   the residual stream. The reader's norm and projection are applied to the sum, and the result replaces the value at
+   the reader's site (q, k, v, the MLP's input or the final norm's input). The residual stream itself is not modified,
+   so other readers are not affected.
 """
 
 from __future__ import annotations

@@ -75,7 +75,7 @@ def difference(values: Float[Tensor, "batch vocab"], batch: Batch) -> Float[Tens
 def minus_kl(logits: Float[Tensor, "batch vocab"], batch: Batch) -> Float[Tensor, "batch"]:
     """Return minus the Kullback–Leibler divergence of the run from the clean run, in nats; 0 if they agree."""
     if batch.clean_logits is None:
-        raise UsageError("the metric 'kl' compares with the clean run; the batch has no clean_logits")
+        raise UsageError("the metric 'kl' compares with the clean run, but the batch has no clean_logits; set them")
     clean = batch.clean_logits.log_softmax(-1)
     return (clean.exp() * (logits.log_softmax(-1) - clean)).sum(-1)
 

@@ -207,8 +207,8 @@ def test_assignments_read_back(values):
 @pytest.mark.parametrize(
     ("given_", "said"),
     [
-        (["steps"], "an option is given as name=value, got 'steps'"),
-        (["=3"], "an option is given as name=value, got '=3'"),
+        (["steps"], "an option must have the form name=value, got 'steps'"),
+        (["=3"], "an option must have the form name=value, got '=3'"),
         (["a=1", " a =2"], "option 'a' is given twice, as '1' and as '2'"),
     ],
 )

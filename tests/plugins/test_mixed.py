@@ -56,7 +56,7 @@ def test_plugins_are_listed_with_what_is_wrong(mixed: Environment, capsys: pytes
     assert plugins["toy-lm"]["hooks"] == ["register_backends"]
     for name, said in {
         "raises-on-import": "RuntimeError: no licence found",
-        "needs-a-package": "No module named 'a_package_that_is_missing' (install the package that has",
+        "needs-a-package": "No module named 'a_package_that_is_missing' (install the package that provides",
         "hook-of-tomorrow": "unknown hook 'register_visualizers'",
     }.items():
         (line,) = [line for line in document["warnings"] if f"plugin {named(name)} failed: " in line]

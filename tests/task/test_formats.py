@@ -146,5 +146,5 @@ class AlsoJson(TaskFormat):
 def test_formats_of_one_suffix_are_told_apart_by_content(tmp_path):
     formats = (*FORMATS, AlsoJson())
     assert read_task_file(write(tmp_path / "a.json", "[1]"), formats) == [PAIR]
-    with pytest.raises(UsageError, match="any of autocircuit-json, also-json"):
+    with pytest.raises(UsageError, match="any of the formats autocircuit-json, also-json"):
         read_task_file(write(tmp_path / "b.json", '{"prompts": []}'), formats)

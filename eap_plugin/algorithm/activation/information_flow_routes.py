@@ -67,7 +67,7 @@ class InformationFlowRoutes(Algorithm[RoutesOptions]):
             writers, streams = _record(model, batch)
             weight = piece.share * _weights(batch).to(dtype)
             step = max(1, workspace(model.device) // (len(graph.sources) * writers.embed[:, 0].numel()))
-            n_pos = batch.clean.shape[1]  # not that of the longest batch
+            n_pos = batch.clean.shape[1]  # of this batch, not of the longest one
             for start in range(0, n_pos, step):
                 part = slice(start, min(start + step, n_pos))
                 _add_positions(model, writers, streams, weight, part, matrix[part])

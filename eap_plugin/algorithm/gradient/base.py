@@ -4,8 +4,8 @@ The change of a writer is the difference between its counterfactual and its clea
 the metric with respect to a reader's input. ``GradientAlgorithm.attribute`` scores all edges in five steps:
 
 1. Prepare the ablation (``Counterfactual``). A mean is computed once, over all of the data.
-2. For each microbatch, find the first position at which clean and corrupt prompts differ. Writers do not change at
-   earlier positions, so their scores are zero and nothing is recorded there.
+2. For each microbatch, find the first position to record. With ``ablation="corrupt"`` it is the first at which clean
+   and corrupt prompts differ: writers do not change at earlier positions, so their scores are zero.
 3. Call the method's ``score_microbatch`` with a ``ScoringContext``. The method records the writers on the clean and on
    the corrupt prompts (``record``, ``corrupt``), and runs the model once or several times to take the gradient at every
    reader (``gradients``).

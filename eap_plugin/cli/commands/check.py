@@ -52,7 +52,7 @@ def check(choice: ModelChoice, task_name: str | None, as_json: bool) -> None:
         console.print(_residues(report))
         console.print(
             "\nLargest relative difference between what the edges give and what the model\n"
-            f"computes. Differences up to {report.tolerance:.2g} are rounding error."
+            f"computes. Differences up to {report.tolerance:.2g} count as rounding error."
         )
         if report.unchecked:
             console.print(f"\nNot checked: {report.unchecked}.")

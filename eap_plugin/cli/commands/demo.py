@@ -91,14 +91,14 @@ def _print(scores: PruneScores, kept: list[Kept]) -> None:
     )
     clean, corrupt = number(m["clean_metric"]), number(m["corrupt_metric"])
     console.print(
-        f"The right name's logit less the wrong one's, over {m['n_prompts']} such prompts: "
-        f"{clean}; with a third person: {corrupt}.\n"
+        f"Over {m['n_prompts']} such prompts, the logit of the right name minus that of the wrong one is {clean}; "
+        f"with a third person it is {corrupt}.\n"
     )
     console.print(f"Edge attribution patching scores all {scores.n_edges} edges at once. The strongest:\n")
     console.print(edges_table(scores, TOP))
     console.print(
-        "\nAre these the ones that matter? Keep some edges, let all others carry what they carry when a "
-        "third person gives, and see how much of the difference is left:\n"
+        "\nAre these the edges that matter? Keep only some edges, patch all others with their values when a third "
+        "person gives, and measure how much of the difference is left:\n"
     )
     random = f"Random edges (mean of {len(SEEDS)})"
     rows = [(f"{row.fraction:.0%} ({row.n_edges})", percent(row.eap), percent(row.random)) for row in kept]
@@ -107,6 +107,6 @@ def _print(scores: PruneScores, kept: list[Kept]) -> None:
     console.print(
         f"\nTry next:\n"
         f"  eap run {MODEL} --task {TASK} -o scores.safetensors   score and save\n"
-        "  eap run gpt2 --task ioi -n 32                       a real model, from the hub\n"
-        "  eap algorithms eap                                  what can be varied"
+        "  eap run gpt2 --task ioi -n 32                       score a real model from the hub\n"
+        "  eap algorithms eap                                  list the options"
     )
