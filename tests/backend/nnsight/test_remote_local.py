@@ -237,7 +237,7 @@ def test_models_that_a_server_cannot_know() -> None:
         eap_plugin.prune_scores(nnsight.NNsight(build("gpt2")), DATA, remote=True)
     with pytest.raises(UsageError, match="the backend transformer_lens runs in this process only"):
         eap_plugin.prune_scores(bridge(build("gpt2")), DATA, remote="local")
-    with pytest.raises(UsageError, match="device and dtype are the server's"):
+    with pytest.raises(UsageError, match="a model on a server has the server's device and dtype; leave device= and dtype= out"):
         eap_plugin.load_model("ioi-gpt2", backend="nnsight", remote=True, dtype="bfloat16")
 
 
