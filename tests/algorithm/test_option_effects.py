@@ -153,7 +153,7 @@ def test_data_to_take_means_over_that_no_mean_is_taken_over(model: Any) -> None:
             with pytest.raises(
                 UsageError,
                 match=rf"\Aablation_data \(--ablation-task\) is only used to take means, but {algorithm}'s ablation "
-                f"is {ablation}; give ablation=mean or mean-per-position, or leave it out",
+                f"is {ablation}; choose ablation=mean or mean-per-position, or leave it out",
             ):
                 eap_plugin.prune_scores(model, data, algorithm=algorithm, ablation=ablation, ablation_data=data)
 
