@@ -115,7 +115,7 @@ def test_circuits_of_another_shape_or_kind_are_refused() -> None:
     batches = [Batch(*prompts(2, 6))]
     model = eap_plugin.wrap_model(bridge(build("llama")))
     scores = eap_plugin.prune_scores(model, batches)
-    with pytest.raises(eap_plugin.UsageError, match=r"with q, k and v apart, got \[11, 7\]"):
+    with pytest.raises(eap_plugin.UsageError, match=r"with separate q, k and v readers, got \[11, 7\]"):
         faithfulness(model, batches, LOGIT_DIFF, [strongest(scores.sum_qkv(), 0.5)])
     with pytest.raises(eap_plugin.UsageError, match="a circuit must be a boolean matrix"):
         faithfulness(model, batches, LOGIT_DIFF, [strongest(scores, 0.5).long()])

@@ -136,9 +136,7 @@ def saved(tmp_path: Path) -> Path:
 
 
 def test_another_graph(saved: Path) -> None:
-    with pytest.raises(
-        UsageError, match=r"has scores of another graph: Graph\(n_layers=2.*expected Graph\(n_layers=3"
-    ):
+    with pytest.raises(UsageError, match=r"has scores of another graph: Graph\(n_layers=2.*expected Graph\(n_layers=3"):
         PruneScores.load(saved, graph=Graph(3, 2, 2))
 
 
