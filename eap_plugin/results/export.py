@@ -30,10 +30,8 @@ def to_pandas(graph: Graph, matrix: Float[Tensor, "*pos sources readers"], token
     """
     n_pos = len(matrix) if matrix.ndim == 3 else None
     if tokens is not None and len(tokens) != n_pos:
-        raise UsageError(
-            f"tokens must have one entry per position; got {len(tokens)} tokens, and scores of "
-            f"{n_pos or 'no separate'} positions; score with positions=True to keep positions apart"
-        )
+        found = f"{n_pos} positions" if n_pos else "no separate positions; score with positions=True to keep them"
+        raise UsageError(f"tokens must have one entry per position; got {len(tokens)} tokens, and scores of {found}")
     pandas = _pandas()
     rows, columns = (index.tolist() for index in edge_mask(graph).nonzero(as_tuple=True))
     readers = [graph.readers[column] for column in columns]

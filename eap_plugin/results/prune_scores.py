@@ -197,10 +197,8 @@ class PruneScores(Mapping[str, Tensor]):
         """
         n_pos = len(self.matrix) if self.has_positions else 0
         if not -n_pos <= position < n_pos:
-            raise UsageError(
-                f"there is no position {position}: the scores have {n_pos or 'no separate'} positions; "
-                f"score with positions=True to keep positions apart"
-            )
+            found = f"{n_pos} positions" if n_pos else "no separate positions; score with positions=True to keep them"
+            raise UsageError(f"there is no position {position}: the scores have {found}")
         return self._with(f"at position {position}", self.matrix[position])
 
     def between(self, source: str, reader: str) -> Float[Tensor, "*pos source_heads reader_heads"]:
