@@ -12,10 +12,11 @@ unexport PYTHONPATH  # only this checkout is tested
 
 VENV := .venv/bin
 PYTEST := -m pytest -n $(WORKERS)
+TESTS := $(PYTEST) --durations=10 --durations-min=1
 REAL_MODELS := smollm2-135m gemma3-270m
 SETUP := scripts/venv.sh pyproject.toml
 
-.PHONY: help demo test test-legacy test-tl3 test-plugins test-ndif test-real test-pythons bench bench-accuracy bench-algorithms architectures docs lint types wheel clean
+.PHONY: help demo test test-matrix test-legacy test-tl3 test-plugins test-ndif test-real test-pythons bench bench-accuracy bench-algorithms architectures docs lint types coverage release-check clean
 
 help: ## List the targets
 	@sed -n 's/^\([a-z0-9-]*\):[^#]*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 18
@@ -24,7 +25,16 @@ demo: .venv/.installed ## Find a circuit in a shipped model, offline
 	$(VENV)/eap demo
 
 test: .venv/.installed ## Run the tests
-	OMP_NUM_THREADS=1 $(VENV)/python $(PYTEST) --durations=10 --durations-min=1
+	OMP_NUM_THREADS=1 $(VENV)/python $(TESTS)
+
+coverage: .venv/.installed ## Run the tests, and require that they run 95 % of the package, lines and branches
+	$(VENV)/coverage erase
+	OMP_NUM_THREADS=1 $(VENV)/coverage run $(TESTS)
+	$(VENV)/coverage combine --quiet
+	$(VENV)/coverage report
+
+test-matrix: .venv/.installed ## Run every algorithm with every option on every family, and write docs/matrix.md
+	MATRIX=full OMP_NUM_THREADS=1 $(VENV)/python $(PYTEST) tests/matrix
 
 test-legacy: .venv-legacy/.installed ## Run those for HookedTransformer, with transformer-lens 2 and AutoCircuit
 	OMP_NUM_THREADS=1 .venv-legacy/bin/python $(PYTEST) tests/legacy
@@ -68,11 +78,11 @@ lint: .venv/.installed ## Check style, and that layers import only those below t
 types: .venv/.installed ## Check types
 	$(VENV)/mypy
 
-wheel: .venv/.installed ## Build the wheel, and run the demo from it
-	scripts/test_wheel.sh
+release-check: .venv/.installed ## Check version and changelog, build wheel and sdist, and run the demo from each
+	scripts/release_check.sh
 
 clean: ## Remove environments, caches and what was built
-	rm -rf .venv .venv-legacy .venv-tl3 .venv-ndif .cache build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf .coverage* .venv .venv-legacy .venv-tl3 .venv-ndif .cache build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
 
 .venv/.installed: constraints/main.txt $(SETUP)
 	scripts/venv.sh .venv constraints/main.txt dev,gguf

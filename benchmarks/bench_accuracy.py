@@ -79,8 +79,9 @@ class Arena:
         runs = [self.score(algorithm, **options) for options in seeds]
         measured = [self._measure(scores) for scores, _ in runs]
         seconds = fmean(seconds for _, seconds in runs)
-        means = (fmean(values) for values in zip(*measured, strict=True))
-        return Row(self.name, algorithm, *means, passes, seconds, seconds / self.eap_seconds)
+        signed, absolute, cpr, cmd = (fmean(values) for values in zip(*measured, strict=True))
+        over_eap = seconds / self.eap_seconds
+        return Row(self.name, algorithm, signed, absolute, cpr, cmd, passes, seconds, over_eap)
 
     def _measure(self, scores: PruneScores) -> tuple[float, float, float, float]:
         edges = scores.is_edge
@@ -100,8 +101,9 @@ def spearman(a: Tensor, b: Tensor) -> float:
 
 
 def _ranks(values: Tensor) -> Tensor:
-    _, inverse, counts = values.unique(return_inverse=True, return_counts=True)
-    return (counts.cumsum(0) - (counts - 1) / 2)[inverse].double()
+    _, inverse, counts = torch.unique(values, return_inverse=True, return_counts=True)
+    ranks: Tensor = (counts.cumsum(0) - (counts - 1) / 2)[inverse].double()
+    return ranks
 
 
 def table(rows: list[Row]) -> str:

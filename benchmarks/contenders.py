@@ -73,7 +73,7 @@ def _plain_passes(batch: Batch, logits_to_keep: int) -> None:
     with torch.no_grad():
         model(batch.corrupt, **options)
     embeddings = model.transformer.wte(batch.clean).requires_grad_()
-    loss(model(inputs_embeds=embeddings, **options).logits, batch).backward()
+    loss(model(inputs_embeds=embeddings, **options).logits, batch).backward()  # type: ignore[no-untyped-call]
 
 
 def bridge_passes(batch: Batch) -> None:
@@ -82,7 +82,7 @@ def bridge_passes(batch: Batch) -> None:
     with torch.no_grad():
         model(batch.corrupt, return_type="logits", use_cache=False)
     hooks = [("blocks.0.hook_in", lambda value, hook: value.detach().requires_grad_())]
-    loss(model.run_with_hooks(batch.clean, return_type="logits", use_cache=False, fwd_hooks=hooks), batch).backward()
+    loss(model.run_with_hooks(batch.clean, return_type="logits", use_cache=False, fwd_hooks=hooks), batch).backward()  # type: ignore[no-untyped-call]
 
 
 def eap(batch: Batch) -> None:

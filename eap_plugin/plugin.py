@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from eap_plugin.data.batch import NO_ANSWER as NO_ANSWER
     from eap_plugin.data.batch import Batch as Batch
     from eap_plugin.data.microbatches import Microbatch as Microbatch
+    from eap_plugin.data.prompts import Prompts as Prompts
     from eap_plugin.errors import EapPluginError as EapPluginError
     from eap_plugin.errors import UsageError as UsageError
     from eap_plugin.host import hookimpl as hookimpl
@@ -66,13 +67,14 @@ if TYPE_CHECKING:
     from eap_plugin.model.edge_matrix import sum_qkv as sum_qkv
     from eap_plugin.model.graph import Graph as Graph
     from eap_plugin.model.graph import Reader as Reader
+    from eap_plugin.model.layer import Layer as Layer
+    from eap_plugin.model.model_info import ModelInfo as ModelInfo
     from eap_plugin.model.norm import Norm as Norm
-    from eap_plugin.model.residual_model import SITES as SITES
-    from eap_plugin.model.residual_model import Layer as Layer
     from eap_plugin.model.residual_model import ResidualModel as ResidualModel
-    from eap_plugin.model.residual_model import Site as Site
-    from eap_plugin.model.residual_model import Visitor as Visitor
-    from eap_plugin.model.residual_model import sites_of as sites_of
+    from eap_plugin.model.sites import SITES as SITES
+    from eap_plugin.model.sites import Site as Site
+    from eap_plugin.model.sites import Visitor as Visitor
+    from eap_plugin.model.sites import sites_of as sites_of
     from eap_plugin.task.base import TaskFormat as TaskFormat
     from eap_plugin.task.base import TaskGenerator as TaskGenerator
     from eap_plugin.task.sampling import sample_pairs as sample_pairs
@@ -93,6 +95,7 @@ _NAMES = {
     "backend.module_hooks": ("Attach", "ValueHook", "at_input", "at_output", "visiting"),
     "data.batch": ("NO_ANSWER", "Batch"),
     "data.microbatches": ("Microbatch",),
+    "data.prompts": ("Prompts",),
     "errors": ("EapPluginError", "UsageError"),
     "host": ("hookimpl",),
     "host.options": ("option",),
@@ -111,8 +114,11 @@ _NAMES = {
     "metric.metric": ("Metric", "difference", "over_answers"),
     "model.edge_matrix": ("edge_mask", "sum_qkv"),
     "model.graph": ("Graph", "Reader"),
+    "model.layer": ("Layer",),
+    "model.model_info": ("ModelInfo",),
     "model.norm": ("Norm",),
-    "model.residual_model": ("SITES", "Layer", "ResidualModel", "Site", "Visitor", "sites_of"),
+    "model.residual_model": ("ResidualModel",),
+    "model.sites": ("SITES", "Site", "Visitor", "sites_of"),
     "task.base": ("TaskFormat", "TaskGenerator"),
     "task.sampling": ("sample_pairs", "single_tokens"),
     "task.task": ("PromptPair", "Task", "encode_task", "next_token_ids"),

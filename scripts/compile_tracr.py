@@ -159,15 +159,16 @@ def save(name: str, folder: Path) -> dict[str, list[str]]:
     prompts = np.array([[compiled.token_ids[token] for token in prompt] for prompt in compiled.prompts()])
     tensors = {**weights, "prompts": prompts, "outputs": compiled.outputs()}
     save_file({key: np.ascontiguousarray(value) for key, value in tensors.items()}, folder / f"{name}.safetensors")
+    found = circuits(compiled)
     about = {
         "vocab": compiled.program.vocab,
         "token_ids": compiled.token_ids,
         "outputs": list(compiled.program.logits),
-        "circuits": circuits(compiled),
+        "circuits": found,
         "config": config,
     }
     (folder / f"{name}.json").write_text(json.dumps(about, indent=2) + "\n")
-    return about["circuits"]
+    return found
 
 
 def main() -> None:

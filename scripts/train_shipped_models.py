@@ -116,7 +116,7 @@ def train(model: PreTrainedModel, tokenizer: Tokenizer, steps: int, seed: int) -
         name = mask.sum(dim=1, keepdim=True) - 3  # before the full stop, seen one position earlier
         objective = loss.sum() / mask[:, 1:].sum() + loss.gather(1, name).mean()
         optimizer.zero_grad()
-        objective.backward()
+        objective.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         schedule.step()
@@ -131,11 +131,12 @@ def measure(model: PreTrainedModel, folder: Path, seed: int) -> str:
     tokenizer = PreTrainedTokenizerFast.from_pretrained(folder)
     task = IOI().generate(tokenizer, n_prompts=N_TEST, seed=seed + 1, prepend_bos=True)
     batch = unseen(task, tokenizer).batch()
+    assert batch.attention_mask is not None
+    mask = batch.attention_mask.long()
     model.eval()
     rows = torch.arange(len(batch))
     clean, corrupt = (
-        model(tokens, attention_mask=batch.attention_mask.long()).logits[rows, batch.last]
-        for tokens in (batch.clean, batch.corrupt)
+        model(tokens, attention_mask=mask).logits[rows, batch.last] for tokens in (batch.clean, batch.corrupt)
     )
     right, wrong = batch.answers[:, 0], batch.wrong_answers[:, 0]
     difference = [(logits[rows, right] - logits[rows, wrong]).mean().item() for logits in (clean, corrupt)]

@@ -1,7 +1,7 @@
 """The built-in algorithms, registered through the hook that any plugin uses.
 
-The code of this folder is sent to servers as source; what it may not use stands in
-``eap_plugin.backend.nnsight.remote.code_shipping``.
+The code of this folder is sent to servers as source; ``eap_plugin.backend.nnsight.remote.code_shipping`` lists what it
+must not use.
 """
 
 from __future__ import annotations

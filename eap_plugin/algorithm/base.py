@@ -1,4 +1,8 @@
-"""What an algorithm (prune-score provider) is: a name, typed options, a declared cost, and ``attribute``."""
+"""The interface of algorithms (prune-score providers).
+
+An algorithm has a name, typed options, a declared cost, and a method ``attribute``, which receives a model and prompt
+pairs and returns a matrix of scores. It sees a ``ResidualModel`` only, and therefore runs on every backend.
+"""
 
 from __future__ import annotations
 
@@ -22,9 +26,9 @@ Level = Literal["edge", "node", "neuron"]
 
 
 class Cost(NamedTuple):
-    """Passes through the model for each piece of the data; each runs as many prompts as the piece has pairs.
+    """The number of passes through the model for each microbatch; a pass runs one prompt of every pair.
 
-    A run on several copies of a piece counts as that many passes.
+    A run on several copies of a microbatch counts as that many passes.
     """
 
     forwards: int
@@ -32,23 +36,23 @@ class Cost(NamedTuple):
 
 
 class Progress(Protocol):
-    """Hears how far an algorithm is."""
+    """A callback that receives the progress of an algorithm."""
 
     def __call__(self, pieces: float = 1.0) -> None:
-        """So many more pieces of the data are done: one, or what part of the work on them."""
+        """Report that so many more microbatches are done; fractions report part of the work on them."""
 
 
 @dataclass(frozen=True)
 class Attribution:
-    """What an algorithm gives.
+    """The result of an algorithm.
 
     Attributes:
-        graph: the model's graph, or with q, k and v summed.
-        matrix: the scores, with a leading position axis or not: of edges [sources, readers], zero where there is no
-            edge; of nodes [sources]; of neurons [sources, d_model].
-        clean_metric: the metric on the clean prompts, averaged over batches, if it came up on the way.
-        corrupt_metric: likewise on the corrupt prompts.
-        level: what is scored: edges, nodes (writers) or neurons (dimensions of what a writer adds).
+        graph: the model's graph, or the same with q, k and v summed.
+        matrix: the scores, optionally with a leading position axis: [sources, readers] for edges, zero where there is
+            no edge; [sources] for nodes; [sources, d_model] for neurons.
+        clean_metric: the metric on the clean prompts, averaged over batches; ``None`` if it was not computed.
+        corrupt_metric: the metric on the corrupt prompts, likewise.
+        level: what is scored: edges, nodes (writers) or neurons (dimensions of a writer's output).
     """
 
     graph: Graph
@@ -62,14 +66,14 @@ class Algorithm(ABC, Generic[O]):
     """A prune-score provider.
 
     Attributes:
-        name: how it is chosen on the command line.
-        summary: one line on what it does.
-        reference: the paper it is from.
-        gradient_run: which run gradients are taken on: ``clean``, ``corrupt``, ``between`` or ``none``.
-        sign: what the sign of a score says.
-        additive: whether scores of batches, and of pieces by their shares, add up; false where a method looks at all
-            of them together.
-        local_options: options that name files of this machine, which no run on a server can have.
+        name: the name by which users select it.
+        summary: one line that says what it does.
+        reference: the paper that introduced it.
+        gradient_run: the run on which gradients are taken: ``clean``, ``corrupt``, ``between`` or ``none``.
+        sign: the meaning of a score's sign.
+        additive: whether the scores of all data are the sum of the scores of its batches, and those of a batch the sum
+            over its microbatches, weighted by share; false for a method that needs all data together.
+        local_options: options that name local files, which a run on a server cannot use.
         options: the frozen dataclass of its options, fields declared with ``eap_plugin.host.options.option``.
     """
 
@@ -84,7 +88,7 @@ class Algorithm(ABC, Generic[O]):
 
     @abstractmethod
     def cost(self, options: O, graph: Graph) -> Cost:
-        """How many passes each piece of the data takes with these options, on a model of this graph."""
+        """Return the passes that each microbatch takes with these options, on a model with this graph."""
 
     @abstractmethod
     def attribute(
@@ -95,14 +99,14 @@ class Algorithm(ABC, Generic[O]):
         options: O,
         progress: Progress,
     ) -> Attribution:
-        """Score every edge.
+        """Score every edge, node or neuron.
 
-        Runs where the weights are, on a frozen model with gradients enabled.
+        This runs on the machine that has the weights, on a frozen model, with gradients enabled.
 
         Args:
-            model: the model, its tokens on ``model.device``.
-            data: the prompt pairs; scores of pieces add up.
+            model: the model; it takes tokens on ``model.device``.
+            data: the prompt pairs; scores are summed over microbatches, weighted by their shares.
             metric: what to attribute; a positive score means that corrupting this edge alone lowers it.
             options: this algorithm's options.
-            progress: to be called once after each piece, or more often with parts of pieces that add up to all.
+            progress: a callback, to be called after each microbatch, or more often with fractions of microbatches.
         """

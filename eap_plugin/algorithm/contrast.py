@@ -1,4 +1,4 @@
-"""What methods share that run the model with patched edges: the two runs of each piece of the data."""
+"""The clean run and the counterfactual of each microbatch, for methods that run the model with patched edges."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from typing import NamedTuple
 import torch
 
 from eap_plugin.data.batch import Batch
-from eap_plugin.data.microbatches import Microbatch
+from eap_plugin.data.microbatches import Microbatch, mean_by_share
+from eap_plugin.data.prompts import Prompts
 from eap_plugin.interventions.counterfactual import Counterfactual
 from eap_plugin.interventions.recording import WriterRecorder
 from eap_plugin.interventions.writer_outputs import Writers
@@ -18,7 +19,7 @@ from eap_plugin.model.residual_model import ResidualModel
 
 
 class Metrics(NamedTuple):
-    """A piece's share, and the metric on its clean and corrupt prompts; ``None`` where these were not run."""
+    """A microbatch's share, and the metric on its clean and on its corrupt prompts; ``None`` if not run."""
 
     share: float
     clean: float
@@ -27,13 +28,13 @@ class Metrics(NamedTuple):
 
 @dataclass(frozen=True)
 class Contrast:
-    """One piece of the data, and what writers add in its two runs.
+    """One microbatch, with the outputs of all writers in its clean run and their counterfactual values.
 
     Attributes:
         batch: the prompt pairs, on the model's device.
-        clean: the writers on the clean prompts.
-        other: what they are changed to.
-        metrics: how the unchanged model does on them.
+        clean: the writers' outputs on the clean prompts.
+        other: the values that replace them.
+        metrics: the metric of the unmodified model on the prompts.
     """
 
     batch: Batch
@@ -43,26 +44,28 @@ class Contrast:
 
 
 def contrast(model: ResidualModel, piece: Microbatch, metric: Metric, counterfactual: Counterfactual) -> Contrast:
-    """Run a piece's clean prompts and, if writers are changed to what they add there, its corrupt ones."""
+    """Run a microbatch's clean prompts, and its corrupt prompts if the ablation uses them."""
     batch = piece.batch.to(model.device)
-    clean, on_clean = _run(model, batch, corrupt=False, metric=metric)
+    clean, on_clean = _run(model, batch, batch.clean_prompts, metric)
     if counterfactual.corrupt:
-        other, on_corrupt = _run(model, batch, corrupt=True, metric=metric)
+        other, on_corrupt = _run(model, batch, batch.corrupt_prompts, metric)
         return Contrast(batch, clean, other, Metrics(piece.share, on_clean, on_corrupt))
     other = counterfactual.constant(batch)
     return Contrast(batch, clean, other, Metrics(piece.share, on_clean, None))
 
 
-def _run(model: ResidualModel, batch: Batch, corrupt: bool, metric: Metric) -> tuple[Writers, float]:
-    recorder, tokens = WriterRecorder(model), batch.corrupt if corrupt else batch.clean
+def _run(model: ResidualModel, batch: Batch, prompts: Prompts, metric: Metric) -> tuple[Writers, float]:
+    recorder = WriterRecorder(model)
     with torch.no_grad():
-        logits = model.forward(tokens, recorder.visitors(), attention_mask=batch.attention_mask, last=batch.last)
+        logits = model.forward(prompts, recorder.visitors())
         return recorder.writers(), float(metric(logits, batch))
 
 
 def mean_over(pieces: Sequence[Metrics]) -> tuple[float, float | None]:
-    """The metric on clean and corrupt prompts, averaged over batches."""
-    total = sum(piece.share for piece in pieces)
-    clean = sum(piece.share * piece.clean for piece in pieces) / total
-    on_corrupt = [piece.share * piece.corrupt for piece in pieces if piece.corrupt is not None]
-    return clean, sum(on_corrupt) / total if len(on_corrupt) == len(pieces) else None
+    """Return the metric on clean and on corrupt prompts, averaged over batches; ``None`` if not run."""
+    shares = [piece.share for piece in pieces]
+    on_corrupt = [piece.corrupt for piece in pieces if piece.corrupt is not None]
+    return (
+        mean_by_share([piece.clean for piece in pieces], shares),
+        mean_by_share(on_corrupt, shares) if len(on_corrupt) == len(pieces) else None,
+    )

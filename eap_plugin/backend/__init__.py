@@ -9,7 +9,7 @@ from eap_plugin.host import hookimpl
 
 @hookimpl
 def register_backends(register: Callable[[object], None]) -> None:
-    """Register each backend of this folder."""
+    """Register the built-in backends."""
     from eap_plugin.backend.nnsight import NNsightBackend
     from eap_plugin.backend.transformer_lens import TransformerLens
 

@@ -1,7 +1,8 @@
-"""Visitors between a model's attention scores and its pattern, whatever library computes them.
+"""Visitors for attention scores and patterns, for any library.
 
-All of them call PyTorch's softmax once per layer, or its fused attention, which is taken apart here. So these two sites
-need no hook of any library's own.
+Every supported model calls, once per layer, either PyTorch's softmax or its fused ``scaled_dot_product_attention``.
+These calls are intercepted: visitors get the input of the softmax as ``scores`` and its output as ``pattern``. Fused
+attention is computed in separate steps instead, so that both values exist. So these two sites need no library's hooks.
 """
 
 from __future__ import annotations
@@ -18,17 +19,17 @@ from torch.nn.functional import scaled_dot_product_attention, softmax
 from torch.overrides import TorchFunctionMode
 
 from eap_plugin.errors import EapPluginError
-from eap_plugin.model.residual_model import Site, Visitor
+from eap_plugin.model.sites import Site, Visitor
 
 ATTENTION_SITES: tuple[Site, ...] = ("scores", "pattern")
 _SOFTMAX = (softmax, torch.softmax, Tensor.softmax)
 
 
 def visiting_attention(visit: Mapping[Site, Visitor], n_layers: int) -> AbstractContextManager[object]:
-    """Within it, a forward pass comes by the sites ``scores`` and ``pattern``; nothing changes if nobody asks for them.
+    """Return a context in which a forward pass calls the visitors of ``scores`` and ``pattern``, if there are any.
 
     Raises:
-        EapPluginError: on leaving, if the pass did not come by one softmax per layer.
+        EapPluginError: on exit, if the number of softmax calls was not one per layer.
     """
     if any(site in visit for site in ATTENTION_SITES):
         return _AttentionMode(visit, n_layers)
@@ -36,7 +37,7 @@ def visiting_attention(visit: Mapping[Site, Visitor], n_layers: int) -> Abstract
 
 
 class _AttentionMode(TorchFunctionMode):
-    """Takes the calls that turn scores [batch, heads, query, key] into a pattern, one a layer, in order."""
+    """A mode that intercepts the calls turning scores [batch, heads, query, key] into patterns, one call per layer."""
 
     def __init__(self, visit: Mapping[Site, Visitor], n_layers: int) -> None:
         TorchFunctionMode.__init__(self)
@@ -48,7 +49,7 @@ class _AttentionMode(TorchFunctionMode):
         if error is None and self.layer != self._n_layers:
             raise EapPluginError(
                 f"the model has {self._n_layers} layers, but called softmax or scaled_dot_product_attention "
-                f"{self.layer} times; its attention patterns cannot be seen, so choose an algorithm that does not "
+                f"{self.layer} times; its attention patterns cannot be read, so choose an algorithm that does not "
                 f"need them"
             )
 
@@ -67,7 +68,7 @@ class _AttentionMode(TorchFunctionMode):
         return func(*args, **kwargs)
 
     def _pattern(self, scores: Tensor, normalise: Callable[[Tensor], Tensor]) -> Tensor:
-        """The pattern, by way of both sites."""
+        """Compute the pattern from the scores, calling the visitors of both sites."""
         pattern = self._call("pattern", normalise(self._call("scores", scores)))
         self.layer += 1
         return pattern
@@ -90,7 +91,7 @@ class _AttentionMode(TorchFunctionMode):
         scale: float | None = None,
         enable_gqa: bool = False,
     ) -> Float[Tensor, "batch heads query d_head"]:
-        """PyTorch's fused attention in steps; dropout is off in evaluation mode."""
+        """Compute PyTorch's fused attention in separate steps, without dropout, which is off in evaluation mode."""
         if enable_gqa:
             key, value = (x.repeat_interleave(query.shape[1] // x.shape[1], 1) for x in (key, value))
         scores = query @ key.mT * (1 / math.sqrt(query.shape[-1]) if scale is None else scale)

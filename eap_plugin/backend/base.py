@@ -1,4 +1,4 @@
-"""What a backend is: it makes one library's model objects look like every other's."""
+"""The base class of backends. A backend wraps the model objects of one library as ``ResidualModel``."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from eap_plugin.model.residual_model import ResidualModel
 
 
 class Backend(ABC):
-    """A kind of model object.
+    """Support for one library's model objects: it recognizes, wraps and loads them.
 
     Attributes:
-        name: how it is chosen on the command line.
-        summary: one line on what it runs.
-        requires: the packages that must be installed for it, by import name.
+        name: the name users choose it by, as in ``--backend NAME``.
+        summary: one line that says which models it supports.
+        requires: import names of the packages that it needs.
     """
 
     name: ClassVar[str]
@@ -25,44 +25,44 @@ class Backend(ABC):
     requires: ClassVar[tuple[str, ...]] = ()
 
     def missing(self) -> str | None:
-        """Why this backend cannot be used here, or ``None`` if it can; imports nothing."""
+        """Say why this backend cannot be used here, or return ``None`` if it can. Import nothing."""
         absent = [package for package in self.requires if importlib.util.find_spec(package) is None]
         return f"{' and '.join(absent)} not installed" if absent else None
 
     @abstractmethod
     def accepts(self, model: object) -> bool:
-        """Whether ``model`` is of this kind; told without importing the library."""
+        """Return whether this backend supports ``model``, without importing the library."""
 
     @abstractmethod
     def wrap(self, model: Any) -> ResidualModel:
-        """A model object the user has, as a ``ResidualModel`` that leaves it as it is."""
+        """Wrap a user's model object as a ``ResidualModel``, without changing the object."""
 
     @abstractmethod
     def load(self, name: str, *, device: str, dtype: str, revision: str | None) -> ResidualModel:
-        """Load a model by name or path.
+        """Load a model by name or path, and wrap it.
 
         Args:
-            name: a hub name, or a folder that ``save_pretrained`` wrote, tokenizer included.
-            device: such as ``cpu`` or ``cuda:0``.
-            dtype: such as ``float32`` or ``bfloat16``.
-            revision: the hub's branch, tag or commit.
+            name: a name on the Hugging Face hub, or a folder that ``save_pretrained`` wrote, with the tokenizer.
+            device: for example ``cpu`` or ``cuda:0``.
+            dtype: for example ``float32`` or ``bfloat16``.
+            revision: a branch, tag or commit on the hub.
 
         Raises:
-            UsageError: if there is no such model, in one line.
+            UsageError: if there is no such model.
         """
 
     def at(self, model: Any, remote: Remote) -> ResidualModel:
-        """A model that ``wrap`` or ``load`` gave, as it runs on a server.
+        """Return a model from ``wrap`` or ``load`` as one whose runs execute on a server.
 
         Raises:
-            UsageError: if this backend runs in this process only, or the server cannot know the model.
+            UsageError: if this backend cannot run on a server, or the server cannot identify the model.
         """
-        raise UsageError(f"the backend {self.name} runs in this process only; on a server the backend nnsight does")
+        raise UsageError(f"the backend {self.name} cannot run on a server; use the backend nnsight for that")
 
     def load_at(self, name: str, remote: Remote, *, revision: str | None) -> ResidualModel:
-        """A model on a server, by its name there; no weights are loaded.
+        """Return a model whose runs execute on a server, by its name there. No weights are loaded.
 
         Raises:
-            UsageError: if this backend runs in this process only, or there is no such model, in one line.
+            UsageError: if this backend cannot run on a server, or there is no such model.
         """
-        raise UsageError(f"the backend {self.name} runs in this process only; on a server the backend nnsight does")
+        raise UsageError(f"the backend {self.name} cannot run on a server; use the backend nnsight for that")

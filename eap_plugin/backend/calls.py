@@ -1,4 +1,4 @@
-"""Modules that a forward pass calls more than once, where a site would be several values; they are refused."""
+"""Refusal of models that call a module more than once in a forward pass: a site there would have several values."""
 
 from __future__ import annotations
 
@@ -12,33 +12,33 @@ from eap_plugin.errors import EapPluginError
 
 
 def called_again(what: str) -> EapPluginError:
-    """The error for a model that runs a part of itself more than once in a forward pass."""
+    """Return the error for a model that computes ``what`` more than once in a forward pass."""
     return EapPluginError(
-        f"the model comes by {what} more than once in a forward pass; edge scores are defined for models that call "
-        f"each block once, not for those that share blocks between layers or loop over them"
+        f"the model computes {what} more than once in a forward pass; edge scores are defined only for models that "
+        f"call each block once, not for models that share blocks between layers or loop over them"
     )
 
 
 class CalledOnce(AbstractContextManager[None]):
-    """Within it each module may be called once.
+    """A context in which each of the given modules may be called at most once.
 
     Raises:
-        EapPluginError: on leaving, if one was called more often.
+        EapPluginError: on exit, if a module was called more than once.
     """
 
     def __init__(self, modules: Mapping[str, nn.Module]) -> None:
-        """Watch modules, by the names to report them by."""
+        """Take the modules to watch, by the names used in error messages."""
         self._modules = modules
         self._calls = dict.fromkeys(modules, 0)
         self._handles: list[Any] = []
 
     def __enter__(self) -> None:
-        """Count from here."""
+        """Start counting calls."""
         for name, module in self._modules.items():
             self._handles.append(module.register_forward_pre_hook(self._counter(name)))
 
     def __exit__(self, kind: Any, error: Any, traceback: Any) -> None:
-        """Take the counters off, and look at them unless something else went wrong."""
+        """Remove the counters. Check the counts, unless another error is being raised."""
         for handle in self._handles:
             handle.remove()
         again = [name for name, count in self._calls.items() if count > 1]

@@ -1,6 +1,6 @@
-"""The weight that a projection acts with: LoRA adapters added, weight-only quantisation undone.
+"""The weight that a projection effectively applies: with LoRA adapters added and weight-only quantisation undone.
 
-Adapters and quantised tensors are known by their structure, so that neither peft nor torchao is imported.
+Adapters and quantised tensors are recognized by their attributes, so neither peft nor torchao is imported.
 """
 
 from __future__ import annotations
@@ -16,21 +16,21 @@ from eap_plugin.errors import EapPluginError
 
 FLOATING = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 QUANTISED_READS = ("act_quant_kwargs", "act_quant_scale", "activation_quantization")
-"""Of a weight of torchao, what is set if the layer quantises its activations, too."""
+"""Attributes of a torchao weight that are set if the layer quantises its activations, too."""
 
 MERGE = "merge it into the weights with merge_and_unload()"
 LOAD = "load the model in floating point, or with torchao's weight-only quantisation (Int8WeightOnlyConfig)"
 
 
 def effective_weight(module: Any, path: str) -> tuple[Float[Tensor, "d_in d_out"], Float[Tensor, "d_out"] | None]:
-    """Return a projection's weight as [in, out] and its bias: views, unless it is adapted or quantised.
+    """Return a projection's weight as [d_in, d_out] and its bias: views, unless it is adapted or quantised.
 
     Args:
-        module: a ``Linear`` or ``Conv1D``, or the layer of peft around one.
-        path: its name in messages.
+        module: a ``Linear`` or ``Conv1D``, or the peft layer around one.
+        path: its name, for error messages.
 
     Raises:
-        EapPluginError: if it does not act by a weight that can be read, naming the adapter or the quantisation.
+        EapPluginError: if its weight cannot be read, naming the adapter or the quantisation.
     """
     if not hasattr(module, "base_layer"):
         return _stored(module, path)
@@ -42,17 +42,17 @@ def effective_weight(module: Any, path: str) -> tuple[Float[Tensor, "d_in d_out"
 
 
 def innermost(module: Any) -> Any:
-    """Return the ``Linear`` or ``Conv1D`` that adapters are around; the module itself, if there are none."""
+    """Return the ``Linear`` or ``Conv1D`` inside all adapters; the module itself, if there are none."""
     while hasattr(module, "base_layer"):
         module = module.base_layer
     return module
 
 
 def require_gradients(modules: Iterable[tuple[str, nn.Module]]) -> None:
-    """Refuse a model some of whose layers quantise what they read, since no gradient passes through rounding.
+    """Refuse a model with layers that quantise their activations, since gradients do not pass through rounding.
 
     Args:
-        modules: all of its modules, by name.
+        modules: all modules of the model, with their names.
 
     Raises:
         EapPluginError: naming the first such layer.
@@ -63,7 +63,7 @@ def require_gradients(modules: Iterable[tuple[str, nn.Module]]) -> None:
         if dynamic or type(module).__module__.startswith("torch.ao.nn.quantized"):
             raise EapPluginError(
                 f"{path} ({_class(weight if dynamic else module)}) quantises its activations, and no gradient passes "
-                f"through that; {LOAD}"
+                f"through the rounding; {LOAD}"
             )
 
 
@@ -72,7 +72,7 @@ def _stored(module: Any, path: str) -> tuple[Float[Tensor, "d_in d_out"], Float[
     weight, bias = getattr(module, "weight", None), getattr(module, "bias", None)
     if not isinstance(weight, Tensor) or weight.dtype not in FLOATING:
         kept = f"in {weight.dtype}" if isinstance(weight, Tensor) else "packed"
-        raise EapPluginError(f"the weight of {path} ({_class(module)}) is quantised and kept {kept}; {LOAD}")
+        raise EapPluginError(f"the weight of {path} ({_class(module)}) is quantised and stored {kept}; {LOAD}")
     if type(weight).dequantize is not Tensor.dequantize:
         weight = weight.dequantize()
     weight = weight.detach()
@@ -80,10 +80,10 @@ def _stored(module: Any, path: str) -> tuple[Float[Tensor, "d_in d_out"], Float[
 
 
 def active_adapters(module: Any, path: str) -> list[str]:
-    """List the adapters that change what a projection gives, by name; none, if it is no layer of peft.
+    """List the names of the adapters that change the output of a projection; none, if it is not a peft layer.
 
     Raises:
-        EapPluginError: if one of them is not known to be a change of the weight.
+        EapPluginError: if one of them is not of a type that amounts to a changed weight.
     """
     if not hasattr(module, "base_layer"):
         return []
@@ -93,21 +93,21 @@ def active_adapters(module: Any, path: str) -> list[str]:
         return []
     if not isinstance(getattr(module, "lora_A", None), nn.ModuleDict):
         raise EapPluginError(
-            f"{path} has an adapter of the kind {_class(module)}, of which only LoRA and DoRA are read; {MERGE}"
+            f"{path} has an adapter of type {_class(module)}, but only LoRA and DoRA are supported; {MERGE}"
         )
     names = [name for name in module.active_adapters if name in module.lora_A]
     for name in names:
         variant = getattr(module, "lora_variant", {}).get(name)
         if variant is not None and type(variant).__name__ != "DoraLinearVariant":
             raise EapPluginError(
-                f"the adapter {name!r} of {path} is of the kind {_class(variant)}, of which only LoRA and DoRA are "
-                f"read; {MERGE}"
+                f"the adapter {name!r} of {path} is of type {_class(variant)}, but only LoRA and DoRA are supported; "
+                f"{MERGE}"
             )
         own, base = module.lora_A[name].weight.dtype, innermost(module).weight.dtype
         if torch.promote_types(own, base) != own:
             raise EapPluginError(
-                f"the adapter {name!r} of {path} is in {own} and its weight in {base}, so that it rounds what it "
-                f"reads; convert the whole model to one dtype, or {MERGE}"
+                f"the adapter {name!r} of {path} is in {own} and its weight in {base}, so it rounds its input; "
+                f"convert the whole model to one dtype, or {MERGE}"
             )
     return names
 
@@ -119,7 +119,7 @@ def _with_adapter(
     weight: Float[Tensor, "d_in d_out"],
     bias: Float[Tensor, "d_out"] | None,
 ) -> tuple[Float[Tensor, "d_in d_out"], Float[Tensor, "d_out"] | None]:
-    """Add one more adapter: LoRA adds s·A·B to the weight, DoRA then scales each column to a learned length."""
+    """Add one adapter: LoRA adds s·A·B to the weight; DoRA then rescales each column to a learned length."""
     down, up, scale = module.lora_A[name], module.lora_B[name], module.scaling[name]
     dtype = torch.promote_types(torch.promote_types(base.dtype, up.weight.dtype), torch.float32)
     change = scale * down.weight.detach().to(dtype).T @ up.weight.detach().to(dtype).T

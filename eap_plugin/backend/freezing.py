@@ -1,6 +1,7 @@
-"""A PyTorch module's flags, changed for a run and put back whatever happens.
+"""Evaluation mode and frozen parameters for the time of a run, restored afterwards even if the run fails.
 
-A class does it, not a generator: nnsight sends a function to a server without its decorators.
+This is a class and not a ``@contextmanager`` function, because nnsight sends functions to a server without their
+decorators.
 """
 
 from __future__ import annotations
@@ -11,9 +12,9 @@ from torch import nn
 
 
 def frozen_modules(*roots: nn.Module) -> AbstractContextManager[None]:
-    """Evaluation mode and no gradient for any parameter, within it; on leaving each flag is as it was.
+    """Return a context in which modules are in evaluation mode and no parameter requires a gradient.
 
-    A parameter's ``grad`` is not touched.
+    On exit, every flag has its old value again. A parameter's ``grad`` is not touched.
     """
     modules = {id(m): m for root in roots for m in nn.Module.modules(root)}.values()
     parameters = [p for m in modules for p in m._parameters.values() if p is not None and p.requires_grad]
@@ -21,7 +22,7 @@ def frozen_modules(*roots: nn.Module) -> AbstractContextManager[None]:
 
 
 class _Frozen(AbstractContextManager[None]):
-    """Turns the flags of parameters and modules off, and on again."""
+    """A context that sets ``requires_grad`` of parameters and ``training`` of modules to false, then back to true."""
 
     def __init__(self, parameters: list[nn.Parameter], training: list[nn.Module]) -> None:
         self._parameters, self._training = parameters, training

@@ -1,4 +1,4 @@
-"""The hidden layer of an MLP: whether its parts are known, and where the factors of a gated one come from."""
+"""The hidden layer of an MLP: whether we know all of its parts, and which columns hold a gated MLP's two factors."""
 
 from __future__ import annotations
 
@@ -8,20 +8,20 @@ from typing import NamedTuple
 from torch import Tensor, nn
 
 from eap_plugin.backend.effective_weight import innermost
-from eap_plugin.model.residual_model import Site
+from eap_plugin.model.sites import Site
 
 _GATE_FIRST = ("ModernBertDecoderMLP",)
 """Classes that activate the first half of their input projection's output and multiply it by the second half."""
 
 
 class Hidden(NamedTuple):
-    """How the hidden layer of an MLP is made.
+    """The structure of an MLP's hidden layer.
 
     Attributes:
         seen: whether all of its parts are known; if not, no rule for its product or activation can be applied.
-        gated: whether it is a product of an activated gate and a linear factor.
-        gate: of an input projection that gives both factors, the columns of the gate, first and one past the last.
-        linear: those of the linear factor.
+        gated: whether it is the product of an activated gate and a linear factor.
+        gate: if one input projection computes both factors, the gate's columns of its output, as (start, stop).
+        linear: likewise, the columns of the linear factor.
     """
 
     seen: bool
@@ -30,17 +30,17 @@ class Hidden(NamedTuple):
     linear: tuple[int, int] | None = None
 
     def columns(self, site: Site) -> tuple[int, int] | None:
-        """The columns of the input projection's output that a site is; ``None`` if it is all of it."""
+        """Return the columns of the input projection's output that form a site; ``None`` if the site is all of it."""
         return {"mlp_gate": self.gate, "mlp_pre": self.linear}.get(site)
 
 
 def hidden_layer(parts: Mapping[str, nn.Module], mlp: nn.Module | None) -> Hidden:
-    """How a hidden layer is made, from the shapes of the weights.
+    """Infer the structure of a hidden layer from the shapes of the weights.
 
     Args:
         parts: the projections by their names in TransformerLens: ``in``, ``out`` and, of a gated MLP, ``gate``.
-        mlp: the module that holds them and nothing else, if there is one. A projection in it beside those known would
-            multiply or add what no site shows.
+        mlp: the module that contains only these projections, if there is one. If it contains another weight matrix,
+            the hidden layer has a factor or summand that no site exposes, so it counts as not seen.
     """
     if mlp is not None and any(True for _ in _others(mlp, parts.values())):
         return Hidden(seen=False)
@@ -53,7 +53,7 @@ def hidden_layer(parts: Mapping[str, nn.Module], mlp: nn.Module | None) -> Hidde
 
 
 def _others(module: nn.Module, known: Iterable[nn.Module]) -> Iterator[nn.Module]:
-    """The modules with a matrix that are neither known nor below one that is."""
+    """Yield the submodules with a weight matrix that are neither known nor inside a known module."""
     for child in module.children():
         if not any(child is part or getattr(child, "original_component", None) is part for part in known):
             weight = child._parameters.get("weight")
@@ -63,7 +63,7 @@ def _others(module: nn.Module, known: Iterable[nn.Module]) -> Iterator[nn.Module
 
 
 def _sizes(linear: nn.Module) -> tuple[int, int]:
-    """How many columns a projection takes and gives, ``Linear`` or ``Conv1D``, adapted or not."""
+    """Return the input and output width of a ``Linear`` or ``Conv1D``, with or without adapters around it."""
     bare = innermost(linear)
     weight: Tensor = bare.weight
     first, second = weight.shape

@@ -1,4 +1,4 @@
-"""What a Hugging Face model's configuration says of its residual stream, by the names that transformers gives it."""
+"""Properties of the residual stream, read from the configuration of a Hugging Face model."""
 
 from __future__ import annotations
 
@@ -9,26 +9,26 @@ from torch import Tensor, nn
 from eap_plugin.errors import EapPluginError
 
 UNEMBED = ("prediction_head", "project_out", "unembed")
-"""What may follow the final norm, by its name in TransformerLens: the first that a model has reads what it gives."""
+"""TransformerLens' names of the modules that can follow the final norm; the first that a model has does."""
 
 
 def residual_multiplier(block: nn.Module) -> float:
-    """What a block multiplies attention's and the MLP's output by before it adds them to the residual stream."""
+    """Return the factor by which a block multiplies attention and MLP outputs before adding them to the stream."""
     return float(getattr(block, "residual_multiplier", 1.0))
 
 
 def clip_of(model: Any) -> float | None:
-    """The bound that a model clips q, k and v to after their projections; ``None`` if it does not."""
+    """Return the bound to which a model clips q, k and v after their projections; ``None`` if it does not clip them."""
     config = _text_config(model)
     bound = getattr(getattr(config, "attn_config", config), "clip_qkv", None)
     return float(bound) if bound else None
 
 
 def require_a_residual_stream(model: Any) -> None:
-    """Refuse a model in which what heads and MLPs write is changed once it is in the residual stream.
+    """Refuse a model that changes its residual stream other than by adding the outputs of heads and MLPs.
 
     Raises:
-        EapPluginError: naming the architecture and the cause.
+        EapPluginError: naming the architecture and the reason.
     """
     config = _text_config(model)
     reason = ""
@@ -37,22 +37,22 @@ def require_a_residual_stream(model: Any) -> None:
     elif getattr(config, "model_type", "") == "openai-gpt":
         reason = "it normalizes the residual stream itself after each addition (post-norm)"
     elif getattr(config, "hidden_size_per_layer_input", 0):
-        reason = "its blocks add embeddings of their own to it (hidden_size_per_layer_input)"
+        reason = "its blocks add per-layer embeddings to it (hidden_size_per_layer_input)"
     elif any(_scales(name, buffer) for name, buffer in model.named_buffers()):
-        reason = "its blocks multiply all of it (layer_scalar)"
+        reason = "its blocks rescale all of it (layer_scalar)"
     if reason:
         raise EapPluginError(
             f"{type(model).__name__} has no residual stream that heads and MLPs only add to: {reason}; "
-            f"edge scores are not defined for it, use a model without that"
+            f"edge scores are not defined for it, so use another model"
         )
 
 
 def _text_config(model: Any) -> Any:
-    """The configuration of the language model; ``None`` for TransformerLens' own models, which have none."""
+    """Return the language model's configuration; ``None`` for TransformerLens' native models, which have none."""
     config: Any = getattr(model, "config", None)
     return config.get_text_config() if hasattr(config, "get_text_config") else config
 
 
 def _scales(name: str, buffer: Tensor) -> bool:
-    """Whether a buffer is a factor of the residual stream other than 1; unknown, hence no, if it is not loaded yet."""
+    """Return whether a buffer scales the residual stream by anything but 1; false if its value is not loaded yet."""
     return name.endswith("layer_scalar") and not buffer.is_meta and bool((buffer != 1).any())

@@ -1,4 +1,4 @@
-"""What TransformerLens' norm components say of Hugging Face's norms, as a formula. Imports no library."""
+"""The formulas of Hugging Face's norms, from TransformerLens' components for them. Imports neither library."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from eap_plugin.model.norm import Norm
 
 @dataclass(frozen=True)
 class NormForm:
-    """The formula of a norm but for its weights.
+    """The formula of a norm, without its weights.
 
     Attributes:
-        eps: what is added to the mean of the squares.
-        centred: a layer norm, which takes the mean off first; else an RMS norm.
-        offset: the module multiplies by 1 + weight.
+        eps: the number added to the mean of the squares.
+        centred: true for a layer norm, which subtracts the mean first; false for an RMS norm.
+        offset: whether the module multiplies by 1 + weight.
     """
 
     eps: float
@@ -28,10 +28,10 @@ class NormForm:
 
 
 def norm_form(component: Any) -> NormForm | None:
-    """The form of a norm component that has its module; ``None`` if the module does nothing.
+    """Return the formula of a norm from its component and the module set in it; ``None`` if the module is the identity.
 
     Raises:
-        EapPluginError: if neither component nor module tells what kind of norm it is.
+        EapPluginError: if neither the component nor the module tells which kind of norm it is.
     """
     module = component.original_component
     if isinstance(module, nn.Identity):
@@ -45,18 +45,18 @@ def norm_form(component: Any) -> NormForm | None:
 
 
 def _is_rms(component: Any, module: Any) -> bool:
-    """Whether a norm is an RMS norm; told by its component or, if that is not one for norms, by its class's name."""
+    """Return whether a norm is an RMS norm: ask its component or, if that does not know, the name of its class."""
     told = getattr(component, "uses_rms_norm", None)
     if told is not None:
         return bool(told)
     name = type(module).__name__
     if "RMSNorm" not in name and not isinstance(module, nn.LayerNorm):
-        raise EapPluginError(f"the norm {name} has no formula here; expected a layer norm or an RMS norm")
+        raise EapPluginError(f"unsupported norm {name}; expected a layer norm or an RMS norm")
     return "RMSNorm" in name
 
 
 def norm_of(form: NormForm, module: Any) -> Norm:
-    """The norm that a module of this form is, with views of its weights."""
+    """Return the norm that a module computes, given its formula; the weights are views of the module's."""
     weight: Tensor | None = getattr(module, "weight", None)
     bias: Tensor | None = getattr(module, "bias", None)
     if weight is not None:

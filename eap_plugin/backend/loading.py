@@ -1,4 +1,4 @@
-"""What backends share in loading a model by name: shipped models, dtypes, and failures in one line."""
+"""Loading a model by name, as far as backends share it: shipped models, dtypes, one-line errors."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from eap_plugin.shipped import SHIPPED
 
 
 def model_path(name: str) -> str:
-    """The folder or hub name that a name stands for.
+    """Return the path or hub name to load for a name, which may be that of a shipped model.
 
     Raises:
-        UsageError: if it is a folder without a model.
+        UsageError: if it is a path but not a model folder.
     """
     path = str(SHIPPED.get(name, name))
     looks_local = path.startswith((".", "/", "~")) or Path(path).exists()
@@ -28,10 +28,10 @@ def model_path(name: str) -> str:
 
 
 def torch_dtype(name: str) -> Any:
-    """A dtype by its name in torch.
+    """Return a PyTorch dtype by its name.
 
     Raises:
-        UsageError: if weights cannot have it.
+        UsageError: if it is not a floating-point dtype for weights.
     """
     import torch
 
@@ -41,9 +41,9 @@ def torch_dtype(name: str) -> Any:
 
 
 def third_party_architectures() -> set[str]:
-    """Names of the architectures that other packages tell TransformerLens 4 about, through its own entry points.
+    """Return the names of the architectures that other packages register with TransformerLens 4 by entry points.
 
-    These packages are imported, so that transformers knows their models, too, if they see to it.
+    This imports those packages, so that they can also register their models with transformers.
     """
     from transformer_lens.factories.architecture_adapter_factory import ArchitectureAdapterFactory
 
@@ -52,19 +52,19 @@ def third_party_architectures() -> set[str]:
 
 
 def context_length(cfg: Any) -> int | None:
-    """The most tokens a prompt can have, by TransformerLens' configuration; ``None`` if positions are not learned."""
+    """Read the maximum prompt length from TransformerLens' config; ``None`` if positions are not learned."""
     return int(cfg.n_ctx) if getattr(cfg, "positional_embedding_type", None) == "standard" else None
 
 
 def prepends_bos(tokenizer: Any, cfg: Any) -> bool:
-    """Whether text begins with a beginning-of-sequence token: as TransformerLens does, if there is one."""
+    """Return whether to begin text with a beginning-of-sequence token: if there is one and TransformerLens would."""
     has_bos = getattr(tokenizer, "bos_token_id", None) is not None
     return has_bos and bool(getattr(cfg, "default_prepend_bos", True))
 
 
 @contextmanager
 def load_errors(name: str) -> Iterator[None]:
-    """What goes wrong in loading, as a ``UsageError`` of one line."""
+    """Turn errors that occur while loading a model into a one-line ``UsageError``."""
     try:
         yield
     except (OSError, ValueError, KeyError, RuntimeError, AssertionError, SafetensorError) as error:

@@ -1,4 +1,9 @@
-"""Visitors at PyTorch hooks, put on for one forward pass and taken off whatever happens; for backends over modules."""
+"""Visitors as PyTorch hooks, for backends whose models are made of PyTorch modules.
+
+A backend says where each site is with an ``Attach`` function: a module's input or output, a TransformerLens hook point,
+or some columns of one of these. ``visiting`` attaches a hook to each requested site for one forward pass, checks that
+each was reached exactly once, and removes all hooks afterwards, even if the pass fails.
+"""
 
 from __future__ import annotations
 
@@ -13,16 +18,16 @@ from torch import Tensor, nn
 from eap_plugin.backend.attention_hooks import ATTENTION_SITES, visiting_attention
 from eap_plugin.backend.calls import called_again
 from eap_plugin.errors import EapPluginError
-from eap_plugin.model.residual_model import SITES, Site, Visitor
+from eap_plugin.model.sites import SITES, Site, Visitor
 
 Place = tuple[Site, int]
 ValueHook = Callable[[Tensor], Tensor]
 Attach = Callable[[ValueHook], Callable[[], None]]
-"""Puts a hook on a place in the model and gives what takes it off again."""
+"""Attaches a hook to one place in a model, and returns a function that removes it."""
 
 
 def at_hook_point(point: Any) -> Attach:
-    """The value that passes a hook point of TransformerLens. Hooks that others have put there stay."""
+    """Attach to a TransformerLens hook point, whose other hooks are left in place."""
 
     def attach(visitor: ValueHook) -> Callable[[], None]:
         def on_activation(value: Tensor, hook: Any) -> Tensor:
@@ -41,7 +46,7 @@ def at_hook_point(point: Any) -> Attach:
 
 
 def at_input(module: nn.Module) -> Attach:
-    """The first argument of a module's forward pass."""
+    """Attach to the first argument of a module's forward method."""
 
     def attach(hook: ValueHook) -> Callable[[], None]:
         return module.register_forward_pre_hook(lambda _, args: (hook(args[0]), *args[1:])).remove
@@ -50,7 +55,7 @@ def at_input(module: nn.Module) -> Attach:
 
 
 def at_output(module: nn.Module) -> Attach:
-    """What a module returns."""
+    """Attach to the return value of a module."""
 
     def attach(hook: ValueHook) -> Callable[[], None]:
         return module.register_forward_hook(lambda _, args, output: hook(output)).remove
@@ -59,7 +64,7 @@ def at_output(module: nn.Module) -> Attach:
 
 
 def at_columns(attach: Attach, columns: tuple[int, int]) -> Attach:
-    """Some columns of the last dimension of a place's value, first and one past the last."""
+    """Attach to the columns (start, stop) of the last dimension of the value at another place."""
     start, stop = columns
 
     def attach_there(hook: ValueHook) -> Callable[[], None]:
@@ -71,8 +76,8 @@ def at_columns(attach: Attach, columns: tuple[int, int]) -> Attach:
     return attach_there
 
 
-def kept_apart(attach: Attach) -> Attach:
-    """A place whose value the model changes in place afterwards: the visitor's own stays as it was."""
+def copied_for_model(attach: Attach) -> Attach:
+    """Attach to a place, and give the model a copy of the value there, because it changes that value in place."""
 
     def attach_there(hook: ValueHook) -> Callable[[], None]:
         return attach(lambda value: hook(value).clone())
@@ -88,17 +93,17 @@ def visiting(
     last: Int[Tensor, "batch"] | None,
     n_layers: int,
 ) -> Iterator[None]:
-    """Call visitors, and unembed only the positions ``last``, as one row of prompts.
+    """Call visitors during a forward pass, and unembed only the positions ``last``, as [1, batch, d_model].
 
     Args:
-        places: the layers and places of a site, but for ``scores``, ``pattern`` and ``unembed``, which have none.
-        visit: the visitor of each site of interest.
+        places: returns the layers and places of a site; not asked for ``scores``, ``pattern`` and ``unembed``.
+        visit: the visitor of each requested site.
         unembed: the module that turns the final residual stream into logits.
-        last: the position of each prompt whose logits are wanted; the last one if not given.
+        last: for each prompt, the position whose logits are needed; the last position if not given.
         n_layers: the number of blocks.
 
     Raises:
-        EapPluginError: if the model comes by a site of a layer twice, or not at all.
+        EapPluginError: if the model reaches a site of a layer more than once, or never.
     """
     last_layer = n_layers - 1
     calls: dict[Place, int] = {}
@@ -107,7 +112,7 @@ def visiting(
 
     def keep_last(x: Tensor) -> Tensor:
         kept = x[:, -1] if last is None else x[torch.arange(len(x), device=x.device), last]
-        kept = kept[None]  # one row: a single matrix product, where a row per prompt would be one product each
+        kept = kept[None]  # one row, so that unembedding is one matrix product instead of one per prompt
         return kept if at_unembed is None else at_unembed(kept)
 
     with ExitStack() as stack:
@@ -121,8 +126,8 @@ def visiting(
     for (site, layer), count in calls.items():
         if not count:
             raise EapPluginError(
-                f"the model did not come by {site} of layer {layer}: it does not call the module that its place "
-                f"is at, so edge scores are not defined for it"
+                f"the model never reached {site} of layer {layer}: its forward pass does not call the module that "
+                f"this site is mapped to, so edge scores are not defined for it"
             )
 
 
@@ -134,8 +139,8 @@ def _hook(visit: Mapping[Site, Visitor], site: Site, layer: int, calls: dict[Pla
         calls[site, layer] += 1
         if calls[site, layer] > 1:
             raise called_again(f"{site} of layer {layer}")
-        # An alias of its own, and handed back even when unchanged: only so is the value that the visitor saw the one
-        # the model goes on with, and its gradient that of this site alone where two sites share a tensor.
+        # The visitor gets a view, and the model continues with that view even if the visitor does not replace it. So
+        # the gradient of what the visitor saw is that of this site alone, also where two sites share a tensor.
         value = value.view_as(value)
         new = visitor(layer, value)
         return value if new is None else new

@@ -1,1 +1,1 @@
-"""Circuits: chosen from scores, and judged by what is left of the behaviour when only they are kept."""
+"""Circuits: selected from scores, and evaluated by how well they alone preserve the model's behaviour."""

@@ -1,4 +1,4 @@
-"""A batch of prompt pairs: clean and corrupt tokens, right and wrong answers, and where the answer is read."""
+"""A batch of prompt pairs: clean and corrupt tokens, right and wrong answers, and the position of the answer."""
 
 from __future__ import annotations
 
@@ -10,15 +10,16 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from eap_plugin.data.prompts import Prompts
 from eap_plugin.errors import UsageError
 
 NO_ANSWER = -1
-"""Pads ragged answer lists; no metric reads it."""
+"""The value that pads answer rows of unequal length; metrics ignore it."""
 
 
 @dataclass(frozen=True)
 class Batch:
-    """Prompt pairs that are judged together: the metric is averaged over a batch, batches add up.
+    """Prompt pairs that are evaluated together: the metric is averaged within a batch, scores of batches are summed.
 
     Attributes:
         clean: token ids of the clean prompts.
@@ -26,7 +27,7 @@ class Batch:
         answers: ids of the right next tokens, one or more per prompt, rows padded with ``NO_ANSWER``.
         wrong_answers: ids of the wrong next tokens, likewise.
         attention_mask: true at real tokens, false at padding (left or right); ``None`` when nothing is padded.
-        clean_logits: the logits of the unchanged model on the clean prompts, for metrics that compare with them.
+        clean_logits: the logits of the unmodified model on the clean prompts, for metrics that compare against them.
     """
 
     clean: Int[Tensor, "batch pos"]
@@ -37,22 +38,22 @@ class Batch:
     clean_logits: Float[Tensor, "batch vocab"] | None = None
 
     def __post_init__(self) -> None:
-        """Check that the parts agree, so that a mistake shows here and not as a wrong score."""
+        """Check dtypes and shapes, so that a mistake is an error here and not a wrong score later."""
         if self.clean.ndim == 2 and not self.clean.numel():
             raise UsageError(
                 f"a batch needs at least one prompt pair of at least one token, got {list(self.clean.shape)}"
             )
         if self.clean.ndim != 2 or self.clean.shape != self.corrupt.shape:
             raise UsageError(
-                f"clean and corrupt prompts must be [batch, pos] tensors of one shape, got "
+                f"clean and corrupt prompts must be [batch, pos] tensors of the same shape, got "
                 f"{list(self.clean.shape)} and {list(self.corrupt.shape)}; pad both to the same length"
             )
         for name in ("clean", "corrupt", "answers", "wrong_answers"):
             ids: Tensor = getattr(self, name)
             if ids.dtype != torch.long:
                 raise UsageError(
-                    f"{name} must be token ids, whole numbers of dtype torch.int64, got {ids.dtype}; "
-                    f"take the tokenizer's input_ids, or convert them with .long()"
+                    f"{name} must hold token ids of dtype torch.int64, got {ids.dtype}; "
+                    f"use the tokenizer's input_ids, or convert them with .long()"
                 )
         for name in ("answers", "wrong_answers"):
             shape = list(getattr(self, name).shape)
@@ -71,10 +72,10 @@ class Batch:
                     f"got {list(self.attention_mask.shape)}"
                 )
             if not bool(self.attention_mask.any(dim=1).all()):
-                raise UsageError("attention_mask leaves a prompt with no real token; drop that prompt")
+                raise UsageError("attention_mask marks every token of a prompt as padding; drop that prompt")
 
     def __len__(self) -> int:
-        """The number of prompt pairs."""
+        """Return the number of prompt pairs."""
         return len(self.clean)
 
     @property
@@ -86,33 +87,50 @@ class Batch:
         positions = torch.arange(n_pos, device=self.clean.device)
         return torch.where(self.attention_mask, positions, -1).amax(dim=1)
 
+    @property
+    def clean_prompts(self) -> Prompts:
+        """The clean prompts, read at each one's last real token."""
+        return Prompts(self.clean, self.attention_mask, self.last)
+
+    @property
+    def corrupt_prompts(self) -> Prompts:
+        """The corrupt prompts, read at each one's last real token."""
+        return Prompts(self.corrupt, self.attention_mask, self.last)
+
     def select(self, rows: slice) -> Batch:
-        """Some of the prompt pairs, as a batch of their own."""
+        """Return some of the prompt pairs as a new batch."""
         return replace(self, **{name: part[rows] for name, part in self._parts().items()})
 
     def split(self, size: int) -> Iterator[Batch]:
-        """The same prompt pairs in pieces of at most ``size``, in order."""
+        """Yield the prompt pairs in order, in batches of at most ``size``.
+
+        Raises:
+            UsageError: if ``size`` is below 1.
+        """
         if size < 1:
             raise UsageError(f"batch_size must be at least 1, got {size}")
         for start in range(0, len(self), size):
             yield self.select(slice(start, start + size))
 
     def to(self, device: torch.device) -> Batch:
-        """The same batch with every tensor on ``device``."""
+        """Return the batch with every tensor on ``device``."""
         return replace(self, **{name: part.to(device) for name, part in self._parts().items()})
 
     def copy(self) -> Batch:
-        """The same batch in memory of its own: part of a batch alone keeps, and is pickled with, all of it."""
+        """Return a copy with its own memory.
+
+        A batch from ``select`` or ``split`` is a view: it keeps the whole batch in memory, and is pickled with it.
+        """
         return replace(self, **{name: part.clone() for name, part in self._parts().items()})
 
     def _parts(self) -> dict[str, Tensor]:
-        """The tensors that are there."""
+        """Return the fields that hold a tensor, by name."""
         parts = {f.name: getattr(self, f.name) for f in fields(self)}
         return {name: part for name, part in parts.items() if part is not None}
 
 
 def pad_answers(rows: Sequence[Sequence[int] | Tensor]) -> Int[Tensor, "batch n"]:
-    """One row of ids per prompt, ragged or not, as a tensor padded with ``NO_ANSWER``."""
+    """Return one row of ids per prompt, padded with ``NO_ANSWER`` to the longest row."""
     tensors = [_ids(row).reshape(-1) for row in rows]
     width = max((len(t) for t in tensors), default=0)
     dtype = next((t.dtype for t in tensors if t.dtype != torch.long), torch.long)
@@ -123,19 +141,19 @@ def pad_answers(rows: Sequence[Sequence[int] | Tensor]) -> Int[Tensor, "batch n"
 
 
 def _ids(values: Any) -> Tensor:
-    """Ids of any whole-number type as ``torch.int64``; what are none stay as they are, for ``Batch`` to refuse."""
+    """Convert integers of any type to ``torch.int64``; leave other dtypes unchanged, for ``Batch`` to reject."""
     tensor = torch.as_tensor(values)
     is_whole = not (tensor.is_floating_point() or tensor.is_complex() or tensor.dtype == torch.bool)
     return tensor.long() if is_whole or not tensor.numel() else tensor
 
 
 def as_batch(item: object) -> Batch:
-    """A ``Batch`` from anything that has ``clean``, ``corrupt``, ``answers`` and ``wrong_answers``.
+    """Make a ``Batch`` from any object with the attributes ``clean``, ``corrupt``, ``answers`` and ``wrong_answers``.
 
     AutoCircuit's ``PromptPairBatch`` is such an object; its answers may be a tensor or a list of tensors.
 
     Raises:
-        UsageError: if a part is missing or the shapes disagree.
+        UsageError: if an attribute is missing or the shapes disagree.
     """
     if isinstance(item, Batch):
         return item
@@ -160,16 +178,16 @@ def as_batch(item: object) -> Batch:
 
 
 def as_batches(data: object) -> list[Batch]:
-    """The batches of a task, of one batch, or of any iterable of batches (such as a data loader).
+    """Return a list of batches from a task, a single batch, or any iterable of batches (such as a data loader).
 
     Raises:
-        UsageError: if ``data`` is none of these or holds no batch.
+        UsageError: if ``data`` is none of these or contains no batches.
     """
     if hasattr(data, "batch") and callable(data.batch):
         return [data.batch()]
     if isinstance(data, Iterable):
         batches = [as_batch(item) for item in data]
         if not batches:
-            raise UsageError("the data holds no batch; give at least one prompt pair")
+            raise UsageError("the data contains no batches; give at least one prompt pair")
         return batches
     return [as_batch(data)]

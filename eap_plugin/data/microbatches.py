@@ -1,22 +1,22 @@
-"""Parts of batches that are run through the model together, small enough for its memory."""
+"""Microbatches: parts of batches that run through the model together and are small enough to fit in memory."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from eap_plugin.data.batch import Batch
 
 
 class Microbatch(NamedTuple):
-    """Prompt pairs run through the model together, and their share of the batch they are judged in.
+    """Prompt pairs that run through the model together, and their share of the batch that they belong to.
 
-    Weighting each piece's mean metric by its share makes the size of pieces a matter of memory alone.
+    Each microbatch's mean metric is weighted by its share, so the size of microbatches affects memory but not scores.
 
     Attributes:
         batch: the prompt pairs.
-        share: their share.
-        reference: batches whose corrupt prompts means are taken over; all pieces', if there are none.
+        share: their number divided by the number of prompt pairs in the whole batch.
+        reference: the batches over whose corrupt prompts mean ablation averages; if empty, those of all microbatches.
     """
 
     batch: Batch
@@ -25,14 +25,19 @@ class Microbatch(NamedTuple):
 
 
 def microbatches(batches: Iterable[Batch], size: int | None, reference: tuple[Batch, ...] = ()) -> list[Microbatch]:
-    """Batches cut into pieces of at most ``size`` prompt pairs; uncut when ``size`` is ``None``."""
+    """Split batches into microbatches of at most ``size`` prompt pairs; one per batch if ``size`` is ``None``."""
     return split_microbatches([Microbatch(batch, 1.0, reference) for batch in batches], size)
 
 
 def split_microbatches(data: Iterable[Microbatch], size: int | None) -> list[Microbatch]:
-    """Pieces cut into smaller ones of at most ``size`` prompt pairs; as they are when ``size`` is ``None``."""
+    """Split microbatches further, to at most ``size`` prompt pairs; return them unchanged if ``size`` is ``None``."""
     return [
         Microbatch(part, piece.share * len(part) / len(piece.batch), piece.reference)
         for piece in data
         for part in piece.batch.split(len(piece.batch) if size is None else size)
     ]
+
+
+def mean_by_share(values: Sequence[float], shares: Sequence[float]) -> float:
+    """Average a number over batches, given its value on each piece and the pieces' shares."""
+    return sum(share * value for value, share in zip(values, shares, strict=True)) / sum(shares)

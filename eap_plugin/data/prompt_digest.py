@@ -1,21 +1,19 @@
-"""A hash by which prompts are known again."""
+"""A hash that identifies a set of prompts."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from hashlib import sha256
 
-import torch
-
 from eap_plugin.data.batch import Batch
 
 
 def prompt_digest(batches: Iterable[Batch]) -> str:
-    """Hash prompts and their answers, in whatever microbatches they come."""
+    """Hash prompts and their answers; the hash does not depend on how they are split into batches."""
     digest = sha256()
     for batch in batches:
-        mask = torch.ones_like(batch.clean) if batch.attention_mask is None else batch.attention_mask
-        columns = (batch.clean, batch.corrupt, batch.answers, batch.wrong_answers, mask.long())
+        real = batch.clean_prompts.real
+        columns = (batch.clean, batch.corrupt, batch.answers, batch.wrong_answers, real.long())
         for row in zip(*(column.tolist() for column in columns), strict=True):
             digest.update(str(row).encode())
     return digest.hexdigest()

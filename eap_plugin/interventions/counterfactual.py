@@ -1,6 +1,6 @@
-"""What a writer is changed to: its value on the corrupt prompt, zero, or a mean.
+"""The counterfactual value of each writer: its output on the corrupt prompt, zero, or a mean.
 
-A mean is taken once, before anything is scored, over the corrupt prompts or over those of another task.
+A mean is computed once, before scoring starts, over the corrupt prompts of the data or of another task.
 """
 
 from __future__ import annotations
@@ -23,27 +23,32 @@ Ablation = Literal["corrupt", "zero", "mean", "mean-per-position"]
 
 
 def ablation_passes(ablation: Ablation) -> int:
-    """Forward passes on each piece's corrupt prompts; none if a mean is taken over another task."""
+    """Return the number of forward passes on each microbatch's corrupt prompts that an ablation needs.
+
+    With a mean over another task, the passes are over that task's prompts instead.
+    """
     return 0 if ablation == "zero" else 1
 
 
 class Counterfactual:
-    """The other run of each batch, by the kind of ablation.
+    """The counterfactual values of all writers, for one kind of ablation.
 
     Attributes:
-        corrupt: whether it is the run on the corrupt prompts.
+        corrupt: true if they come from a run on the corrupt prompts, which each algorithm does itself; false if they
+            are constants, which ``constant`` returns.
     """
 
     def __init__(self, model: ResidualModel, data: Sequence[Microbatch], ablation: Ablation) -> None:
-        """Take the mean, if it is one.
+        """Compute the mean over the reference prompts, if the ablation is one.
 
         Args:
             model: the model.
-            data: the prompt pairs; a mean is over their ``reference``, or over their corrupt prompts if they have none.
-            ablation: what to change writers to.
+            data: the prompt pairs; a mean is over the corrupt prompts of their ``reference``, or of ``data``
+                itself if that is empty.
+            ablation: what replaces the output of writers.
 
         Raises:
-            UsageError: if positions are to be kept apart and prompts differ in length.
+            UsageError: if the mean is per position and prompts differ in length.
         """
         self.corrupt = ablation == "corrupt"
         self._constant: Writers | None = None
@@ -53,14 +58,14 @@ class Counterfactual:
             self._constant = _mean(model, data, ablation == "mean-per-position")
 
     def constant(self, batch: Batch) -> Writers:
-        """What every writer adds if it does not depend on the corrupt prompts: zero, or a mean."""
+        """Return the constant outputs, zero or a mean, of every writer, expanded to the shape of ``batch``."""
         assert self._constant is not None
         shape = batch.clean.shape
-        return _paired(self._constant, self._constant, lambda x, _: x.expand(*shape, *x.shape[2:]))
+        return _combine(self._constant, self._constant, lambda x, _: x.expand(*shape, *x.shape[2:]))
 
 
 def _zero(model: ResidualModel) -> Writers:
-    """Nothing, as what one position of one prompt is given: [1, 1, ...] each."""
+    """Return zeros for one position of one prompt: tensors of shape [1, 1, ...]."""
     n_heads, d_head, d_model = model.layers[0].W_O.shape
     like = model.layers[0].W_O
     layers = range(model.graph.n_layers)
@@ -72,7 +77,7 @@ def _zero(model: ResidualModel) -> Writers:
 
 
 def _mean(model: ResidualModel, data: Sequence[Microbatch], per_position: bool) -> Writers:
-    """The mean over real tokens, of which every position keeps its own if wanted: [1, 1 or pos, ...] each."""
+    """Return the mean over real tokens, or over prompts at each position: tensors of shape [1, 1 or pos, ...]."""
     total: Writers | None = None
     count: Tensor | None = None
     dims = (0,) if per_position else (0, 1)
@@ -80,30 +85,29 @@ def _mean(model: ResidualModel, data: Sequence[Microbatch], per_position: bool) 
     for batch in (part.to(model.device) for part in reference):
         if per_position and batch.corrupt.shape[1] != data[0].batch.clean.shape[1]:
             raise UsageError(
-                f"ablation 'mean-per-position' needs prompts of one length, got {data[0].batch.clean.shape[1]} and "
+                f"ablation 'mean-per-position' needs prompts of equal length, got {data[0].batch.clean.shape[1]} and "
                 f"{batch.corrupt.shape[1]} tokens; use ablation=mean"
             )
         recorder = WriterRecorder(model)
         with torch.no_grad():
-            model.forward(batch.corrupt, recorder.visitors(), attention_mask=batch.attention_mask, last=batch.last)
-        mask = torch.ones_like(batch.corrupt) if batch.attention_mask is None else batch.attention_mask
-        real = mask.to(torch.promote_types(model.dtype, torch.float32))
+            model.forward(batch.corrupt_prompts, recorder.visitors())
+        real = batch.corrupt_prompts.real.to(model.score_dtype)
         run = recorder.writers()
-        added = _paired(run, run, partial(_sum_real, real, dims))
+        added = _combine(run, run, partial(_sum_real, real, dims))
         here = real.sum(dims, keepdim=True)
-        total = added if total is None else _paired(total, added, torch.add)
+        total = added if total is None else _combine(total, added, torch.add)
         count = here if count is None else count + here
     assert total is not None
     assert count is not None
     n = count.clamp_min(1)
-    return _paired(total, total, lambda x, _: x / n.view(*n.shape, *[1] * (x.ndim - 2)))
+    return _combine(total, total, lambda x, _: x / n.view(*n.shape, *[1] * (x.ndim - 2)))
 
 
 def _sum_real(real: Tensor, dims: tuple[int, ...], x: Tensor, _: Tensor) -> Tensor:
     return (x.to(real.dtype) * real.view(*real.shape, *[1] * (x.ndim - 2))).sum(dims, keepdim=True)
 
 
-def _paired(a: Writers, b: Writers, combine: Callable[[Tensor, Tensor], Tensor]) -> Writers:
+def _combine(a: Writers, b: Writers, combine: Callable[[Tensor, Tensor], Tensor]) -> Writers:
     return Writers(
         combine(a.embed, b.embed),
         [combine(x, y) for x, y in zip(a.z, b.z, strict=True)],

@@ -1,8 +1,16 @@
-"""Runs with patched edges: some readers see some writers as they were in another run.
+"""Activation patching of edges: some readers receive the outputs that some writers had in another run.
+
+Each reader v reads, in place of the residual stream,
 
     r_v = residual stream + Σ_u patch[u, v] · (c_u[other run] − c_u[this run])
 
-This is activation patching of edges, in one forward pass for any set of them.
+where c_u is what writer u adds to the residual stream. One forward pass patches any set of edges:
+
+1. As each writer runs, its change c_u[other run] − c_u[this run] is computed and kept.
+2. In front of each reader, the changes of earlier writers are weighted by the reader's column of ``patch`` and added to
+   the residual stream. The reader's norm and projection are applied to the sum, and the result replaces the value at
+   the reader's site (q, k, v, the MLP's input or the final norm's input). The residual stream itself is not modified,
+   so other readers are not affected.
 """
 
 from __future__ import annotations
@@ -18,11 +26,12 @@ from eap_plugin.interventions.reader_inputs import heads_read
 from eap_plugin.interventions.site_recorder import SiteRecorder
 from eap_plugin.interventions.writer_outputs import Writers, heads_add, scaled_z
 from eap_plugin.model.norm import normed
-from eap_plugin.model.residual_model import ResidualModel, Site, Visitor
+from eap_plugin.model.residual_model import ResidualModel
+from eap_plugin.model.sites import Site, Visitor
 
 
 class EdgePatch:
-    """Visitors that patch edges towards another run of the same shape."""
+    """Visitors that patch edges with the writers of another run on prompts of the same shape."""
 
     def __init__(self, model: ResidualModel, other: Writers, patch: Float[Tensor, "sources readers"]) -> None:
         """Prepare one run.
@@ -30,25 +39,25 @@ class EdgePatch:
         Args:
             model: the model that will run.
             other: the writers of the other run.
-            patch: for each edge how far to go from this run (0) to the other (1); may ask for a gradient.
+            patch: for each edge, the interpolation from this run (0) to the other (1); may require a gradient.
 
         Raises:
-            UsageError: if the patch has another shape than the model's edges.
+            UsageError: if the shape of ``patch`` is not that of the model's edge matrix.
         """
         self._model, self._graph, self._other = model, model.graph, other
         expected = [len(self._graph.sources), len(self._graph.readers)]
         if list(patch.shape) != expected:
             raise UsageError(
-                f"edges of {model.name} are a [sources={expected[0]}, readers={expected[1]}] matrix with q, k and v "
-                f"apart, got {list(patch.shape)}"
+                f"a patch of {model.name} must be a [sources={expected[0]}, readers={expected[1]}] matrix with "
+                f"separate q, k and v readers, got {list(patch.shape)}"
             )
         self._patch = patch.to(other.embed)
-        self._change: dict[int, Tensor] = {}  # by the row of the first of some writers, [sources, batch, pos, d_model]
+        self._change: dict[int, Tensor] = {}  # by first row of a group of writers, [sources, batch, pos, d_model]
         self._columns = {(r.slot, r.layer): c for c, r in reversed(list(enumerate(self._graph.readers)))}
         self._residual = SiteRecorder(latest_only=True)
 
     def visitors(self) -> dict[Site, Visitor]:
-        """What to call at which site."""
+        """Return the visitors of one run, by site."""
         visit: dict[Site, Visitor] = {
             "embed": self._on_embed,
             **self._residual.visitors("attn_in"),
@@ -74,7 +83,7 @@ class EdgePatch:
         self._change[self._graph.mlp_row(layer)] = (self._other.mlp[layer] - value)[None]
 
     def _shift(self, column: int, count: int) -> Float[Tensor, "readers batch pos d_model"] | None:
-        """What patching adds to the residual stream as ``count`` readers see it; ``None`` for nothing."""
+        """Return what patching adds to the input of ``count`` readers, from ``column`` on; ``None`` if nothing."""
         cut = self._graph.readers[column].n_upstream
         shift: Tensor | None = None
         for row, change in self._change.items():

@@ -1,4 +1,4 @@
-"""Values on the straight line between two runs, put where a writer adds to the residual stream."""
+"""Interpolation of writers' outputs between two runs, at the sites where they are added to the residual stream."""
 
 from __future__ import annotations
 
@@ -10,14 +10,15 @@ from torch import Tensor
 
 from eap_plugin.interventions.site_recorder import LayerSite
 from eap_plugin.interventions.writer_outputs import Writers, output_weight
-from eap_plugin.model.residual_model import ResidualModel, Site, Visitor
+from eap_plugin.model.residual_model import ResidualModel
+from eap_plugin.model.sites import Site, Visitor
 
 Rule = Literal["eap-ig", "midpoint"]
-"""Which points of the line stand for it: those that EAP-IG's code takes, or the middle of each step."""
+"""The points at which an integral over the line is evaluated: those of EAP-IG's code, or the middle of each step."""
 
 
 def places(model: ResidualModel) -> list[LayerSite]:
-    """Where writers add to the residual stream, in order: the embedding, then each layer's heads, and its MLP."""
+    """List the sites where writers add to the residual stream: the embedding, then each layer's heads and MLP."""
     found: list[LayerSite] = [("embed", 0)]
     for layer in range(model.graph.n_layers):
         found.append(("attn_out", layer))
@@ -27,7 +28,7 @@ def places(model: ResidualModel) -> list[LayerSite]:
 
 
 def added_at(model: ResidualModel, writers: Writers, place: LayerSite) -> Float[Tensor, "batch pos d_model"]:
-    """What the writers at a place add together."""
+    """Return the sum of what the writers at a site add to the residual stream."""
     site, index = place
     if site == "embed":
         return writers.embed
@@ -38,7 +39,7 @@ def added_at(model: ResidualModel, writers: Writers, place: LayerSite) -> Float[
 
 
 def only_at(writers: Writers, place: LayerSite) -> Writers:
-    """The writers at a place as they are, and zero for all others."""
+    """Return the outputs of the writers at one site, with those of all other writers set to zero."""
     return Writers(
         writers.embed if place == ("embed", 0) else torch.zeros_like(writers.embed),
         [z if place == ("attn_out", i) else torch.zeros_like(z) for i, z in enumerate(writers.z)],
@@ -47,7 +48,15 @@ def only_at(writers: Writers, place: LayerSite) -> Writers:
 
 
 def moved(place: LayerSite, by: Float[Tensor, "batch later d_model"], start: int) -> dict[Site, Visitor]:
-    """Visitors that add something to what a place's writers add, from position ``start`` on, and let no gradient in."""
+    """Return a visitor that adds ``by`` to the output of the writers at a site.
+
+    The result is detached, so no gradient flows into these writers.
+
+    Args:
+        place: the site and its layer.
+        by: what to add, at the positions from ``start`` on.
+        start: the first position that changes.
+    """
     site, index = place
 
     def visitor(layer: int, value: Tensor) -> Tensor | None:

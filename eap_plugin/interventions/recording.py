@@ -1,6 +1,17 @@
-"""Recording a run: what every writer adds, and the gradient where every reader reads.
+"""Recording of a run: the output of every writer, and the gradient at every reader.
 
-Both are kept small: heads as ``z`` and as gradients on q, k and v, never as per-head copies of the residual stream.
+A run is recorded in four steps:
+
+1. ``WriterRecorder`` and ``GradientRecorder`` supply visitors; ``merge`` combines them with those that modify the run.
+2. During the forward pass, ``WriterRecorder`` copies each writer's output: the embedding, each head's ``z`` (its output
+   before W_O) and each MLP's output. ``GradientRecorder`` detaches the embedding and makes it require a gradient, so
+   that autograd follows the run although all weights are frozen, and keeps each reader's input.
+3. After the forward pass, ``WriterRecorder.writers`` returns the outputs.
+4. ``GradientRecorder.gradients`` runs the backward pass of a loss, and returns the gradients on each head's q, k and v,
+   on each MLP's input after its norm, and on the final norm's input.
+
+Heads are stored as ``z`` and as gradients on q, k and v, in d_head dimensions each. No head gets a copy of the residual
+stream; ``algorithm.gradient.scorer`` expands heads to d_model, a few positions at a time.
 """
 
 from __future__ import annotations
@@ -15,20 +26,21 @@ from torch import Tensor
 from eap_plugin.errors import EapPluginError, UsageError
 from eap_plugin.interventions.site_recorder import LayerSite, SiteRecorder
 from eap_plugin.interventions.writer_outputs import Writers, scaled_z
-from eap_plugin.model.residual_model import ResidualModel, Site, Visitor
+from eap_plugin.model.residual_model import ResidualModel
+from eap_plugin.model.sites import Site, Visitor
 
 
 @dataclass
 class ReaderGradients:
-    """Where the readers of one run read, and the gradient of the loss there.
+    """The inputs of the readers in one run, and the gradient of the loss with respect to them.
 
     Attributes:
         attn_in: per layer, the residual stream before attention's norm, [batch, pos, d_model].
         q, k, v: per layer, the gradient on the projections, [batch, pos, heads, d_head].
         mlp_in: per layer, the residual stream before the MLP's norm.
-        mlp: per layer, the gradient on what the MLP reads after its norm.
+        mlp: per layer, the gradient on the output of the MLP's norm.
         final: the gradient on the residual stream before the final norm.
-        frozen_norms: whether the readers' own norms are to be gone through with their scales held constant.
+        frozen_norms: whether the readers' own norms are differentiated with their scales held constant.
     """
 
     attn_in: list[Float[Tensor, "batch pos d_model"]]
@@ -42,29 +54,29 @@ class ReaderGradients:
 
 
 class WriterRecorder:
-    """Visitors that keep what every writer adds, from position ``start`` on."""
+    """Visitors that record what every writer adds to the residual stream, from position ``start`` on."""
 
     def __init__(self, model: ResidualModel, start: int = 0) -> None:
-        """Record runs of ``model``."""
+        """Prepare to record runs of ``model``."""
         self._layers, self._start, self._has_mlp = model.layers, start, model.graph.has_mlp
         self._embed: Tensor | None = None
         self._z: dict[int, Tensor] = {}
         self._mlp: dict[int, Tensor] = {}
 
     def visitors(self) -> dict[Site, Visitor]:
-        """What to call at which site."""
+        """Return the visitors of one run, by site."""
         visit: dict[Site, Visitor] = {"embed": self._on_embed, "z": self._on_z}
         return visit | ({"mlp_out": self._on_mlp_out} if self._has_mlp else {})
 
     def writers(self) -> Writers:
-        """What was recorded.
+        """Return the recorded outputs.
 
         Raises:
-            EapPluginError: if the model did not come by every site.
+            EapPluginError: if some site was not reached in the run.
         """
         n_layers = len(self._layers)
         if self._embed is None or len(self._z) != n_layers or len(self._mlp) != n_layers * self._has_mlp:
-            raise EapPluginError("the model did not come by all of its writers; its backend misplaces their sites")
+            raise EapPluginError("some writer sites were never reached; the backend maps them to the wrong modules")
         order = range(n_layers)
         return Writers(self._embed, [self._z[i] for i in order], [self._mlp[i] for i in order if self._has_mlp])
 
@@ -79,9 +91,9 @@ class WriterRecorder:
 
 
 class GradientRecorder:
-    """Visitors that keep where the readers read, and afterwards give the gradient there.
+    """Visitors that record the inputs of readers during a run, for the gradient with respect to them afterwards.
 
-    The run is made differentiable from the embedding on: frozen weights ask for no gradient themselves.
+    The embedding is made to require a gradient, as autograd would not follow a run of frozen weights otherwise.
     """
 
     def __init__(
@@ -91,38 +103,38 @@ class GradientRecorder:
         frozen_norms: bool = False,
         cut: frozenset[LayerSite] = frozenset(),
     ) -> None:
-        """Record runs of ``model``.
+        """Prepare to record runs of ``model``.
 
         Args:
-            model: whose runs.
-            start: the first position to keep.
+            model: the model.
+            start: the first position to record.
             frozen_norms: whether other visitors hold the norms' scales constant in the backward pass.
-            cut: readers whose gradient is taken to be zero.
+            cut: readers whose gradient is set to zero.
         """
         self._graph, self._start, self._frozen_norms, self._cut = model.graph, start, frozen_norms, cut
         self._recorder = SiteRecorder()
 
     def visitors(self) -> dict[Site, Visitor]:
-        """What to call at which site."""
+        """Return the visitors of one run, by site."""
         sites: list[Site] = ["attn_in", "q", "k", "v", "final"]
         if self._graph.has_mlp:
             sites += ["mlp_in", "mlp"]
-        return self._recorder.visitors(*sites) | {"embed": _make_differentiable}
+        return self._recorder.visitors(*sites) | {"embed": make_differentiable}
 
     def gradients(self, loss: Float[Tensor, ""], *, keep_graph: bool = False) -> ReaderGradients:
-        """The gradient of ``loss`` at every reader.
+        """Return the gradient of ``loss`` at every reader.
 
         Args:
-            loss: of this run.
-            keep_graph: keep the run's autograd graph, for further passes; if not, it is freed.
+            loss: a scalar computed from this run's logits.
+            keep_graph: keep the run's autograd graph for further backward passes; if false, it is freed.
 
         Raises:
-            UsageError: if the loss has no gradient at all.
-            EapPluginError: naming the reader, if the loss does not depend on it.
+            UsageError: if the loss does not require a gradient.
+            EapPluginError: if the loss does not depend on some reader, which the message names.
         """
         if not loss.requires_grad:
             raise UsageError(
-                "the metric has no gradient; compute it from the logits with torch operations, no detach() or item()"
+                "the metric has no gradient; compute it from the logits with torch operations, without detach or item"
             )
         values = self._recorder.values
         keys = [key for key in values if key[0] not in ("attn_in", "mlp_in") and key not in self._cut]
@@ -130,8 +142,8 @@ class GradientRecorder:
         for (site, layer), grad in zip(keys, grads, strict=True):
             if grad is None:
                 raise EapPluginError(
-                    f"no gradient arrives at {site} of layer {layer}: the metric does not depend on it, "
-                    f"or the backend's hook is beside the model's computation"
+                    f"no gradient reaches site {site!r} of layer {layer}: either the metric does not depend on it, "
+                    f"or the backend hooks a tensor that the model does not use"
                 )
         found = {key: grad[:, self._start :] for key, grad in zip(keys, grads, strict=True)}
         found |= {key: torch.zeros_like(self._residual(*key)) for key in self._cut}
@@ -153,12 +165,12 @@ class GradientRecorder:
 
 
 def merge(*visitors: Mapping[Site, Visitor]) -> dict[Site, Visitor]:
-    """Visitors that are called one after another at each site, each seeing what the one before it put there."""
+    """Combine visitors: at each site they are called in order, each with the value that the previous one returned."""
     sites = dict.fromkeys(site for visit in visitors for site in visit)
-    return {site: _in_turn([visit[site] for visit in visitors if site in visit]) for site in sites}
+    return {site: _chain([visit[site] for visit in visitors if site in visit]) for site in sites}
 
 
-def _in_turn(visitors: Sequence[Visitor]) -> Visitor:
+def _chain(visitors: Sequence[Visitor]) -> Visitor:
     def visitor(layer: int, value: Tensor) -> Tensor:
         for visit in visitors:
             new = visit(layer, value)
@@ -168,5 +180,6 @@ def _in_turn(visitors: Sequence[Visitor]) -> Visitor:
     return visitor
 
 
-def _make_differentiable(layer: int, value: Tensor) -> Tensor:
+def make_differentiable(layer: int, value: Tensor) -> Tensor:
+    """Start autograd's graph at a site; a visitor."""
     return value.detach().requires_grad_()

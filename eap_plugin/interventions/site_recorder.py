@@ -1,29 +1,29 @@
-"""Recording of the values at any sites, as they are in the run."""
+"""Recording of the values at any sites of a run."""
 
 from __future__ import annotations
 
 from torch import Tensor
 
-from eap_plugin.model.residual_model import Site, Visitor
+from eap_plugin.model.sites import Site, Visitor
 
 LayerSite = tuple[Site, int]
-"""A site and the layer that it is in."""
+"""A site and its layer."""
 
 
 class SiteRecorder:
-    """Visitors that keep the values at sites, with their autograd graph.
+    """Visitors that record the values at sites, still attached to the autograd graph.
 
     Attributes:
-        values: by site and layer.
+        values: the recorded values, by site and layer.
     """
 
     def __init__(self, latest_only: bool = False) -> None:
-        """Start with nothing; with ``latest_only``, a layer's value is dropped when the next layer's comes."""
+        """Start empty; with ``latest_only``, a layer's value is dropped as soon as the next layer's is recorded."""
         self.values: dict[LayerSite, Tensor] = {}
         self._latest_only = latest_only
 
     def visitors(self, *sites: Site) -> dict[Site, Visitor]:
-        """Visitors of these sites."""
+        """Return visitors that record these sites."""
         return {site: self._visitor(site) for site in sites}
 
     def _visitor(self, site: Site) -> Visitor:

@@ -1,18 +1,21 @@
-"""How large temporary tensors may be."""
+"""The size limit of temporary tensors, on each kind of device."""
 
 from __future__ import annotations
 
 import torch
 
 WORKSPACE = {"cpu": 2**23}
-"""By kind of device, entries of the largest temporary tensor: writers × tokens × d_model of a piece of positions.
+"""The most entries of a temporary tensor, by kind of device; ``BIG_WORKSPACE`` for kinds that are not listed.
 
-Small on a CPU, where fresh memory is dear and caches are small; ``BIG_WORKSPACE`` on accelerators, where launches are.
+The largest temporary tensor is [writers, tokens, d_model], so this sets how many positions are scored at a time. The
+limit is low on a CPU, whose caches are small and where allocating memory is slow, and high on accelerators, where
+launching a kernel is what costs time.
 """
 
 BIG_WORKSPACE = 2**27
+"""The most entries of a temporary tensor on an accelerator."""
 
 
 def workspace(device: torch.device) -> int:
-    """Entries of the largest temporary tensor there."""
+    """Return the most entries that a temporary tensor on ``device`` may have."""
     return WORKSPACE.get(device.type, BIG_WORKSPACE)

@@ -1,4 +1,9 @@
-"""What every writer adds to the residual stream in one run, kept small, and expanded where it is needed."""
+"""The output of every writer in one run: stored compactly, and expanded to d_model where needed.
+
+A head's output is stored as ``z``, in d_head dimensions, and expanded by W_O. Where a norm follows attention (Gemma 2
+and 3, OLMo 2), its scale is held at its value in the run. The norm is then linear, and the heads' outputs sum exactly
+to what the block adds to the residual stream.
+"""
 
 from __future__ import annotations
 
@@ -8,18 +13,19 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from eap_plugin.model.residual_model import Layer, ResidualModel
+from eap_plugin.model.layer import Layer
+from eap_plugin.model.residual_model import ResidualModel
 
 
 @dataclass
 class Writers:
-    """What every writer adds to the residual stream in one run, kept small: heads as their scaled ``z``.
+    """What every writer adds to the residual stream in one run; heads are stored as their scaled ``z``.
 
-    A head's contribution is ``z[layer][..., head, :] @ output_weight(layer)[head]``.
+    A head's output is ``z[layer][..., head, :] @ output_weight(layer)[head]``.
 
     Attributes:
         embed: what ``input`` adds, [batch, pos, d_model].
-        z: per layer [batch, pos, heads, d_head]; times the scale of the norm after attention, if there is one.
+        z: per layer [batch, pos, heads, d_head]; multiplied by the scale of the norm after attention, if there is one.
         mlp: per layer [batch, pos, d_model]; empty for attention-only models.
     """
 
@@ -28,7 +34,7 @@ class Writers:
     mlp: list[Float[Tensor, "batch pos d_model"]]
 
     def minus(self, other: Writers) -> Writers:
-        """The change from ``other`` to this run."""
+        """Return the difference, this run minus ``other``."""
         return Writers(
             self.embed - other.embed,
             [a - b for a, b in zip(self.z, other.z, strict=True)],
@@ -37,15 +43,15 @@ class Writers:
 
 
 def output_weight(layer: Layer) -> Float[Tensor, "heads d_head d_model"]:
-    """W_O with the norm after attention, if any, folded in (its scale is in ``Writers.z``)."""
+    """Return W_O with the norm after attention, if any, folded in; the norm's scale is part of ``Writers.z``."""
     norm = layer.attn_post_norm
     return layer.W_O if norm is None else norm.gain(norm.centre(layer.W_O))
 
 
 def scaled_z(layer: Layer, z: Float[Tensor, "batch pos heads d_head"]) -> Float[Tensor, "batch pos heads d_head"]:
-    """A copy of ``z``, times the scale of the norm that follows attention, if there is one.
+    """Return a copy of ``z``, multiplied by the scale of the norm after attention if there is one.
 
-    With that scale held at its value in this run, what the heads add is linear in ``z`` and adds up exactly.
+    With that scale held at its value in this run, the heads' outputs are linear in ``z`` and sum to the block's output.
     """
     if layer.attn_post_norm is None:
         return z.clone()
@@ -53,29 +59,29 @@ def scaled_z(layer: Layer, z: Float[Tensor, "batch pos heads d_head"]) -> Float[
 
 
 def attention_output(layer: Layer, z: Float[Tensor, "batch pos heads d_head"]) -> Float[Tensor, "batch pos d_model"]:
-    """What attention's output projection gives for all heads together, bias included."""
+    """Apply attention's output projection to all heads, with its bias."""
     out = z.flatten(2) @ layer.W_O.flatten(0, 1)
     return out if layer.b_O is None else out + layer.b_O
 
 
 def heads_add(layer: Layer, z: Float[Tensor, "batch pos heads d_head"]) -> Float[Tensor, "heads batch pos d_model"]:
-    """What each head of a layer adds to the residual stream, from its scaled ``z``."""
+    """Return what each head of a layer adds to the residual stream, given its scaled ``z``."""
     return torch.einsum("bphe,hed->hbpd", z, output_weight(layer).to(z.dtype))
 
 
 def writer_adds(model: ResidualModel, writers: Writers, row: int) -> Float[Tensor, "batch pos d_model"]:
-    """What the writer in this row of the graph's sources adds to the residual stream."""
-    if row == 0:
+    """Return what one writer, given by its row in the graph, adds to the residual stream."""
+    kind, index, head = model.graph.writer(row)
+    if kind == "input":
         return writers.embed
-    index, part = divmod(row - 1, model.graph.sources_per_layer)
-    if part == model.graph.n_heads:
+    if kind == "mlp":
         return writers.mlp[index]
-    z = writers.z[index][:, :, part]
-    return z @ output_weight(model.layers[index])[part].to(z.dtype)
+    z = writers.z[index][:, :, head]
+    return z @ output_weight(model.layers[index])[head].to(z.dtype)
 
 
 def all_add(model: ResidualModel, writers: Writers, part: slice) -> Float[Tensor, "sources batch part d_model"]:
-    """What every writer adds at some of the positions."""
+    """Return what every writer adds to the residual stream at some of the positions."""
     graph, embed = model.graph, writers.embed[:, part]
     added = embed.new_empty(len(graph.sources), *embed.shape)
     added[0] = embed

@@ -1,5 +1,5 @@
 """A model as algorithms see it: its graph of writers and readers, its norms and projections, and one forward pass.
 
-The code of this folder is sent to servers as source; what it may not use stands in
-``eap_plugin.backend.nnsight.remote.code_shipping``.
+The code of this folder is sent to servers as source; ``eap_plugin.backend.nnsight.remote.code_shipping`` says what such
+code may not use.
 """

@@ -1,4 +1,4 @@
-"""Score matrices of a graph: where there are edges, and q, k and v as one reader."""
+"""The layout of edge score matrices: which entries are edges, and summing q, k and v into one reader."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from eap_plugin.model.graph import Graph
 
 
 def edge_mask(graph: Graph) -> Bool[Tensor, "sources readers"]:
-    """True where the graph has an edge."""
+    """Return a mask that is true where the graph has an edge."""
     cuts = torch.tensor([reader.n_upstream for reader in graph.readers])
     return torch.arange(len(graph.sources))[:, None] < cuts
 
@@ -20,7 +20,7 @@ def edge_mask(graph: Graph) -> Bool[Tensor, "sources readers"]:
 def sum_qkv(
     graph: Graph, matrix: Float[Tensor, "*pos sources readers"]
 ) -> tuple[Graph, Float[Tensor, "*pos sources readers"]]:
-    """Each head's q, k and v inputs as one reader; with grouped-query attention, each key/value group's."""
+    """Sum the scores of each head's (with grouped-query attention: each group's) q, k and v inputs into one reader."""
     if graph.summed_qkv:
         return graph, matrix
     summed = replace(graph, summed_qkv=True)

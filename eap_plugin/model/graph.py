@@ -1,7 +1,7 @@
-"""The edges of a transformer: which writers of the residual stream feed which readers of it. No tensors here.
+"""The edges of a transformer: which writers to the residual stream feed which readers of it. Contains no tensors.
 
-Names are those of EAP-IG and MIB (``input``, ``a3.h1``, ``m2``, ``logits``, ``a0.h1->a3.h2<q>``); reader module names
-and the order of sources are AutoCircuit's.
+Nodes and edges are named as in EAP-IG and MIB (``input``, ``a3.h1``, ``m2``, ``logits``, ``a0.h1->a3.h2<q>``). The
+names of reader modules and the order of sources are AutoCircuit's.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ class Reader(NamedTuple):
     """One reader of the residual stream: a head's q, k or v input (or all three summed), an MLP, or the logits.
 
     Attributes:
-        slot: what is read.
+        slot: the kind of input that it is.
         layer: the layer it is in; for the logits, the last one.
-        head: which head (for k and v, which key/value head; for qkv, which group); 0 for the others.
-        n_upstream: how many sources come before it; those first ones feed it.
+        head: the head (for k and v, the key/value head; for qkv, the group); 0 for MLPs and the logits.
+        n_upstream: the number of sources that come before it; exactly these first sources feed it.
     """
 
     slot: Slot
@@ -30,8 +30,22 @@ class Reader(NamedTuple):
     n_upstream: int
 
 
+class Writer(NamedTuple):
+    """One writer of the residual stream: the embedding, a head or an MLP.
+
+    Attributes:
+        kind: what writes; ``input`` is the embedding.
+        layer: the layer it is in; 0 for ``input``.
+        head: which head; 0 for the others.
+    """
+
+    kind: Literal["input", "head", "mlp"]
+    layer: int
+    head: int
+
+
 class HookPoint(NamedTuple):
-    """A hook point by TransformerLens' name; ``head`` is the index on its head axis, if it has one."""
+    """The TransformerLens name of a hook point; ``head`` is the index on its head axis, if it has one."""
 
     name: str
     head: int | None = None
@@ -39,15 +53,17 @@ class HookPoint(NamedTuple):
 
 @dataclass(frozen=True)
 class Graph:
-    """The shape of a decoder-only transformer, as far as its edges go.
+    """The graph of a decoder-only transformer: its writers, readers and edges.
 
     Attributes:
         n_layers: the number of blocks.
-        n_heads: query heads per layer, each a writer.
-        n_kv_heads: key/value heads per layer, each a k and a v reader; ``n_heads`` without grouped-query attention.
-        parallel: attention and MLP of a block read the same residual, so a layer's heads do not feed its own MLP.
+        n_heads: the number of query heads per layer; each is a writer.
+        n_kv_heads: the number of key/value heads per layer; each is a k reader and a v reader. Without grouped-query
+            attention it equals ``n_heads``.
+        parallel: whether attention and MLP of a block read the same residual stream, so that no head feeds the MLP of
+            its own layer.
         has_mlp: false for attention-only models.
-        summed_qkv: the q, k and v inputs of a head (with grouped-query attention: of a key/value group) are one reader.
+        summed_qkv: whether the q, k and v inputs of a head (with grouped-query attention: of a group) are one reader.
         sources: names of the writers, in the order of the matrix's rows: ``input``, then per layer heads and MLP.
         readers: in the order of the matrix's columns: per layer q, k, v heads and the MLP; the logits last.
         modules: for each module of AutoCircuit's layout, the columns of its readers, heads in order.
@@ -68,7 +84,7 @@ class Graph:
     columns: dict[str, int] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        """Check that heads divide into groups, and count everything once."""
+        """Check the numbers, and derive the lists of writers and readers from them."""
         if min(self.n_layers, self.n_heads, self.n_kv_heads) < 1 or self.n_heads % self.n_kv_heads:
             raise UsageError(
                 f"a graph needs at least one layer and head, and n_kv_heads must divide n_heads; got "
@@ -90,12 +106,12 @@ class Graph:
             object.__setattr__(self, name, value)
 
     def __reduce__(self) -> tuple[type[Graph], tuple[Any, ...]]:
-        """Pickled as the few numbers that it is made of."""
+        """Pickle only the arguments of the constructor."""
         return Graph, tuple(self.to_dict().values())
 
     @property
     def sources_per_layer(self) -> int:
-        """How many writers a layer has: its heads and, unless attention-only, its MLP."""
+        """The number of writers in a layer: its heads and, unless the model is attention-only, its MLP."""
         return self.n_heads + self.has_mlp
 
     def _count_sources(self) -> tuple[str, ...]:
@@ -120,16 +136,23 @@ class Graph:
         out.append(Reader("logits", self.n_layers - 1, 0, n_sources))
         return tuple(out)
 
+    def writer(self, row: int) -> Writer:
+        """Return the writer in a row of the matrix."""
+        if row == 0:
+            return Writer("input", 0, 0)
+        layer, place = divmod(row - 1, self.sources_per_layer)
+        return Writer("mlp", layer, 0) if place == self.n_heads else Writer("head", layer, place)
+
     def head_row(self, layer: int) -> int:
-        """The row of a layer's first head; the rows before it are what its attention reads."""
+        """Return the row of a layer's first head; the layer's attention reads all rows before it."""
         return 1 + layer * self.sources_per_layer
 
     def mlp_row(self, layer: int) -> int:
-        """The row of a layer's MLP."""
+        """Return the row of a layer's MLP."""
         return self.head_row(layer) + self.n_heads
 
     def reader_name(self, reader: Reader) -> str:
-        """A reader's name, such as ``a3.h2<q>``, ``m1`` or ``logits``."""
+        """Return the name of a reader, such as ``a3.h2<q>``, ``m1`` or ``logits``."""
         if reader.slot == "mlp":
             return f"m{reader.layer}"
         if reader.slot == "logits":
@@ -140,7 +163,7 @@ class Graph:
         return f"a{reader.layer}.h{reader.head}<{reader.slot}>"
 
     def module_name(self, reader: Reader) -> str:
-        """The name of the reader's module in AutoCircuit's layout, such as ``blocks.0.hook_q_input``."""
+        """Return the name of a reader's module in AutoCircuit's layout, such as ``blocks.0.hook_q_input``."""
         name = {
             "q": "hook_q_input",
             "k": "hook_k_input",
@@ -153,15 +176,15 @@ class Graph:
 
     @property
     def n_edges(self) -> int:
-        """How many edges there are."""
+        """The number of edges."""
         return sum(reader.n_upstream for reader in self.readers)
 
     def edge_name(self, row: int, column: int) -> str:
-        """The name of an edge, such as ``a0.h1->a3.h2<q>``."""
+        """Return the name of an edge, such as ``a0.h1->a3.h2<q>``."""
         return f"{self.sources[row]}->{self.reader_name(self.readers[column])}"
 
     def edge(self, name: str) -> tuple[int, int]:
-        """Row and column of an edge given by name.
+        """Return the row and column of an edge given by name.
 
         Raises:
             UsageError: if the name is not of the form ``source->reader``, or the graph has no such edge.
@@ -179,11 +202,11 @@ class Graph:
         return row, column
 
     def hook_name(self, node: str, reader: bool = False) -> HookPoint:
-        """Where TransformerLens shows what a source adds, or what a reader reads before its norm.
+        """Return the TransformerLens hook point of a source's output, or of a reader's input before its norm.
 
         Args:
             node: the name of a source, such as ``a0.h1`` or ``m0``, or of a reader, such as ``a3.h2<q>``.
-            reader: take the name for a reader's; an MLP's is both.
+            reader: whether to read the name as that of a reader, since an MLP is both a source and a reader.
 
         Raises:
             UsageError: if there is no such source or reader.
@@ -195,13 +218,13 @@ class Graph:
             return HookPoint(self.module_name(found), None if found.slot in ("mlp", "logits") else found.head)
         if node not in self.rows:
             raise unknown_name("source", node, self.sources)
-        layer, head = divmod(self.rows[node] - 1, self.sources_per_layer)
-        if layer < 0:
+        writer = self.writer(self.rows[node])
+        if writer.kind == "input":
             return HookPoint("blocks.0.hook_resid_pre")
-        if head == self.n_heads:
-            return HookPoint(f"blocks.{layer}.hook_mlp_out")
-        return HookPoint(f"blocks.{layer}.attn.hook_result", head)
+        if writer.kind == "mlp":
+            return HookPoint(f"blocks.{writer.layer}.hook_mlp_out")
+        return HookPoint(f"blocks.{writer.layer}.attn.hook_result", writer.head)
 
     def to_dict(self) -> dict[str, Any]:
-        """The graph as plain values, for files."""
+        """Return the arguments of the constructor as a dict, for files."""
         return {part.name: getattr(self, part.name) for part in fields(self) if part.init}

@@ -1,4 +1,4 @@
-"""What a run may leave changed in PyTorch modules: hooks, evaluation mode, and which parameters ask for a gradient."""
+"""The state of PyTorch modules that a run must not change: hooks, ``training`` and ``requires_grad``."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ _ABOUT_HOOKS = (
 
 
 class ModuleState:
-    """How modules were found."""
+    """The hooks and flags of some modules, recorded so that they can be restored."""
 
     def __init__(self, roots: Iterable[nn.Module]) -> None:
-        """Note the state of every module below ``roots``."""
+        """Record the state of ``roots`` and all their submodules."""
         found: dict[int, _Found] = {}
         for root in roots:
             for name, module in nn.Module.named_modules(root):
@@ -30,12 +30,12 @@ class ModuleState:
         self._found = list(found.values())
 
     def restore(self) -> list[str]:
-        """Put everything back; gives what had changed, one phrase for each, such as "1 hook on blocks.0 added"."""
+        """Restore the recorded state and return a list of what had changed, such as "1 hook on blocks.0 added"."""
         return [change for found in self._found for change in found.restore()]
 
 
 class _Found:
-    """How one module was found."""
+    """The recorded state of one module."""
 
     def __init__(self, name: str, module: nn.Module) -> None:
         self._name, self._module, self._training = name, module, module.training
@@ -43,7 +43,7 @@ class _Found:
         self._asks = [(key, p, p.requires_grad) for key, p in module._parameters.items() if p is not None]
 
     def restore(self) -> list[str]:
-        """Put the module back; gives what had changed."""
+        """Restore the module and return a list of what had changed."""
         return [*self._restore_hooks(), *self._restore_flags()]
 
     def _restore_hooks(self) -> list[str]:
@@ -70,6 +70,6 @@ class _Found:
 
 
 def _refill(table: Any, content: Any) -> None:
-    """Give a list or mapping its old content, as the same object, which others may hold."""
+    """Restore the content of a list or mapping in place, because others may hold references to it."""
     table.clear()
     table.extend(content) if isinstance(table, list) else table.update(content)

@@ -1,4 +1,4 @@
-"""A server that a model runs on, and what has gone over the line to it. Knows no library."""
+"""A server that runs execute on, and a count of the requests sent to it. Imports no model library."""
 
 from __future__ import annotations
 
@@ -9,22 +9,22 @@ from urllib.parse import urlsplit
 from eap_plugin.errors import UsageError
 
 LOCAL = "local"
-"""Stands for a server that is simulated in this process."""
+"""In place of an address: a server simulated in this process."""
 
 
 @dataclass
 class Remote:
-    """Where runs execute.
+    """A server that runs execute on.
 
     Attributes:
-        url: the server's address; ``""`` for the one that is configured, ``LOCAL`` for a simulation.
-        timeout: how many seconds to wait for a request's result; ``None`` for as long as it takes.
-        status: told in a few words how a request is getting on.
-        host: the server's name as it may be shown and saved: without user, password and path.
-        requests: how many were answered.
-        bytes_sent: their size, compressed.
-        bytes_received: the size of their results, compressed.
-        seconds: how long they took, from sending to the result.
+        url: the server's address; ``""`` for the one that nnsight is configured for, ``LOCAL`` for a simulation.
+        timeout: seconds to wait for a request's result; ``None`` for no limit.
+        status: called with short messages about the progress of a request.
+        host: the server's address as it may be shown and saved: without user, password and path.
+        requests: the number of requests that were answered.
+        bytes_sent: their total size in bytes, compressed.
+        bytes_received: the total size of their results in bytes, compressed.
+        seconds: the total time from sending them to receiving their results.
     """
 
     url: str
@@ -37,20 +37,20 @@ class Remote:
     seconds: float = 0.0
 
     def __post_init__(self) -> None:
-        """Check the address and the time."""
+        """Check the address and the time limit."""
         if self.url not in ("", LOCAL) and urlsplit(self.url).scheme not in ("http", "https"):
-            raise UsageError(f"a server's address is written http://host:port, got {public(self.url)!r}")
+            raise UsageError(f"a server's address has the form http://host:port, got {public(self.url)!r}")
         if self.timeout is not None and not self.timeout > 0:
-            raise UsageError(f"a time-out is a positive number of seconds, got {self.timeout}")
+            raise UsageError(f"timeout must be a positive number of seconds, got {self.timeout}")
         self.host = public(self.url)
 
     def tell(self, what: str) -> None:
-        """Pass on how a request is getting on."""
+        """Report the progress of a request in a short message."""
         if self.status is not None:
             self.status(what)
 
     def record(self) -> dict[str, str | int | float]:
-        """What a score file says of it."""
+        """Return what a score file records about the server and its requests."""
         return {
             "host": self.host,
             "requests": self.requests,
@@ -62,13 +62,13 @@ class Remote:
 
 @dataclass(frozen=True)
 class RemoteOptions:
-    """Where a user wants a run to execute.
+    """A user's choice of where a run executes.
 
     Attributes:
-        where: false for this process, true for the server that is configured, an address, or ``"local"`` for a
-            simulation.
-        timeout: how many seconds to wait for a request's result; ``None`` for as long as it takes.
-        status: told in a few words how a request is getting on.
+        where: false for this process, true for the server that nnsight is configured for, an address, or ``"local"``
+            for a simulation.
+        timeout: seconds to wait for a request's result; ``None`` for no limit.
+        status: called with short messages about the progress of a request.
     """
 
     where: bool | str = False
@@ -76,11 +76,11 @@ class RemoteOptions:
     status: Callable[[str], None] | None = None
 
     def server(self) -> Remote:
-        """The server that this asks for."""
+        """Return the server that the options ask for."""
         return Remote("" if self.where is True else str(self.where), self.timeout, self.status)
 
 
 def public(url: str) -> str:
-    """An address without what it may hold of user, password, path and query."""
+    """Return an address without user, password, path and query."""
     parts = urlsplit(url)
     return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}" if parts.netloc else url

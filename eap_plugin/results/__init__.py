@@ -1,1 +1,1 @@
-"""What a run gives: scores of edges, writers and neurons, their file, and their forms for other tools."""
+"""The results of a run: scores of edges, writers and neurons, the score file, and conversion for other tools."""

@@ -1,4 +1,4 @@
-"""Score matrices as others have them: NumPy arrays, pandas tables, AutoCircuit's dicts, TransformerLens' hook names."""
+"""Conversion of score matrices: NumPy arrays, pandas tables, AutoCircuit's dicts, TransformerLens' hook names."""
 
 from __future__ import annotations
 
@@ -16,23 +16,23 @@ from eap_plugin.model.graph import Graph
 
 
 def to_numpy(matrix: Tensor) -> Any:
-    """A tensor as an array of its own; half precision that NumPy does not have becomes float32."""
+    """Copy a tensor to a NumPy array; bfloat16, which NumPy lacks, becomes float32."""
     matrix = matrix.float() if matrix.dtype == torch.bfloat16 else matrix
     return matrix.detach().cpu().numpy().copy()
 
 
 def to_pandas(graph: Graph, matrix: Float[Tensor, "*pos sources readers"], tokens: Sequence[str] | None) -> Any:
-    """A ``DataFrame`` with a row for each edge, at each position if they are kept apart.
+    """Make a ``DataFrame`` with one row per edge, or per edge and position if scores are kept per position.
 
     Raises:
-        UsageError: if there are not as many tokens as positions.
+        UsageError: if ``tokens`` does not have one entry per position.
         EapPluginError: if pandas is not installed.
     """
     n_pos = len(matrix) if matrix.ndim == 3 else None
     if tokens is not None and len(tokens) != n_pos:
         raise UsageError(
-            f"tokens names the positions of scores, of which there are {n_pos or 'none'} here, got {len(tokens)}; "
-            f"score with positions=True"
+            f"tokens must have one entry per position; got {len(tokens)} tokens, and scores of "
+            f"{n_pos or 'no separate'} positions; score with positions=True to keep positions apart"
         )
     pandas = _pandas()
     rows, columns = (index.tolist() for index in edge_mask(graph).nonzero(as_tuple=True))
@@ -60,7 +60,7 @@ def to_pandas(graph: Graph, matrix: Float[Tensor, "*pos sources readers"], token
 
 
 def from_modules(graph: Graph, modules: Mapping[str, Any]) -> Float[Tensor, "*pos sources readers"]:
-    """The matrix of scores that are laid out as AutoCircuit's, tensors or arrays.
+    """Return the score matrix of scores in AutoCircuit's layout, whose values are tensors or arrays.
 
     Raises:
         UsageError: if a module is missing or unknown, or its scores do not have the graph's shape.
@@ -70,11 +70,11 @@ def from_modules(graph: Graph, modules: Mapping[str, Any]) -> Float[Tensor, "*po
         raise unknown_name("reader module", unknown[0], graph.modules)
     missing = [module for module in graph.modules if module not in modules]
     if missing:
-        raise UsageError(f"scores of {' and '.join(missing)} are missing; every reader module must have some")
+        raise UsageError(f"scores of {' and '.join(missing)} are missing; give scores for every reader module")
     parts = {module: torch.as_tensor(modules[module]) for module in graph.modules}
     last = list(parts.values())[-1]
     if last.ndim not in (1, 2):
-        raise UsageError(f"scores into the logits are [sources], with a position axis or not; got {list(last.shape)}")
+        raise UsageError(f"scores into the logits must be [sources] or [pos, sources], got {list(last.shape)}")
     positions = last.shape[:-1]
     matrix = last.new_zeros(*positions, len(graph.sources), len(graph.readers))
     for module, part in parts.items():
@@ -87,8 +87,8 @@ def from_modules(graph: Graph, modules: Mapping[str, Any]) -> Float[Tensor, "*po
         )
         if list(part.shape) != shape:
             raise UsageError(
-                f"scores of {module} must be {shape} for this graph, got {list(part.shape)}; where every query head "
-                f"has a k and v reader, as in AutoCircuit, the graph's n_kv_heads is its n_heads"
+                f"scores of {module} must be {shape} for this graph, got {list(part.shape)}; for scores with a k "
+                f"and a v reader for every query head, as AutoCircuit has them, give a graph with n_kv_heads = n_heads"
             )
         matrix[..., : reader.n_upstream, columns] = part.reshape(*positions, len(columns), reader.n_upstream).mT.to(
             matrix
@@ -99,10 +99,10 @@ def from_modules(graph: Graph, modules: Mapping[str, Any]) -> Float[Tensor, "*po
 def between(
     graph: Graph, matrix: Float[Tensor, "*pos sources readers"], source: str, reader: str
 ) -> Float[Tensor, "*pos source_heads reader_heads"]:
-    """The part of a matrix from one hook point to another, zero where there is no edge.
+    """Return the scores from one hook point to another, zero where there is no edge.
 
     Raises:
-        UsageError: if a hook point is none of a writer, or none of a reader.
+        UsageError: if ``source`` is not a writer's hook point, or ``reader`` not a reader's.
     """
     rows: dict[str, list[int]] = {}
     for row, name in enumerate(graph.sources):
@@ -118,4 +118,6 @@ def _pandas() -> Any:
     try:
         return import_module("pandas")
     except ImportError as error:
-        raise EapPluginError("a table of scores needs pandas, which is not installed; pip install pandas") from error
+        raise EapPluginError(
+            "to_pandas needs pandas, which is not installed; install it with: pip install pandas"
+        ) from error

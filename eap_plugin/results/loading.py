@@ -1,4 +1,4 @@
-"""Scores of whatever level: from their matrix, or from a file."""
+"""Make scores of any level, from a matrix or from a file."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from eap_plugin.results.storage import read_score_file
 
 
 def scores_of(level: str, graph: Graph, matrix: Tensor, metadata: dict[str, Any]) -> PruneScores | NodeScores:
-    """Make scores of a matrix.
+    """Make scores of the given level from a matrix.
 
     Raises:
-        UsageError: if the matrix has not the shape of that level's.
+        UsageError: if the matrix does not have the shape of scores of that level.
     """
     if level == "edge":
         return PruneScores(graph, matrix, metadata)
@@ -25,6 +25,6 @@ def scores_of(level: str, graph: Graph, matrix: Tensor, metadata: dict[str, Any]
 
 
 def load_scores(path: str | Path) -> PruneScores | NodeScores:
-    """Read scores of any level from a file; see ``PruneScores.load``."""
+    """Read scores of any level from a file, with the errors of ``PruneScores.load``."""
     content = read_score_file(path)
     return scores_of(content.level, content.graph, content.matrix, content.metadata)

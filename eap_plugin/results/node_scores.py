@@ -1,4 +1,4 @@
-"""Scores of writers: one signed number per node, or one per dimension of what each of them adds."""
+"""Scores of writers: one signed number per node, or one per dimension of each writer's output (neuron)."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from eap_plugin.results.storage import ScoreFile, read_score_file
 
 
 class Node(NamedTuple):
-    """A writer, or one dimension of what it adds (``m2[301]``), with its score."""
+    """A writer, or one dimension of its output (``m2[301]``), with its score."""
 
     name: str
     score: float
@@ -27,13 +27,13 @@ class Node(NamedTuple):
 class NodeScores:
     """The score of every writer of a model.
 
-    A positive score: replacing what this writer adds by its counterfactual value lowers the metric.
+    A positive score means that replacing this writer's output with its counterfactual value lowers the metric.
 
     Attributes:
-        graph: which writers there are, in what order.
-        matrix: of nodes [sources] or [pos, sources]; of neurons [sources, d_model] or [pos, sources, d_model].
+        graph: the model's graph; its ``sources`` are the writers, in the order of the matrix's rows.
+        matrix: [sources] or [pos, sources] for nodes; [sources, d_model] or [pos, sources, d_model] for neurons.
         level: ``node``, or ``neuron`` for dimensions of the residual stream.
-        metadata: where the scores come from, as for ``PruneScores``.
+        metadata: the provenance of the scores, as for ``PruneScores``.
     """
 
     graph: Graph
@@ -48,23 +48,23 @@ class NodeScores:
         if axis not in (0, 1) or self.matrix.shape[axis] != n:
             shape = f"[sources={n}]" if self.level == "node" else f"[sources={n}, d_model]"
             raise UsageError(
-                f"{self.level} scores for this graph are {shape}, with a leading position axis or not; "
+                f"{self.level} scores for this graph must be {shape}, optionally with a leading position axis; "
                 f"got {list(self.matrix.shape)}"
             )
 
     def __getitem__(self, source: str) -> Float[Tensor, "*pos *d_model"]:
-        """The score or scores of a writer by name, such as ``a0.h1``."""
+        """Return the score or scores of a writer, given its name, such as ``a0.h1``."""
         if source not in self.graph.rows:
             raise unknown_name("source", source, self.graph.sources)
         return self.matrix.select(int(self.has_positions), self.graph.rows[source])
 
     @property
     def n_scored(self) -> int:
-        """The number of writers or neurons (each at every position, if positions are kept)."""
+        """Number of scored writers or neurons, not counting positions."""
         return self.matrix[0].numel() if self.has_positions else self.matrix.numel()
 
     def __eq__(self, other: object) -> bool:
-        """Whether graph and every score are the same; metadata may differ."""
+        """Return whether the graphs and all scores are equal; metadata may differ."""
         if not isinstance(other, NodeScores):
             return NotImplemented
         return self.graph == other.graph and torch.equal(self.matrix, other.matrix)
@@ -72,7 +72,7 @@ class NodeScores:
     __hash__ = None  # type: ignore[assignment]
 
     def __repr__(self) -> str:
-        """What it holds, in a line."""
+        """Summarize the scores in one line."""
         algorithm = self.metadata.get("algorithm", self.level)
         pos = f", {len(self.matrix)} positions" if self.has_positions else ""
         return f"<NodeScores: {algorithm} scores of {self.n_scored} {self.level}s{pos}>"
@@ -83,7 +83,7 @@ class NodeScores:
         return self.matrix.ndim == (2 if self.level == "node" else 3)
 
     def top(self, k: int) -> list[Node]:
-        """The ``k`` strongest by absolute score, the largest first; ties in the graph's order."""
+        """Return the ``k`` nodes or neurons of largest absolute score, largest first, ties in the graph's order."""
         flat = self.matrix.flatten()
         order = torch.sort(flat.abs(), descending=True, stable=True).indices[: max(0, k)].tolist()
         return [self._node_at(index, float(flat[index])) for index in order]
@@ -95,7 +95,7 @@ class NodeScores:
         return Node(name, score, position if self.has_positions else None)
 
     def save(self, path: str | Path) -> None:
-        """Write to a safetensors file, whole or not at all; see ``eap_plugin.results.storage``."""
+        """Write to a safetensors file; see ``eap_plugin.results.storage``."""
         ScoreFile(self.level, self.graph, self.matrix, self.metadata).write(path)
 
     @staticmethod
@@ -103,6 +103,6 @@ class NodeScores:
         """Read a file that ``save`` wrote; see ``PruneScores.load``."""
         content = read_score_file(path, graph)
         if content.level == "edge":
-            raise UsageError(f"{path} holds scores of edges; read it with PruneScores.load")
+            raise UsageError(f"{path} contains edge scores; load it with PruneScores.load")
         level: Literal["node", "neuron"] = "neuron" if content.level == "neuron" else "node"
         return NodeScores(content.graph, content.matrix, level, content.metadata)

@@ -1,4 +1,8 @@
-"""Score files: one safetensors matrix, with graph and provenance as JSON in the header. Never pickle."""
+"""Score files in the safetensors format: the score matrix, with graph and provenance as JSON in the header.
+
+Pickle is never used, so a score file from elsewhere cannot run code. A file is written to a temporary path and then
+renamed, so it is never left incomplete.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +20,7 @@ from eap_plugin.files import write_whole
 from eap_plugin.model.graph import Graph
 
 SCHEMA = 1
-"""Raised whenever an older version of this package would misread the file."""
+"""Version of the format, increased whenever an older version of this package would misread the file."""
 
 _KEY = "eap_plugin"
 
@@ -27,9 +31,9 @@ class ScoreFile:
 
     Attributes:
         level: ``edge``, ``node`` or ``neuron``.
-        graph: the graph that the matrix is of.
+        graph: the graph that the matrix belongs to.
         matrix: the scores.
-        metadata: where they come from.
+        metadata: the provenance of the scores.
     """
 
     level: str
@@ -38,11 +42,11 @@ class ScoreFile:
     metadata: dict[str, Any]
 
     def write(self, path: str | Path) -> None:
-        """Write it to ``path``: to a temporary file beside it first, then renamed.
+        """Write the file: to a temporary file next to ``path`` first, which is then renamed.
 
         Raises:
             UsageError: if the folder does not exist.
-            EapPluginError: if it cannot be written.
+            EapPluginError: if the file cannot be written.
         """
         header = {"schema": SCHEMA, "graph": self.graph.to_dict(), "metadata": self.metadata, "level": self.level}
         data = save({"matrix": self.matrix.detach().cpu().contiguous()}, {_KEY: json.dumps(header)})
@@ -54,35 +58,36 @@ def read_score_file(path: str | Path, graph: Graph | None = None) -> ScoreFile:
 
     Args:
         path: the file.
-        graph: the graph it must be for, if given.
+        graph: if given, the graph that the scores must have.
 
     Raises:
-        UsageError: if it is not such a file, is damaged, is of a newer schema, or is for another graph.
-        EapPluginError: if it cannot be read.
+        UsageError: if the file is missing, was not written by ``ScoreFile.write``, is damaged, has a newer schema, or
+            has another graph.
+        EapPluginError: if the file cannot be read.
     """
     path = Path(path)
     if path.is_dir():
-        raise UsageError(f"{path} is a folder; give the score file in it")
+        raise UsageError(f"{path} is a folder; give the path of a score file")
     try:
         with safe_open(path, framework="pt") as file:
             header = (file.metadata() or {}).get(_KEY)
             if header is None:
-                raise UsageError(f"{path} is a safetensors file, but not one that eap-plugin wrote")
+                raise UsageError(f"{path} is a safetensors file, but was not written by eap-plugin")
             content = _parse(json.loads(header), file.get_tensor("matrix"), path)
     except (SafetensorError, ValueError, TypeError, KeyError) as error:
-        raise UsageError(f"{path} is not a whole score file ({error}); save the scores again") from error
+        raise UsageError(f"{path} is not a complete score file ({error}); save the scores again") from error
     except FileNotFoundError:
         raise UsageError(f"there is no file {path}") from None
     except OSError as error:
         raise EapPluginError(f"cannot read {path}: {error.strerror or error}") from error
     if graph is not None and content.graph != graph:
-        raise UsageError(f"{path} holds scores of another graph: {content.graph}; expected {graph}")
+        raise UsageError(f"{path} has scores of another graph: {content.graph}; expected {graph}")
     return content
 
 
 def _parse(header: dict[str, Any], matrix: Tensor, path: Path) -> ScoreFile:
     if int(header["schema"]) > SCHEMA:
         raise UsageError(
-            f"{path} is of schema {header['schema']}, this version reads up to {SCHEMA}; upgrade eap-plugin to read it"
+            f"{path} has schema {header['schema']}, this version reads up to {SCHEMA}; upgrade eap-plugin to read it"
         )
     return ScoreFile(header.get("level", "edge"), Graph(**header["graph"]), matrix, dict(header["metadata"]))

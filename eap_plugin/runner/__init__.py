@@ -1,1 +1,1 @@
-"""One run from arguments to a matrix: self-check, algorithm, requests to a server, provenance."""
+"""One run of an algorithm: the self-check, the scores, requests to a server, and provenance."""

@@ -1,4 +1,4 @@
-"""What an algorithm must give and must leave as it was; an error that it does not names its plugin and what to do."""
+"""Checks on what an algorithm returns and leaves changed; an error names the plugin at fault and what to do."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from eap_plugin.runner.finite import cause
 
 @dataclass(frozen=True)
 class CheckedAlgorithm:
-    """An algorithm's ``attribute``, checked; it runs wherever that does.
+    """An algorithm's ``attribute`` with checks around it; it runs wherever ``attribute`` does.
 
     Attributes:
-        attribute: the algorithm's own.
-        origin: which algorithm of which plugin and version it is, as messages name it.
-        advice: what to do when it is at fault.
+        attribute: the ``attribute`` method of the algorithm.
+        origin: the algorithm, its plugin and the plugin's version, as named in error messages.
+        advice: what the user can do if the algorithm is at fault.
     """
 
     attribute: Callable[..., Attribution]
@@ -43,7 +43,7 @@ class CheckedAlgorithm:
         """See ``Algorithm.attribute``.
 
         Raises:
-            EapPluginError: if what it gives is not an attribution of this model, or it left the model changed.
+            EapPluginError: if it does not return valid scores of this model, or leaves the model changed.
         """
         before = ModuleState(model.modules())
         try:
@@ -53,21 +53,21 @@ class CheckedAlgorithm:
             changes = before.restore()
         if changes:
             more = f" and {len(changes) - 1} more" if len(changes) > 1 else ""
-            raise self._fault(f"left the model changed ({changes[0]}{more}; all was put back)")
+            raise self._fault(f"left the model changed ({changes[0]}{more}; everything was restored)")
         self._check(found, model)
         self._check_finite(found.matrix, model, data, metric)
         return found
 
     def _check(self, found: object, model: ResidualModel) -> None:
         if not isinstance(found, Attribution) or not isinstance(found.matrix, Tensor):
-            raise self._fault(f"gave {_described(found)}, not an Attribution with a matrix of scores")
+            raise self._fault(f"returned {_described(found)}, not an Attribution with a matrix of scores")
         if found.graph not in (model.graph, replace(model.graph, summed_qkv=True)):
-            raise self._fault(f"gave scores of another graph than that of {model.name}")
+            raise self._fault(f"returned scores of a graph other than that of {model.name}")
         for value in (found.clean_metric, found.corrupt_metric):
             if not isinstance(value, (float, int, type(None))):
-                raise self._fault(f"gave the metric as {_described(value)}, not as a number")
+                raise self._fault(f"returned the metric as {_described(value)}, not as a number")
         if wrong := _wrong_scores(found, model):
-            raise self._fault(f"gave {wrong}")
+            raise self._fault(f"returned {wrong}")
 
     def _check_finite(self, matrix: Tensor, model: ResidualModel, data: Sequence[Microbatch], metric: Metric) -> None:
         lost = int((~matrix.isfinite()).sum())
@@ -76,8 +76,8 @@ class CheckedAlgorithm:
         if found := cause(model, data, metric):
             raise EapPluginError(found)
         raise self._fault(
-            f"gave scores that are not finite ({lost} of {matrix.numel()}) on {model.name} ({model.dtype}); "
-            f"try another metric, or float32 if that is half precision"
+            f"returned scores that are not finite ({lost} of {matrix.numel()}) on {model.name} ({model.dtype}); "
+            f"try another metric, or load the model in float32 if it is in half precision"
         )
 
     def _fault(self, what: str) -> EapPluginError:
@@ -85,7 +85,7 @@ class CheckedAlgorithm:
 
 
 def _wrong_scores(found: Attribution, model: ResidualModel) -> str | None:
-    """What is wrong with the scores, if anything."""
+    """Describe what is wrong with the scores; ``None`` if nothing is."""
     matrix, graph = found.matrix, found.graph
     sources = {"sources": len(graph.sources)}
     levels: dict[str, dict[str, int]] = {
@@ -98,11 +98,9 @@ def _wrong_scores(found: Attribution, model: ResidualModel) -> str | None:
     axes = levels[found.level]
     if matrix.ndim - len(axes) not in (0, 1) or list(matrix.shape[-len(axes) :]) != list(axes.values()):
         expected = ", ".join(f"{axis}={size}" for axis, size in axes.items())
-        return (
-            f"{found.level} scores of shape {list(matrix.shape)}, not [{expected}] with a leading position axis or not"
-        )
+        return f"{found.level} scores of shape {list(matrix.shape)}, not [{expected}] (optionally with positions first)"
     if not matrix.is_floating_point():
-        return f"scores of type {matrix.dtype}, not of floating point"
+        return f"scores of type {matrix.dtype}, not of a floating-point type"
     finite = matrix.nan_to_num(0, 0, 0)
     if found.level == "edge" and bool(finite.masked_fill(edge_mask(graph).to(matrix.device), 0).any()):
         return "a score where there is no edge"

@@ -1,4 +1,4 @@
-"""How long an algorithm would take on a model and task: its declared passes, times what a pass takes here."""
+"""An estimate of how long an algorithm takes: the number of passes that it declares, times the time of a pass."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from eap_plugin.model.residual_model import ResidualModel
 
 @dataclass(frozen=True)
 class Estimate:
-    """What a run would cost.
+    """The estimated cost of a run.
 
     Attributes:
-        cost: passes for each piece of the data.
-        n_pieces: how many pieces there are.
-        forward_seconds: what one forward pass on the largest piece took.
-        backward_seconds: what one backward pass on it took.
-        seconds: what all passes on all pieces would take, with nothing around them.
+        cost: the number of passes per microbatch.
+        n_pieces: the number of microbatches.
+        forward_seconds: the time of one forward pass on the largest microbatch.
+        backward_seconds: the time of one backward pass on it.
+        seconds: the time of all passes on all microbatches, without any other work.
     """
 
     cost: Cost
@@ -35,7 +35,7 @@ class Estimate:
 
 
 def estimate(model: ResidualModel, data: Sequence[Microbatch], metric: Metric, cost: Cost) -> Estimate:
-    """Time one forward and one backward pass, after one to warm up, on the largest piece; for ``model.run``."""
+    """Time a forward and a backward pass on the largest microbatch, after a warm-up; for ``model.run``."""
     largest = max(data, key=lambda piece: piece.batch.clean.numel())
     forward, backward = min(_passes(model, largest, metric) for _ in range(2))
     tokens = sum(piece.batch.clean.numel() for piece in data) / largest.batch.clean.numel()
@@ -44,15 +44,14 @@ def estimate(model: ResidualModel, data: Sequence[Microbatch], metric: Metric, c
 
 
 def _passes(model: ResidualModel, piece: Microbatch, metric: Metric) -> tuple[float, float]:
-    """Seconds of a forward pass without gradient, and of a backward pass."""
+    """Measure the seconds of a forward pass without gradients, and of a backward pass."""
     batch = piece.batch.to(model.device)
-    read = {"attention_mask": batch.attention_mask, "last": batch.last}
     with torch.no_grad():
         started = time.perf_counter()
-        clean = model.forward(batch.clean, {}, **read)
+        clean = model.forward(batch.clean_prompts, {})
         forward = time.perf_counter() - started
     recorder = GradientRecorder(model)
-    logits = model.forward(batch.clean, recorder.visitors(), **read)
+    logits = model.forward(batch.clean_prompts, recorder.visitors())
     loss = -metric(logits, replace(batch, clean_logits=clean))
     started = time.perf_counter()
     recorder.gradients(loss)

@@ -1,4 +1,4 @@
-"""How well the unchanged model does a task."""
+"""The performance of the unchanged model on a task."""
 
 from __future__ import annotations
 
@@ -6,38 +6,30 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import torch
-from jaxtyping import Float, Int
-from torch import Tensor
 
-from eap_plugin.data.batch import Batch
-from eap_plugin.data.microbatches import Microbatch, split_microbatches
+from eap_plugin.data.microbatches import Microbatch, mean_by_share, split_microbatches
 from eap_plugin.metric.metric import Metric
 from eap_plugin.model.residual_model import ResidualModel
 
 
 def performance(model: ResidualModel, parts: Sequence[Microbatch], metric: Metric) -> tuple[float, float]:
-    """The metric on the clean and the corrupt prompts, averaged over batches."""
-    clean, corrupt = 0.0, 0.0
-    for part, share, _ in parts:
+    """Compute the metric on the clean and on the corrupt prompts, averaged over batches."""
+    clean, corrupt = [], []
+    for part, _, _ in parts:
         batch = part.to(model.device)
         with torch.no_grad():
-            clean += share * float(metric(last_logits(model, batch, batch.clean), batch))
-            corrupt += share * float(metric(last_logits(model, batch, batch.corrupt), batch))
-    total = sum(part.share for part in parts)
-    return clean / total, corrupt / total
+            clean.append(float(metric(model.forward(batch.clean_prompts, {}), batch)))
+            corrupt.append(float(metric(model.forward(batch.corrupt_prompts, {}), batch)))
+    shares = [part.share for part in parts]
+    return mean_by_share(clean, shares), mean_by_share(corrupt, shares)
 
 
 def with_clean_logits(model: ResidualModel, data: Sequence[Microbatch], size: int | None) -> list[Microbatch]:
-    """The pieces with the logits of the unchanged model, run at most ``size`` prompt pairs at a time."""
+    """Add the unchanged model's clean logits to every batch, running at most ``size`` prompt pairs at a time."""
     out = []
     for piece in data:
         parts = [part.batch.to(model.device) for part in split_microbatches([piece], size)]
         with torch.no_grad():
-            logits = torch.cat([last_logits(model, part, part.clean) for part in parts])
+            logits = torch.cat([model.forward(part.clean_prompts, {}) for part in parts])
         out.append(piece._replace(batch=replace(piece.batch, clean_logits=logits)))
     return out
-
-
-def last_logits(model: ResidualModel, batch: Batch, tokens: Int[Tensor, "batch pos"]) -> Float[Tensor, "batch vocab"]:
-    """The logits at each prompt's last position; ``tokens`` are the batch's clean or corrupt ones."""
-    return model.forward(tokens, {}, attention_mask=batch.attention_mask, last=batch.last)

@@ -1,4 +1,12 @@
-"""What runs where the weights are: the self-check, the algorithm, and how well the model does the task."""
+"""The program of a scoring run, executed where the weights are by ``model.run``.
+
+1. The self-check compares the graph's formulas with the model on the first prompt. If it fails, no scores are computed,
+   and the report says why.
+2. If the metric compares with the unchanged model (as KL divergence does), its clean logits are added to the batches.
+3. The batches are split into microbatches that fit in memory, and the algorithm computes scores from them.
+4. Unless the algorithm has computed the metric on clean and corrupt prompts on its way, the model is run for it.
+5. The scores come back on the CPU.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +26,7 @@ from eap_plugin.runner.self_check.self_check import CheckReport, self_check
 
 @dataclass(frozen=True)
 class Outcome:
-    """What comes back.
+    """The result of a scoring run.
 
     Attributes:
         report: the self-check on the first prompt.
@@ -38,19 +46,19 @@ def score(
     options: Any,
     progress: Progress,
 ) -> Outcome:
-    """Check the model on the first prompt (or batch, if that must stay whole), and if it passes run an algorithm.
+    """Check the model on the first prompt (or batch, if batches must be run whole); if it passes, run the algorithm.
 
     Args:
         model: the model, frozen.
-        data: the prompt pairs, whole batches or parts of them.
-        size: at most so many of them at a time.
+        data: the prompt pairs, as whole batches or parts of them.
+        size: the maximum number of prompt pairs to run at a time; ``None`` for no maximum.
         attribute: the algorithm's ``attribute``.
-        metric: what to attribute.
+        metric: the metric to attribute.
         options: the algorithm's options.
-        progress: called as pieces get done.
+        progress: called when microbatches are done.
     """
     first = data[0].batch.select(slice(0, None if model.run_constraints.whole_batches else 1))
-    report = self_check(model, first.clean, first.attention_mask)
+    report = self_check(model, first.clean_prompts)
     if not report.ok:
         return Outcome(report)
     if metric.needs_clean_logits:

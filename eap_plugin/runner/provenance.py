@@ -1,4 +1,4 @@
-"""Where scores come from, in full, for the files they are saved in."""
+"""The provenance of scores, as saved in score files: everything needed to compute them again."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from eap_plugin.task.task import Task
 
 
 def provenance(run: Run) -> dict[str, Any]:
-    """Algorithm and options, metric, sign, model, library versions and data, as plain values."""
+    """Return algorithm and options, metric, sign, model, library versions and data of a run, as plain values."""
     model, algorithm, metric, data = run.model, run.algorithm, run.metric, run.data
     return {
         "algorithm": algorithm.name,
@@ -41,12 +41,12 @@ def provenance(run: Run) -> dict[str, Any]:
 
 
 def run_digest(run: Run, about: dict[str, Any], prompts_per_request: int | None) -> str:
-    """What a run is told apart by: all that its scores depend on, and how it is split.
+    """Compute a digest of everything that a run's scores depend on, and of how the run is split into requests.
 
     Args:
-        run: the run, whose metric may be a function under any name.
-        about: its provenance; when it was made does not count.
-        prompts_per_request: how it is split.
+        run: the run; its metric counts by its source, because a function may have any name.
+        about: its provenance; the time of creation does not count.
+        prompts_per_request: the maximum number of prompt pairs per request.
     """
     known = {name: value for name, value in about.items() if name != "created"}
     content = [known, _source(run.metric.judge), run.batch_size, prompts_per_request, run.reference]
@@ -54,7 +54,7 @@ def run_digest(run: Run, about: dict[str, Any], prompts_per_request: int | None)
 
 
 def _source(function: object) -> str:
-    """A function's text, or its name where there is none."""
+    """Return a function's source text, or the name of its class if it has none."""
     try:
         return inspect.getsource(cast(Any, function))
     except (OSError, TypeError):

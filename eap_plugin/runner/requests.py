@@ -1,4 +1,11 @@
-"""A run of an algorithm in parts: each is one ``model.run``, hence one request to a server, and can be kept on disk."""
+"""Splitting a run into several requests, whose results can be saved so that an interrupted run can be resumed.
+
+1. ``split_requests`` divides the prompt pairs into parts of at most ``prompts_per_request``. Only algorithms whose
+   scores add up over prompts can be split.
+2. ``run_requests`` runs the algorithm on each part by one ``model.run``, which is one request if the model is on a
+   server. Parts found in the ``RequestCache`` are not run again; finished parts are saved there.
+3. ``add_up`` sums the scores of the parts, and averages their metrics by the share of prompts in each.
+"""
 
 from __future__ import annotations
 
@@ -23,16 +30,16 @@ from eap_plugin.runner.run import Run
 def split_requests(
     batches: Sequence[Batch], most: int | None, reference: tuple[Batch, ...], algorithm: Algorithm[Any]
 ) -> list[list[Microbatch]]:
-    """The data in parts of at most ``most`` prompt pairs, as few as go if batches are cut but not moved.
+    """Split the data, in order, into as few parts as possible of at most ``most`` prompt pairs.
 
     Args:
         batches: the data.
-        most: the size of a part; ``None`` for a single one.
-        reference: what means are taken over; for parts, if not given, all of the data.
-        algorithm: what is to run on them.
+        most: the maximum number of prompt pairs in a part; ``None`` for a single part.
+        reference: the batches that means are taken over; if empty, all of the data.
+        algorithm: the algorithm that will run on the parts.
 
     Raises:
-        UsageError: if ``most`` is not a positive number, or the algorithm's scores of parts do not add up.
+        UsageError: if ``most`` is not positive, or the algorithm's scores of parts do not add up to those of all.
     """
     if most is None or most >= sum(map(len, batches)):
         return [microbatches(batches, None, reference)]
@@ -55,14 +62,14 @@ def split_requests(
 
 
 class RequestCache:
-    """The finished parts of one run, in a folder."""
+    """The finished parts of one run, saved in a folder."""
 
     def __init__(self, folder: Path, digest: str, n_parts: int) -> None:
-        """Look for, and keep, the parts of the run with this digest."""
+        """Open the folder for the parts of the run with this digest."""
         self._folder, self._digest, self._n_parts = folder, digest, n_parts
 
     def find(self, index: int) -> Attribution | None:
-        """A part that was kept, if it was."""
+        """Return the saved scores of a part; ``None`` if there are none."""
         path = self._path(index)
         if not path.exists():
             return None
@@ -71,13 +78,13 @@ class RequestCache:
         return Attribution(found.graph, found.matrix, about["clean_metric"], about["corrupt_metric"], level)
 
     def keep(self, index: int, found: Attribution) -> None:
-        """Write a part that is done."""
+        """Save the scores of a finished part."""
         self._folder.mkdir(parents=True, exist_ok=True)
         about = {"clean_metric": found.clean_metric, "corrupt_metric": found.corrupt_metric}
         scores_of(found.level, found.graph, found.matrix, about).save(self._path(index))
 
     def remove(self) -> None:
-        """Forget the parts of this run, and the folder if nothing else is in it."""
+        """Delete the saved parts of this run, and the folder if it is then empty."""
         for index in range(self._n_parts):
             self._path(index).unlink(missing_ok=True)
         if self._folder.is_dir() and not any(self._folder.iterdir()):
@@ -93,43 +100,43 @@ def run_requests(
     progress: Callable[[int, int], None] | None,
     kept: RequestCache | None,
 ) -> Attribution:
-    """Run an algorithm on each part of the data, but for those that are kept, and add up.
+    """Run an algorithm on each part of the data that has no saved scores, and add the scores of all parts.
 
     Args:
-        run: what to run.
-        parts: from ``split``.
-        progress: called with the number of prompt pairs done and their total.
-        kept: where finished parts are.
+        run: the run.
+        parts: the parts, from ``split_requests``.
+        progress: called with the number of prompt pairs done and the total.
+        kept: the saved parts of the run; ``None`` to save nothing.
 
     Raises:
-        EapPluginError: if the self-check fails, or the algorithm gives what are no scores.
+        EapPluginError: if the self-check fails, or the algorithm does not return valid scores.
     """
-    ticker = _Ticker(sum(_count(part) for part in parts), progress)
+    counter = _ProgressCounter(sum(_count(part) for part in parts), progress)
     found = []
     for index, part in enumerate(parts):
         done = kept.find(index) if kept else None
         if done is None:
-            done = _run_part(run, part, ticker)
+            done = _run_part(run, part, counter)
             if kept:
                 kept.keep(index, done)
-        ticker.reach(sum(_count(part) for part in parts[: index + 1]))
+        counter.reach(sum(_count(part) for part in parts[: index + 1]))
         found.append(done)
     return add_up(found, [sum(piece.share for piece in part) for part in parts])
 
 
-def _run_part(run: Run, part: Sequence[Microbatch], ticker: _Ticker) -> Attribution:
+def _run_part(run: Run, part: Sequence[Microbatch], counter: _ProgressCounter) -> Attribution:
     sizes = [len(piece.batch) for piece in split_microbatches(part, run.batch_size)]
-    tick = nothing if run.model.remote else ticker.over(sizes)
+    tick = nothing if run.model.remote else counter.over(sizes)
     outcome = run.model.run(score, part, run.batch_size, run.checked, run.metric, run.options, tick)
     outcome.report.raise_if_failed()
     return cast(Attribution, outcome.found)
 
 
 def add_up(found: Sequence[Attribution], shares: Sequence[float]) -> Attribution:
-    """The scores of all data from those of its parts, whose metrics count by their shares."""
+    """Add the scores of parts of the data; average their metrics, weighted by the parts' shares."""
     if len(found) == 1:
         return found[0]
-    length = max(len(part.matrix) for part in found)  # of positions, where scores are kept for each
+    length = max(len(part.matrix) for part in found)  # the parts may differ in length if scores are per position
     matrix = torch.stack([_lengthened(part.matrix, length) for part in found]).sum(0)
     clean, corrupt = (
         sum(share * (value or 0.0) for share, value in zip(shares, values, strict=True)) / sum(shares)
@@ -139,11 +146,11 @@ def add_up(found: Sequence[Attribution], shares: Sequence[float]) -> Attribution
 
 
 def nothing(pieces: float = 1.0) -> None:
-    """Progress that nobody hears of: a server cannot call back."""
+    """Ignore progress: on a server there is nobody to report it to."""
 
 
 def _lengthened(matrix: Tensor, length: int) -> Tensor:
-    """A matrix with zeros at its end along the first dimension."""
+    """Pad a matrix with zeros at the end of its first dimension."""
     return pad(matrix, [0, 0] * (matrix.ndim - 1) + [0, length - len(matrix)])
 
 
@@ -151,14 +158,14 @@ def _count(part: Sequence[Microbatch]) -> int:
     return sum(len(piece.batch) for piece in part)
 
 
-class _Ticker:
-    """Counts prompt pairs as they are done."""
+class _ProgressCounter:
+    """A counter of the prompt pairs that are done, which reports them to the user."""
 
     def __init__(self, total: int, progress: Callable[[int, int], None] | None) -> None:
         self._total, self._done, self._progress = total, 0, progress
 
     def over(self, sizes: Sequence[int]) -> Progress:
-        """What an algorithm calls as it gets pieces done, in order."""
+        """Return the function that an algorithm calls when microbatches of these sizes are done, in order."""
         start, done = self._done, 0.0
 
         def tick(pieces: float = 1.0) -> None:
@@ -171,7 +178,7 @@ class _Ticker:
         return tick
 
     def reach(self, done: int) -> None:
-        """So many are done."""
+        """Report that ``done`` prompt pairs are done, if more than before."""
         if done > self._done:
             self._done = done
             if self._progress is not None:

@@ -1,4 +1,4 @@
-"""One run of an algorithm, as it is passed on once a user's arguments are resolved."""
+"""A run of an algorithm, as one value: the result of resolving a user's arguments."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from eap_plugin.runner.checked_algorithm import CheckedAlgorithm
 
 @dataclass(frozen=True)
 class Run:
-    """What is run on what.
+    """An algorithm, and all that it runs on.
 
     Attributes:
-        model: the model, where it is to run.
-        data: what the user gave: a task, or batches of any kind.
+        model: the model, in this process or on a server.
+        data: the data as the user gave it: a task, or batches of any kind.
         batches: the prompt pairs.
-        reference: the batches over whose corrupt prompts means are taken; those of the run if there are none.
-        algorithm: what scores.
-        checked: its ``attribute``, checked.
+        reference: the batches over whose corrupt prompts means are taken; if empty, ``batches``.
+        algorithm: the algorithm.
+        checked: its ``attribute`` with checks around it.
         options: its options.
-        metric: what is attributed.
-        batch_size: at most so many prompt pairs at a time.
+        metric: the metric to attribute.
+        batch_size: the maximum number of prompt pairs to run at a time; ``None`` for no maximum.
     """
 
     model: ResidualModel

@@ -14,10 +14,12 @@ import eap_plugin
 from eap_plugin.algorithm.gradient.uniform_edge_mask import UniformEdgeMask
 from eap_plugin.api import backends, metrics
 from eap_plugin.data.batch import Batch
+from eap_plugin.data.prompts import Prompts
 from eap_plugin.errors import EapPluginError
 from eap_plugin.interventions.edge_patching import EdgePatch
 from eap_plugin.interventions.recording import WriterRecorder
-from eap_plugin.model.residual_model import SITES, ResidualModel, Site, Visitor
+from eap_plugin.model.residual_model import ResidualModel
+from eap_plugin.model.sites import SITES, Site, Visitor
 from eap_plugin.results.prune_scores import PruneScores
 from eap_plugin.testing.sites import WATCHED_ONLY, Run, assert_in_order, expected_shape
 from eap_plugin.testing.state import left_as_found
@@ -172,13 +174,13 @@ class BackendTests:
             parts, masks = parts[::-1], masks[::-1]
         mask = torch.cat(masks, 1).bool()
         last = torch.full((N_PROMPTS,), N_POS - 1 if side == "right" else N_POS + 1)
-        padded = model.run(_logits, torch.cat(parts, 1), attention_mask=mask, last=last)
+        padded = model.run(_logits, Prompts(torch.cat(parts, 1), mask, last))
         self.assert_close(padded, model.run(_logits, tokens), "logits")
 
     def test_logits_are_those_of_the_positions_asked_for(self, model: ResidualModel) -> None:
         """Each prompt gives the logits of one position, on which no later token has an effect."""
         tokens, last = _tokens(model), torch.tensor([1, 3, N_POS - 1])
-        found = model.run(_logits, tokens, last=last)
+        found = model.run(_logits, Prompts(tokens, last=last))
         assert found.shape == (N_PROMPTS, model.n_vocab)
         for row, position in enumerate(last.tolist()):
             alone = model.run(_logits, tokens[row : row + 1, : position + 1])
@@ -227,11 +229,10 @@ def _batch(model: ResidualModel) -> Batch:
 def _logits(
     model: ResidualModel,
     /,
-    tokens: Int[Tensor, "batch pos"],
+    prompts: Prompts | Int[Tensor, "batch pos"],
     visit: Mapping[Site, Visitor] | None = None,
-    **read: Tensor,
 ) -> Float[Tensor, "batch vocab"]:
-    return model.forward(tokens, visit or {}, **read).detach()
+    return model.forward(prompts, visit or {}).detach()
 
 
 def _loss(logits: Float[Tensor, "batch vocab"]) -> Float[Tensor, ""]:

@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from eap_plugin.model.residual_model import SITES, ResidualModel, Site, Visitor
+from eap_plugin.model.residual_model import ResidualModel
+from eap_plugin.model.sites import SITES, Site, Visitor
 
 WATCHED_ONLY: frozenset[Site] = frozenset({"attn_in", "mlp_in"})
 """Sites that are only watched: the model need not use a value that replaces one of these."""

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import fields
 from typing import Any
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float
 from torch import Tensor, nn
 
+from eap_plugin.data.prompts import Prompts
+from eap_plugin.model.layer import Layer
 from eap_plugin.model.norm import Norm
-from eap_plugin.model.residual_model import Layer, ResidualModel, Site, Visitor
+from eap_plugin.model.residual_model import ResidualModel
+from eap_plugin.model.sites import Site, Visitor
 
 
 class InTheMiddleError(Exception):
@@ -34,7 +36,7 @@ class Watched(ResidualModel):
         """Wrap ``model``, with all counts at zero."""
         self._model, self.fail_at = model, fail_at
         self.forwards = self.backwards = self.prompts = self.prompts_back = 0
-        super().__init__(**{f.name: getattr(model, f.name) for f in fields(ResidualModel)})
+        super().__init__(model.graph, model.info)
 
     def parameter(self) -> Tensor:
         """See ``ResidualModel.parameter``."""
@@ -63,20 +65,13 @@ class Watched(ResidualModel):
         """See ``ResidualModel.frozen``."""
         return self._model.frozen()
 
-    def forward(
-        self,
-        tokens: Int[Tensor, "batch pos"],
-        visit: Mapping[Site, Visitor],
-        *,
-        attention_mask: Bool[Tensor, "batch pos"] | None = None,
-        last: Int[Tensor, "batch"] | None = None,
-    ) -> Float[Tensor, "batch vocab"]:
+    def _forward(self, prompts: Prompts, visit: Mapping[Site, Visitor]) -> Float[Tensor, "batch vocab"]:
         """See ``ResidualModel.forward``."""
         self.forwards += 1
-        self.prompts += len(tokens)
+        self.prompts += len(prompts)
         if self.forwards == self.fail_at:
             visit = {**visit, "z": _fail}
-        logits = self._model.forward(tokens, visit, attention_mask=attention_mask, last=last)
+        logits = self._model.forward(prompts, visit)
         counted: Tensor = _CountBackward.apply(logits, self)  # type: ignore[no-untyped-call]
         return counted
 

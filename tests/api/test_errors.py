@@ -68,20 +68,20 @@ def test_a_dtype_that_is_not_one() -> None:
 
 
 def test_batches_that_do_not_fit() -> None:
-    with fails(r"one shape, got \[3, 6\] and \[3, 5\]; pad both"):
+    with fails(r"the same shape, got \[3, 6\] and \[3, 5\]; pad both"):
         batch(corrupt=prompts(3, 5)[1])
     with fails(r"answers must be \[batch=3, n\] token ids, got \[2, 1\]"):
         batch(answers=prompts(2, 6)[2])
     with fails(r"attention_mask must have the prompts' shape \[3, 6\], got \[3, 5\]"):
         batch(attention_mask=torch.ones(3, 5, dtype=torch.bool))
-    with fails("leaves a prompt with no real token"):
+    with fails("marks every token of a prompt as padding"):
         batch(attention_mask=torch.zeros(3, 6, dtype=torch.bool))
 
 
 def test_data_that_is_not_batches(model: Any) -> None:
     with fails("SimpleNamespace lacks .answers, .wrong_answers"):
         eap_plugin.prune_scores(model, [SimpleNamespace(clean=1, corrupt=2)])
-    with fails("the data holds no batch"):
+    with fails("the data contains no batches"):
         eap_plugin.prune_scores(model, [])
 
 
@@ -96,7 +96,7 @@ def test_text_without_a_tokenizer(model: Any) -> None:
 
 
 def test_a_metric_that_is_flat_where_the_gradient_is_taken(model: Any) -> None:
-    with fails("metric 'kl' is at its best on the clean run.*every score would be zero"):
+    with fails("metric 'kl' is at its optimum on the clean run.*every score would be zero"):
         eap_plugin.prune_scores(model, [batch()], metric="kl")
 
 
@@ -142,7 +142,7 @@ def test_a_metric_that_is_no_number(algorithm: str, model: Any) -> None:
 
 def test_a_metric_whose_gradient_is_no_number(model: Any) -> None:
     with fails(
-        r"\Athe gradient of metric 'flat_root' is not finite on the clean prompts, though the metric is",
+        r"\Athe gradient of metric 'flat_root' is not finite on the clean prompts, though its value is",
         eap_plugin.EapPluginError,
     ):
         eap_plugin.prune_scores(model, [batch()], metric=flat_root)
@@ -154,14 +154,12 @@ def test_logits_that_are_no_numbers() -> None:
     wrapped = eap_plugin.wrap_model(bridge(module))
     said = wrapped.run(cause, microbatches([batch()], None), eap_plugin.metrics()["logit_diff"])
     assert said is not None
-    assert said.startswith("test-model (torch.float32) gives logits that are no numbers on the clean prompts; load it")
+    assert said.startswith("test-model (torch.float32) gives NaN logits on the clean prompts; load it")
 
 
 def test_ids_that_are_no_whole_numbers(model: Any) -> None:
     for name in ("clean", "corrupt", "answers", "wrong_answers"):
-        said = (
-            rf"\A{name} must be token ids, whole numbers of dtype torch.int64, got torch.float32; take the tokenizer's"
-        )
+        said = rf"\A{name} must hold token ids of dtype torch.int64, got torch.float32; use the tokenizer's"
         floats = getattr(batch(), name).float()
         with fails(said):
             batch(**{name: floats})

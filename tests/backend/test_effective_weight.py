@@ -192,7 +192,7 @@ def test_lora_on_a_fused_projection_is_refused_through_a_bridge(name: str) -> No
     wrapped = bridge(adapted(name, torch.float32).get_base_model())
     with pytest.raises(
         EapPluginError,
-        match=r"\ATransformerBridge splits blocks\.0\.attn\.qkv into q, k and v without the adapter 'default' around "
+        match=r"\ATransformerBridge splits blocks\.0\.attn\.qkv into q, k and v and drops the adapter 'default' around "
         r"it; merge it into the weights with merge_and_unload\(\) before making the bridge, or use the backend nns",
     ):
         eap_plugin.wrap_model(wrapped)
@@ -218,7 +218,7 @@ def test_an_adapter_that_rounds_is_refused() -> None:
     with pytest.raises(
         EapPluginError,
         match=r"\Athe adapter 'default' of base_model\.model\.model\.layers\.0\.self_attn\.q_proj is in "
-        r"torch\.bfloat16 and its weight in torch\.float32, so that it rounds what it reads; convert the whole model",
+        r"torch\.bfloat16 and its weight in torch\.float32, so it rounds its input; convert the whole model",
     ):
         matrix(nnsight.NNsight(model))
 
@@ -235,8 +235,8 @@ def test_adapters_of_other_kinds_are_refused(config: Any, said: str) -> None:
     model = peft.get_peft_model(build("llama"), config).eval()
     with pytest.raises(
         EapPluginError,
-        match=rf"self_attn\.q_proj has an adapter of the kind peft\.tuners\.{said}\.\S+, of which only "
-        r"LoRA and DoRA are read; merge it into the weights with merge_and_unload\(\)\Z",
+        match=rf"self_attn\.q_proj has an adapter of type peft\.tuners\.{said}\.\S+, but only "
+        r"LoRA and DoRA are supported; merge it into the weights with merge_and_unload\(\)\Z",
     ):
         matrix(nnsight.NNsight(model))
     assert matrix(nnsight.NNsight(model.merge_and_unload())).abs().max() > 0
@@ -244,9 +244,7 @@ def test_adapters_of_other_kinds_are_refused(config: Any, said: str) -> None:
 
 def test_variants_of_lora_are_refused() -> None:
     model = adapted("llama", alora_invocation_tokens=[5, 6])
-    with pytest.raises(
-        EapPluginError, match=r"the adapter 'default' of \S+ is of the kind peft\.\S+ALoraLinearVariant"
-    ):
+    with pytest.raises(EapPluginError, match=r"the adapter 'default' of \S+ is of type peft\.\S+ALoraLinearVariant"):
         matrix(nnsight.NNsight(model))
 
 
@@ -308,7 +306,8 @@ def test_quantised_activations_are_refused(config: Any, wrap: Callable[[Any], An
     with pytest.raises(
         EapPluginError,
         match=r"\Amodel\.layers\.0\.mlp\.up_proj \(torchao\.\S+Tensor\) quantises its activations, and no gradient "
-        r"passes through that; load the model in floating point, or with torchao's weight-only quantisation \(Int8W",
+        r"passes through the rounding; load the model in floating point, or with torchao's weight-only quantisation "
+        r"\(Int8W",
     ):
         eap_plugin.wrap_model(wrap(model))
 
@@ -338,6 +337,6 @@ def test_other_quantised_weights_are_refused(weight: torch.Tensor | None, kept: 
     layer = Packed(weight)
     require_gradients(layer.named_modules())
     with pytest.raises(
-        EapPluginError, match=rf"\Athe weight of a\.b \(tests\.\S+\.Packed\) is quantised and kept {kept}; load the"
+        EapPluginError, match=rf"\Athe weight of a\.b \(tests\.\S+\.Packed\) is quantised and stored {kept}; load the"
     ):
         effective_weight(layer, "a.b")

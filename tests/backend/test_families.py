@@ -19,7 +19,8 @@ import eap_plugin
 from eap_plugin.data.batch import Batch
 from tests.algorithm.gradient.test_eap_oracle import worst
 from tests.oracle import changed_backward
-from tests.oracle.brute_force import oracle_scores, patched_effects
+from tests.oracle.brute_force import oracle_scores
+from tests.oracle.circuits import edge_effects
 from tests.oracle.methods import Oracle
 from tests.oracle.precision import InFloat64
 from tests.oracle.recomputed import atp_star, attention_effects
@@ -42,7 +43,7 @@ def scores(backend: str, model: Any, algorithm: str = "eap", **options: Any) -> 
 def test_edges_and_patched_edges(name: str, backend: str) -> None:
     model = build(name, torch.float64)
     with InFloat64():
-        eap, patched = oracle_scores(model, name, *PROMPTS), patched_effects(model, name, *PROMPTS)
+        eap, patched = oracle_scores(model, name, *PROMPTS), edge_effects(Oracle(model, name, PROMPTS))
     assert worst(scores(backend, build(name, torch.float64)), eap) <= 1e-12
     assert worst(scores(backend, build(name, torch.float64), "exact"), patched) <= 1e-12
 
@@ -111,7 +112,7 @@ def without_norms() -> Any:
 def test_norms_that_do_nothing(backend: str) -> None:
     model = without_norms()
     with InFloat64():
-        eap, patched = oracle_scores(model, "gpt2", *PROMPTS), patched_effects(model, "gpt2", *PROMPTS)
+        eap, patched = oracle_scores(model, "gpt2", *PROMPTS), edge_effects(Oracle(model, "gpt2", PROMPTS))
     assert worst(scores(backend, without_norms()), eap) <= 1e-12
     assert worst(scores(backend, without_norms(), "exact"), patched) <= 1e-12
 
@@ -174,7 +175,7 @@ def test_a_head_after_the_final_norm(backend: str) -> None:
     with InFloat64():
         want = oracle_scores(model, "opt", *PROMPTS)
     assert worst(scores(backend, made("opt", **narrow)), want) <= 1e-11
-    with pytest.raises(eap_plugin.EapPluginError, match="something besides a norm that is known"):
+    with pytest.raises(eap_plugin.EapPluginError, match="is not the output of its final norm, so that norm"):
         scores(backend, made("opt", **narrow), "gim")
 
 
@@ -202,7 +203,7 @@ def test_a_scaled_residual_stream_is_refused(backend: str) -> None:
     sizes = {"intermediate_size": 48, "num_key_value_heads": 2, "head_dim": 8, "global_head_dim": 8}
     model = made("gemma4_text", **sizes, hidden_size_per_layer_input=0)
     model.model.layers[1].layer_scalar.fill_(0.5)
-    with pytest.raises(eap_plugin.EapPluginError, match=r"its blocks multiply all of it \(layer_scalar\)"):
+    with pytest.raises(eap_plugin.EapPluginError, match=r"its blocks rescale all of it \(layer_scalar\)"):
         eap_plugin.wrap_model(BACKENDS[backend](model))
 
 
@@ -214,7 +215,7 @@ def with_an_mlp_that(forward: Callable[[Any, torch.Tensor], torch.Tensor]) -> An
 
 
 @on_both
-def test_a_site_that_is_come_by_twice_is_an_error(backend: str) -> None:
+def test_a_site_that_is_reached_twice_is_an_error(backend: str) -> None:
     def twice(mlp: Any, x: torch.Tensor) -> torch.Tensor:
         once = mlp.c_proj(mlp.act(mlp.c_fc(x)))
         return mlp.c_proj(mlp.act(mlp.c_fc(once)))
@@ -224,13 +225,13 @@ def test_a_site_that_is_come_by_twice_is_an_error(backend: str) -> None:
 
 
 @on_both
-def test_a_site_that_is_not_come_by_is_an_error(backend: str) -> None:
+def test_a_site_that_is_never_reached_is_an_error(backend: str) -> None:
     def around(mlp: Any, x: torch.Tensor) -> torch.Tensor:
         return mlp.c_proj(mlp.act(x.repeat(1, 1, 2)[..., : mlp.c_proj.weight.shape[0]]))
 
     model = eap_plugin.wrap_model(BACKENDS[backend](with_an_mlp_that(around)))
     with pytest.raises(
-        eap_plugin.EapPluginError, match=r"did not come by mlp_pre of layer 1|parts in the order of a decoder's blocks"
+        eap_plugin.EapPluginError, match=r"never reached mlp_pre of layer 1|parts in the order of a decoder's blocks"
     ):
         model.forward(PROMPTS[0], {"mlp_pre": lambda layer, value: None})
 

@@ -166,7 +166,7 @@ def test_a_mixture_of_experts() -> None:
     """Its hidden layers are out of sight: what needs them says so, the rest goes on, the same on both backends."""
     batch = [Batch(*prompts(3, 6))]
     for algorithm in ("gim", "relp"):
-        with pytest.raises(eap_plugin.EapPluginError, match="has no mlp_post.* that can be seen"):
+        with pytest.raises(eap_plugin.EapPluginError, match="has no mlp_post.* that can be hooked"):
             eap_plugin.prune_scores(bridge(build("mixtral")), batch, algorithm=algorithm)
     ours, theirs = (
         eap_plugin.prune_scores(model, batch, algorithm="gim", halve_products=False).matrix

@@ -87,7 +87,7 @@ def test_faithfulness_of_prompts_that_do_not_differ_is_refused() -> None:
     batch = Batch(*prompts(2, 6))
     model = eap_plugin.wrap_model(bridge(build("gpt2")))
     keep = torch.ones(len(model.graph.sources), len(model.graph.readers), dtype=torch.bool)
-    with pytest.raises(eap_plugin.UsageError, match="on clean and corrupt prompts alike"):
+    with pytest.raises(eap_plugin.UsageError, match="on both clean and corrupt prompts, so faithfulness is undefined"):
         faithfulness(model, [replace(batch, corrupt=batch.clean)], LOGIT_DIFF, [keep])
 
 
@@ -117,5 +117,5 @@ def test_circuits_of_another_shape_or_kind_are_refused() -> None:
     scores = eap_plugin.prune_scores(model, batches)
     with pytest.raises(eap_plugin.UsageError, match=r"with q, k and v apart, got \[11, 7\]"):
         faithfulness(model, batches, LOGIT_DIFF, [strongest(scores.sum_qkv(), 0.5)])
-    with pytest.raises(eap_plugin.UsageError, match="a circuit is a boolean matrix"):
+    with pytest.raises(eap_plugin.UsageError, match="a circuit must be a boolean matrix"):
         faithfulness(model, batches, LOGIT_DIFF, [strongest(scores, 0.5).long()])

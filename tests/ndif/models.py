@@ -33,8 +33,8 @@ def without_weights(path: Path) -> TransformersModel:
     return TransformersModel(str(path), task="text-generation")
 
 
-def with_weights(path: Path) -> TransformersModel:
+def with_weights(path: Path, dtype: str = "float32") -> TransformersModel:
     """Load the model in a folder here, frozen as a server's models are."""
-    model = TransformersModel(str(path), task="text-generation", dispatch=True, dtype="float32", device="cpu")
+    model = TransformersModel(str(path), task="text-generation", dispatch=True, dtype=dtype, device="cpu")
     model._module.requires_grad_(False)
     return model

@@ -81,8 +81,8 @@ def test_an_api_key_is_asked_for_and_seen_nowhere(
         monkeypatch.setattr(CONFIG.API, "APIKEY", None)
         missing = error(model, lines)
     lines.append(str(caught.value))
-    assert missing.startswith(f"{server.url} wants an API key; set NDIF_API_KEY")
-    assert str(caught.value).startswith(f"{server.url} does not know this API key; set NDIF_API_KEY")
+    assert missing.startswith(f"{server.url} requires an API key; set NDIF_API_KEY")
+    assert str(caught.value).startswith(f"{server.url} does not accept this API key; set NDIF_API_KEY")
     assert refused.exit_code == 1 and refused.stderr.endswith(f"Error: {caught.value}\n")
     told = accepted.output + refused.output + "".join(traceback.format_exception(caught.value))
     assert KEY not in told and KEY.encode() not in saved.read_bytes()
@@ -100,7 +100,7 @@ def test_a_model_that_is_not_served(server: NdifServer, lines: list[str], tmp_pa
 def test_versions(model: ResidualModel, server: NdifServer, lines: list[str]) -> None:
     with api(server, NDIF_MIN_NNSIGHT_VERSION="99"):
         said = error(model, lines)
-    assert said.startswith(f"{server.url} takes no requests from these versions: Client nnsight version 0.")
+    assert said.startswith(f"{server.url} does not support the versions installed here: Client nnsight version 0.")
     assert "below the minimum supported 99" in said
 
 
@@ -113,7 +113,7 @@ def test_a_model_of_another_shape(server: NdifServer, lines: list[str], tmp_path
     config.write_text(config.read_text().replace('"n_layer": 2', '"n_layer": 3'))
     other = eap_plugin.load_model(str(folder), backend="nnsight", remote=server.url)
     assert other.graph.n_layers == 3
-    assert error(other, lines).startswith(f"{server.url} has {folder} with other parts than here; ")
+    assert error(other, lines).startswith(f"{server.url} has {folder} with a different architecture; ")
 
 
 def test_an_exception_in_the_run(model: ResidualModel, server: NdifServer, lines: list[str]) -> None:
@@ -121,7 +121,7 @@ def test_an_exception_in_the_run(model: ResidualModel, server: NdifServer, lines
     assert re.fullmatch(
         rf"the run failed on {server.url}: RuntimeError: .+ \(in failing, .*tests/ndif/runs\.py:\d+\)", said
     )
-    with pytest.raises(UsageError, match="metric 'kl' is at its best on the clean run"):
+    with pytest.raises(UsageError, match="metric 'kl' is at its optimum on the clean run"):
         eap_plugin.prune_scores(model, DATA, metric="kl")
 
 

@@ -82,7 +82,7 @@ def oracle_scores(
     change = {writer: after.written[writer] - added for writer, added in before.written.items()}
     gradients = reader_gradients(model, layout, clean, metric or difference(answers, wrong))
     found = products(change, gradients, before.feeding)
-    return found if positions else {edge: score.sum().item() for edge, score in found.items()}
+    return {edge: score.sum(dim=(0, 2)) if positions else score.sum().item() for edge, score in found.items()}
 
 
 def reader_gradients(model: Any, layout: Layout, tokens: Tensor, metric: Metric) -> dict[Reader, Tensor]:
@@ -99,7 +99,7 @@ def products(
 ) -> dict[Edge, Tensor]:
     """Multiply, for every edge, the change of its writer by the gradient at its reader, float64 [pos]."""
     return {
-        (writer, reader.name): (change[writer].double() * gradient.double()).sum(dim=(0, 2))
+        (writer, reader.name): change[writer].double() * gradient.double()
         for reader, gradient in gradients.items()
         for writer in feeding[reader.stream]
     }
@@ -138,37 +138,6 @@ def finite_difference(
         for sign in (1, -1)
     )
     return ((up - down) / (2 * step)).item()
-
-
-@torch.no_grad()
-def patched_effects(
-    model: Any,
-    name: str,
-    clean: Tensor,
-    corrupt: Tensor,
-    answers: Tensor,
-    wrong: Tensor,
-    *,
-    metric: Metric | None = None,
-    zero: bool = False,
-) -> dict[Edge, float]:
-    """Compute the exact effect of each edge: L with only this edge patched, minus L on the clean run.
-
-    Args:
-        model, name, clean, corrupt, answers, wrong, metric: as for ``oracle_scores``.
-        zero: patch with zero in place of what the writer adds on the corrupt prompts.
-    """
-    layout = LAYOUTS[name]
-    before, after = observe(model, layout, clean), observe(model, layout, corrupt)
-    judge = metric or difference(answers, wrong)
-    plain = -judge(model(clean, use_cache=False).logits[:, -1]).mean()
-    effects = {}
-    for reader in readers(layout, len(model.get_submodule(layout.layers))):
-        for writer in before.feeding[reader.stream]:
-            change = -before.written[writer] if zero else _change(before, after, writer)
-            residual = before.read[reader.stream] + change
-            effects[writer, reader.name] = float(_loss(model, layout, reader, residual, clean, judge) - plain)
-    return effects
 
 
 def difference(answers: Tensor, wrong: Tensor) -> Metric:

@@ -16,16 +16,18 @@ from torch import Tensor, nn
 from tests.oracle.layout import LAYOUTS, Layout
 
 ACTIVATIONS = (
+    "BloomGelu",
     "GELU",
     "GELUActivation",
-    "NewGELUActivation",
     "GELUTanh",
-    "BloomGelu",
+    "NewGELUActivation",
+    "ReLUSquaredActivation",
     "SiLU",
     "SiLUActivation",
-    "ReLUSquaredActivation",
+    "XIELUActivation",
 )
-GATED = ("gate_proj", "up_proj", "gate_up_proj", "Wi")
+GATED = (("gate_proj", "up_proj"), ("gate_up_proj",), ("Wi",))
+"""The linear layers of gated MLPs that give both factors, by their names."""
 
 
 class Backward(torch.autograd.Function):
@@ -54,19 +56,21 @@ def wrapped(module: nn.Module, rule: Callable[[Tensor, Tensor], Callable[[Tensor
 
 
 def freeze_norm(module: nn.Module) -> None:
-    """Output and input differ by a factor for each element (and mean and bias, for a layer norm): that is constant."""
+    """Output and input differ by a factor for each element (and mean and bias, if the norm centres): it is constant."""
+    bias = getattr(module, "bias", None)
+    bias = 0.0 if bias is None else bias.detach()
+    plain = module.forward
 
     def rule(x: Tensor, y: Tensor) -> Callable[[Tensor], Tensor]:
-        if "LayerNorm" not in type(module).__name__:
+        if not torch.allclose(plain(x + 1), y):
             return lambda g: g * (y / x)
-        bias = getattr(module, "bias", None)
-        factor = (y if bias is None else y - bias) / (x - x.mean(-1, keepdim=True))
+        factor = (y - bias) / (x - x.mean(-1, keepdim=True))
         return lambda g: g * factor - (g * factor).mean(-1, keepdim=True)
 
     wrapped(module, rule)
 
 
-def freeze_norms(model: Any, layout: Layout) -> None:
+def freeze_all_norms(model: Any, layout: Layout) -> None:
     """Freeze all norms of the residual stream, each once."""
     found = {id(model.get_submodule(layout.final_norm)): model.get_submodule(layout.final_norm)}
     for layer in range(len(model.get_submodule(layout.layers))):
@@ -103,10 +107,12 @@ def _scale_parts(module: nn.Module, parts: list[tuple[Any, float]]) -> None:
 
 def scale_gates(model: Any, scale: float) -> None:
     """Multiply the gradients on both factors of a gated MLP."""
-    for name, module in model.named_modules():
-        if name.endswith(GATED):
-            plain = module.forward
-            module.forward = lambda x, plain=plain: Backward.apply(y := plain(x), y.detach(), lambda g: g * scale)
+    for parent in model.modules():
+        children = dict(parent.named_children())
+        for names in GATED:
+            for module in [children[name] for name in names if set(names) <= set(children)]:
+                plain = module.forward
+                module.forward = lambda x, plain=plain: Backward.apply(y := plain(x), y.detach(), lambda g: g * scale)
 
 
 def identity_activations(model: Any, layout: Layout) -> int:
@@ -124,6 +130,8 @@ def softmax_backward(jacobian: Callable[[Tensor, Tensor], Tensor]) -> Iterator[N
     plain = nn.functional.softmax
 
     def softmax(x: Tensor, dim: int = -1, **kwargs: Any) -> Tensor:
+        if x.ndim != 4:  # a router's, of a mixture of experts
+            return plain(x, dim=dim, **kwargs)
         return Backward.apply(x, plain(x.detach(), dim=dim, **kwargs), lambda g: jacobian(x.detach(), g))
 
     with pytest.MonkeyPatch.context() as patch:
@@ -142,20 +150,24 @@ def at_temperature(temperature: float) -> Callable[[Tensor, Tensor], Tensor]:
 
 
 @contextmanager
-def gim(model: Any, name: str) -> Iterator[None]:
+def gim(
+    model: Any, name: str, *, temperature: float = 2.0, freeze_norms: bool = True, halve_products: bool = True
+) -> Iterator[None]:
     """Apply GIM as its authors' code does: q and k get a quarter of their gradient, v, gate and up a half."""
     layout = LAYOUTS[name]
-    freeze_norms(model, layout)
-    scale_projections(model, layout, {"q": 0.25, "k": 0.25, "v": 0.5})
-    scale_gates(model, 0.5)
-    with softmax_backward(at_temperature(2)):
+    if freeze_norms:
+        freeze_all_norms(model, layout)
+    if halve_products:
+        scale_projections(model, layout, {"q": 0.25, "k": 0.25, "v": 0.5})
+        scale_gates(model, 0.5)
+    with softmax_backward(at_temperature(temperature)):
         yield
 
 
 @contextmanager
 def relp(model: Any, name: str, constant_attention: bool) -> Iterator[None]:
     """Apply RelP as its authors' code does: LN, identity and half rules, and the AH rule on request."""
-    freeze_norms(model, LAYOUTS[name])
+    freeze_all_norms(model, LAYOUTS[name])
     scale_gates(model, 0.5)
     assert (
         identity_activations(model, LAYOUTS[name]) or name == "opt"

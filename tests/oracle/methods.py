@@ -5,16 +5,17 @@ A *place* is where writers add to the residual stream: ``input``, ``a0`` (a laye
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from tests.oracle.brute_force import Edge, Reader, difference, products, reader_gradients
+from tests.oracle.brute_force import Edge, Metric, Reader, difference, products, reader_gradients, readers
 from tests.oracle.layout import LAYOUTS, Layout
-from tests.oracle.writers import observe
+from tests.oracle.padded import Padded
+from tests.oracle.writers import first, observe
 
 Gradients = dict[Reader, Tensor]
 
@@ -22,7 +23,16 @@ Gradients = dict[Reader, Tensor]
 class Oracle:
     """One model of the zoo and prompts: what every writer changes, and gradients at readers and at places."""
 
-    def __init__(self, model: Any, name: str, prompts: Sequence[Tensor], ablation: str = "corrupt") -> None:
+    def __init__(
+        self,
+        model: Any,
+        name: str,
+        prompts: Sequence[Tensor],
+        ablation: str = "corrupt",
+        *,
+        mask: Tensor | None = None,
+        metric: Metric | None = None,
+    ) -> None:
         """Take the clean run apart, and what it is to be changed to.
 
         Args:
@@ -30,25 +40,43 @@ class Oracle:
             name: its name in ``tests.support.zoo``.
             prompts: clean and corrupt token ids [batch, pos], right and wrong answers [batch, n].
             ablation: as the library calls it.
+            mask: true at real tokens, false at padding; all are real by default.
+            metric: what to judge by; by default the mean right logit less the mean wrong one.
         """
-        self.model, self.layout = model, LAYOUTS[name]
+        self.model, self.layout = model if mask is None else Padded(model, mask), LAYOUTS[name]
         self.clean, self.corrupt, answers, wrong = prompts
-        self.metric = difference(answers, wrong)
-        self.run = observe(model, self.layout, self.clean)
-        other = observe(model, self.layout, self.corrupt).written
-        target: Callable[[Tensor], Tensor] = {
-            "corrupt": lambda x: x,
-            "zero": torch.zeros_like,
-            "mean": lambda x: x.mean(dim=(0, 1), keepdim=True),
-            "mean-per-position": lambda x: x.mean(dim=0, keepdim=True),
-        }[ablation]
-        self.change = {writer: target(other[writer]) - added for writer, added in self.run.written.items()}
+        self.real = torch.ones_like(self.clean, dtype=torch.bool) if mask is None else mask
+        self.metric = metric or difference(answers, wrong)
+        self.run = observe(self.model, self.layout, self.clean)
+        corrupt = observe(self.model, self.layout, self.corrupt).written
+        self.other = {writer: self._target(ablation, added) for writer, added in corrupt.items()}
+        self.change = {writer: self.other[writer] - added for writer, added in self.run.written.items()}
+
+    def _target(self, ablation: str, corrupt: Tensor) -> Tensor:
+        """Return what a writer is changed to; it adds ``corrupt`` on the corrupt prompts, [batch, pos, d_model]."""
+        if ablation == "corrupt":
+            return corrupt
+        if ablation == "zero":
+            return torch.zeros_like(corrupt)
+        over = {"mean": (0, 1), "mean-per-position": (0,)}[ablation]
+        real = self.real[..., None].to(corrupt.dtype)
+        total = (corrupt * real).sum(dim=over, keepdim=True)
+        return (total / real.sum(dim=over, keepdim=True).clamp_min(1)).expand_as(corrupt)
+
+    @property
+    def n_layers(self) -> int:
+        """How many layers there are."""
+        return len(self.model.get_submodule(self.layout.layers))
+
+    @property
+    def readers(self) -> list[Reader]:
+        """All readers, in order."""
+        return readers(self.layout, self.n_layers)
 
     @property
     def places(self) -> list[str]:
         """All places, in order."""
-        n_layers = len(self.model.get_submodule(self.layout.layers))
-        return ["input", *(f"{kind}{layer}" for layer in range(n_layers) for kind in "am")]
+        return ["input", *(f"{kind}{layer}" for layer in range(self.n_layers) for kind in "am")]
 
     def way(self, place: str) -> Tensor:
         """Return the change of all writers at a place together."""
@@ -62,6 +90,28 @@ class Oracle:
         """Compute the same with one place interpolated towards the corrupt run."""
         with adding(self.model, self.layout, place, corruption * self.way(place)):
             return self.gradients()
+
+    def held(self, place: str, corruption: float) -> Gradients:
+        """Take the same gradients with a place's output given, so that none flows to what is before it."""
+        with adding(self.model, self.layout, place, corruption * self.way(place), self._added(place)):
+            return self.gradients()
+
+    def _added(self, place: str) -> Tensor | None:
+        """Return a place's output on the clean run; ``None`` for the input, which has nothing before it."""
+        if place == "input":
+            return None
+        seen: list[Tensor] = []
+        module = _adding_module(self.model, self.layout, place)
+        handle = module.register_forward_hook(lambda module, args, output: seen.append(first(output).clone()))
+        with torch.no_grad():
+            self.loss()
+        handle.remove()
+        return seen[0]
+
+    def loss(self, tokens: Tensor | None = None) -> Tensor:
+        """Minus the metric, averaged over the clean prompts or others."""
+        logits = self.model(self.clean if tokens is None else tokens, use_cache=False).logits[:, -1]
+        return -self.metric(logits).mean()
 
     def scores(self, *gradients: Gradients) -> dict[Edge, Tensor]:
         """Average every edge's product over runs, [pos]."""
@@ -78,7 +128,7 @@ class Oracle:
             adding(self.model, self.layout, "input", corruption * self.way("input")),
             adding(self.model, self.layout, place_of(writer), more),
         ):
-            loss = -self.metric(self.model(self.clean, use_cache=False).logits[:, -1]).mean()
+            loss = self.loss()
         (gradient,) = torch.autograd.grad(loss, more)
         return (self.change[writer] * gradient).sum(dim=(0, 1))
 
@@ -100,6 +150,11 @@ def eap_ig_activations(oracle: Oracle, corruptions: Sequence[float]) -> dict[Edg
         scores = oracle.scores(*(oracle.moved(place, corruption) for corruption in corruptions))
         found |= {edge: score for edge, score in scores.items() if place_of(edge[0]) == place}
     return found
+
+
+def eap_ig_activations_of_all(oracle: Oracle, corruptions: Sequence[float]) -> dict[Edge, Tensor]:
+    """For every edge, the mean over all points of all places' lines."""
+    return oracle.scores(*(oracle.held(place, corruption) for place in oracle.places for corruption in corruptions))
 
 
 def eap_gp(oracle: Oracle, steps: int, length: float) -> dict[Edge, Tensor]:
@@ -125,22 +180,30 @@ def place_of(writer: str) -> str:
 
 
 @contextmanager
-def adding(model: Any, layout: Layout, place: str, more: Tensor) -> Iterator[None]:
+def adding(model: Any, layout: Layout, place: str, more: Tensor, given: Tensor | None = None) -> Iterator[None]:
     """Add ``more`` [batch, pos, d_model] to the output of the writers at a place, inside the context."""
 
     def on_input(module: nn.Module, args: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         return (args[0] + more, *args[1:])
 
-    def on_output(module: nn.Module, args: tuple[Tensor, ...], output: Tensor) -> Tensor:
-        return output + more.reshape(output.shape) / layout.residual_multiplier
+    def on_output(module: nn.Module, args: tuple[Tensor, ...], output: Any) -> Any:
+        if isinstance(output, tuple):
+            return (on_output(module, args, output[0]), *output[1:])
+        more_here = more.reshape(output.shape) / layout.residual_multiplier
+        return (output if given is None else given + 0 * output) + more_here
 
     if place == "input":
         handle = model.get_submodule(f"{layout.layers}.0").register_forward_pre_hook(on_input)
     else:
-        of_heads = place.startswith("a")
-        path = (layout.attn_post_norm or layout.o) if of_heads else (layout.mlp_post_norm or layout.mlp_out)
-        handle = layout.part(model, int(place[1:]), path).register_forward_hook(on_output)
+        handle = _adding_module(model, layout, place).register_forward_hook(on_output)
     try:
         yield
     finally:
         handle.remove()
+
+
+def _adding_module(model: Any, layout: Layout, place: str) -> nn.Module:
+    """Find the module whose output is added to the residual stream."""
+    if place.startswith("a"):
+        return layout.part(model, int(place[1:]), layout.attn_post_norm or layout.o)
+    return layout.part(model, int(place[1:]), layout.mlp_post_norm or layout.mlp_out)

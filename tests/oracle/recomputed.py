@@ -21,8 +21,8 @@ def seen_patterns() -> Iterator[list[Tensor]]:
     """Record the attention patterns, [batch, heads, query, key], of the run inside the context, one per layer."""
     seen: list[Tensor] = []
 
-    def softmax(x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-        pattern = x.softmax(*args, **kwargs)
+    def softmax(x: Tensor, dim: int = -1, _stacklevel: int = 3, dtype: torch.dtype | None = None) -> Tensor:
+        pattern = x.softmax(dim, dtype=dtype)
         if x.ndim == 4:
             seen.append(pattern)
         return pattern
@@ -36,7 +36,13 @@ def seen_patterns() -> Iterator[list[Tensor]]:
 def dropped(model: Any, layout: Layout, layer: int | None) -> Iterator[None]:
     """Block gradients through what a layer's attention and MLP add to the residual stream, inside the context."""
     modules = [] if layer is None else [layout.part(model, layer, path) for path in (layout.o, layout.mlp_out)]
-    handles = [m.register_forward_hook(lambda m, x, y: Backward.apply(y, y.detach(), lambda g: 0 * g)) for m in modules]
+
+    def drop(module: nn.Module, args: tuple[Tensor, ...], output: Any) -> Any:
+        if isinstance(output, tuple):
+            return (drop(module, args, output[0]), *output[1:])
+        return Backward.apply(output, output.detach(), lambda g: 0 * g)
+
+    handles = [module.register_forward_hook(drop) for module in modules]
     try:
         yield
     finally:

@@ -29,6 +29,11 @@ class Run:
 
 @torch.no_grad()
 def observe(model: Any, layout: Layout, tokens: Tensor) -> Run:
+    """``observe_with_gradients`` without gradients."""
+    return observe_with_gradients(model, layout, tokens)
+
+
+def observe_with_gradients(model: Any, layout: Layout, tokens: Tensor) -> Run:
     """Run the model on ``tokens`` [batch, pos] and take the residual stream apart.
 
     Raises:
@@ -64,9 +69,6 @@ def watch(model: Any, layout: Layout, tokens: Tensor) -> dict[str, Tensor]:
     def keep_output(name: str) -> Callable[..., None]:
         return lambda module, args, output: seen.__setitem__(name, first(output).clone())
 
-    def first(output: Any) -> Tensor:
-        return output[0] if isinstance(output, tuple) else output
-
     handles = [model.get_submodule(layout.final_norm).register_forward_pre_hook(keep_input("logits"))]
     for layer in range(len(model.get_submodule(layout.layers))):
 
@@ -77,7 +79,7 @@ def watch(model: Any, layout: Layout, tokens: Tensor) -> dict[str, Tensor]:
         handles += [
             block.register_forward_pre_hook(keep_input(f"a{layer}")),
             at(layout.o).register_forward_pre_hook(keep_input(f"{layer}.z")),
-            at(layout.mlp_norm or layout.mlp_in).register_forward_pre_hook(keep_input(f"m{layer}")),
+            at(layout.mlp_norm or layout.mlp_in).register_forward_pre_hook(keep_input(f"m{layer}"), prepend=True),
             at(layout.mlp_out).register_forward_hook(keep_output(f"{layer}.out")),
         ]
     try:
@@ -89,6 +91,11 @@ def watch(model: Any, layout: Layout, tokens: Tensor) -> dict[str, Tensor]:
     return {name: value if name.endswith(".z") else value.reshape(shape) for name, value in seen.items()}
 
 
+def first(output: Tensor | tuple[Tensor, ...]) -> Tensor:
+    """Return a module's output, or the first of several."""
+    return output[0] if isinstance(output, tuple) else output
+
+
 def _heads(model: Any, layout: Layout, layer: int, z: Tensor) -> tuple[list[Tensor], Tensor]:
     """Compute what each head adds to the residual stream, and what the output projection's bias adds.
 
@@ -98,9 +105,10 @@ def _heads(model: Any, layout: Layout, layer: int, z: Tensor) -> tuple[list[Tens
     """
     project = layout.part(model, layer, layout.o)
     whole, bias = project(z), project(torch.zeros_like(z))
-    scale = layout.part(model, layer, layout.attn_post_norm)(whole) / whole if layout.attn_post_norm else 1.0
+    some = torch.where(whole == 0, 1e-30, whole)  # a norm multiplies what is zero, too
+    scale = layout.part(model, layer, layout.attn_post_norm)(some) / some if layout.attn_post_norm else 1.0
     scale = scale * layout.residual_multiplier
-    per_head = z.unflatten(-1, (len(layout.heads["q"]), -1))
+    per_head = torch.unflatten(z, -1, (len(layout.heads["q"]), -1))
     heads = []
     for h in range(per_head.shape[-2]):
         alone = torch.zeros_like(per_head)

@@ -85,8 +85,8 @@ def scored(mixed: Environment) -> Any:
 @pytest.mark.parametrize(
     ("name", "said"),
     [
-        ("wrong-shape", "gave edge scores of shape [15, 28], not [sources=16, readers=28]"),
-        ("gives-nan", "gave scores that are not finite (1 of 448) on ioi-llama"),
+        ("wrong-shape", "returned edge scores of shape [15, 28], not [sources=16, readers=28]"),
+        ("gives-nan", "returned scores that are not finite (1 of 448) on ioi-llama"),
         ("leaves-hooks", "left the model changed (1 hook on "),
     ],
 )
@@ -141,4 +141,4 @@ def test_a_failure_in_a_provider_is_one_line(mixed: Environment) -> None:
 def test_the_kit_fails_what_is_broken(mixed: Environment) -> None:
     run = mixed.python("-m", "pytest", "-q", "-p", "no:cacheprovider", "--eap-algorithm", "gives-nan")
     assert run.returncode == 1
-    assert "gave scores that are not finite" in run.stdout
+    assert "returned scores that are not finite" in run.stdout

@@ -94,7 +94,7 @@ def test_command_line_scores_the_same(real: RealModel, model: ResidualModel, tmp
 def share_done(model: ResidualModel, batch: eap_plugin.Batch) -> float:
     """Compute how often a right answer is more likely than every wrong one, if not than every other word."""
     with torch.no_grad():
-        logits = model.forward(batch.clean, {}, attention_mask=batch.attention_mask, last=batch.last)
+        logits = model.forward(batch.clean_prompts, {})
     right, wrong = (best(logits, ids) for ids in (batch.answers, batch.wrong_answers))
     return float((right > wrong).float().mean())
 

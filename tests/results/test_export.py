@@ -50,13 +50,13 @@ def test_from_dict_refuses() -> None:
     graph = GRAPHS["grouped"]
     good = dict(scores(graph))
     ungrouped = scores(replace(graph, n_kv_heads=4))
-    with fails(r"blocks.0.hook_k_input must be \[2, 1\] for this graph, got \[4, 1\]; .* n_kv_heads is its n_heads"):
+    with fails(r"blocks.0.hook_k_input must be \[2, 1\] for this graph, got \[4, 1\]; .* n_kv_heads = n_heads"):
         PruneScores.from_dict(graph, ungrouped)
     with fails("scores of blocks.1.hook_mlp_in are missing"):
         PruneScores.from_dict(graph, {k: v for k, v in good.items() if k != "blocks.1.hook_mlp_in"})
     with fails("unknown reader module 'blocks.2.hook_q_input'; did you mean"):
         PruneScores.from_dict(graph, good | {"blocks.2.hook_q_input": torch.zeros(4, 1)})
-    with fails(r"scores into the logits are \[sources\]"):
+    with fails(r"scores into the logits must be \[sources\] or \[pos, sources\]"):
         PruneScores.from_dict(graph, good | {"blocks.1.hook_resid_post": torch.zeros(())})
     with fails("blocks.0.hook_q_input must be"):
         PruneScores.from_dict(graph, dict(scores(graph, 3)) | {"blocks.0.hook_q_input": torch.zeros(4, 1)})
@@ -88,15 +88,15 @@ def test_pandas_by_position() -> None:
     assert all(total[edge.name] == edge.score for edge in found.sum_positions().top(1000))
     assert "token" not in found.to_pandas().columns
     assert "position" not in found.at(0).to_pandas().columns
-    with fails("tokens names the positions of scores, of which there are 3 here, got 2"):
+    with fails("tokens must have one entry per position; got 2 tokens, and scores of 3 positions"):
         found.to_pandas(tokens=["a", "b"])
-    with fails("of which there are none here, got 1; score with positions=True"):
+    with fails("got 1 tokens, and scores of no separate positions; score with positions=True"):
         found.at(0).to_pandas(tokens=["a"])
 
 
 def test_without_pandas(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "pandas", None)
-    with fails("needs pandas, which is not installed; pip install pandas", eap_plugin.EapPluginError):
+    with fails("needs pandas, which is not installed; install it with: pip install pandas", eap_plugin.EapPluginError):
         scores(GRAPHS["plain"]).to_pandas()
 
 
@@ -118,9 +118,9 @@ def test_positions() -> None:
     assert found.at(-1) == found.at(2)
     assert not found.at(1).has_positions
     assert found.at(1).metadata["derived"] == ["at position 1"]
-    with fails("there is no position 3: scores are of 3 positions"):
+    with fails("there is no position 3: the scores have 3 positions"):
         found.at(3)
-    with fails("there is no position 0: scores are of no separate positions; score with positions=True"):
+    with fails("there is no position 0: the scores have no separate positions; score with positions=True"):
         found.at(0).at(0)
 
 

@@ -136,9 +136,7 @@ def saved(tmp_path: Path) -> Path:
 
 
 def test_another_graph(saved: Path) -> None:
-    with pytest.raises(
-        UsageError, match=r"holds scores of another graph: Graph\(n_layers=2.*expected Graph\(n_layers=3"
-    ):
+    with pytest.raises(UsageError, match=r"has scores of another graph: Graph\(n_layers=2.*expected Graph\(n_layers=3"):
         PruneScores.load(saved, graph=Graph(3, 2, 2))
 
 
@@ -146,14 +144,14 @@ def test_a_newer_schema(tmp_path: Path) -> None:
     path = tmp_path / "new.safetensors"
     header = {"schema": 99, "graph": {"colour": "blue"}, "metadata": {}}
     save_file({"matrix": torch.zeros(1, 1)}, path, {"eap_plugin": json.dumps(header)})
-    with pytest.raises(UsageError, match="is of schema 99, this version reads up to 1; upgrade eap-plugin"):
+    with pytest.raises(UsageError, match="has schema 99, this version reads up to 1; upgrade eap-plugin"):
         PruneScores.load(path)
 
 
 @pytest.mark.parametrize("keep", [0, 5, 100, -1])
 def test_a_truncated_file(saved: Path, keep: int) -> None:
     saved.write_bytes(saved.read_bytes()[:keep])
-    with pytest.raises(UsageError, match="is not a whole score file") as caught:
+    with pytest.raises(UsageError, match="is not a complete score file") as caught:
         PruneScores.load(saved)
     assert "\n" not in str(caught.value)
 
@@ -161,11 +159,11 @@ def test_a_truncated_file(saved: Path, keep: int) -> None:
 @pytest.mark.parametrize(
     ("header", "message"),
     [
-        (None, "not one that eap-plugin wrote"),
-        ("{", "is not a whole score file"),
-        ("[]", "is not a whole score file"),
-        ('{"schema": "1"}', "is not a whole score file"),
-        ('{"schema": 1, "graph": {"n_layers": 2}, "metadata": {}}', "is not a whole score file"),
+        (None, "was not written by eap-plugin"),
+        ("{", "is not a complete score file"),
+        ("[]", "is not a complete score file"),
+        ('{"schema": "1"}', "is not a complete score file"),
+        ('{"schema": 1, "graph": {"n_layers": 2}, "metadata": {}}', "is not a complete score file"),
         ('{"schema": 1, "graph": {"n_layers": 1, "n_heads": 1, "n_kv_heads": 1}, "metadata": {}}', "matrix"),
     ],
 )

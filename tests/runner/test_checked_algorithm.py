@@ -68,26 +68,26 @@ def zeros(model: Any) -> Attribution:
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        (lambda found: None, r"gave a builtins\.NoneType, not an Attribution"),
-        (lambda found: found.matrix, r"gave a torch\.Tensor, not an Attribution"),
-        (lambda found: replace(found, matrix=found.matrix.tolist()), r"gave a eap_plugin\..*Attribution, not"),
+        (lambda found: None, r"returned a builtins\.NoneType, not an Attribution"),
+        (lambda found: found.matrix, r"returned a torch\.Tensor, not an Attribution"),
+        (lambda found: replace(found, matrix=found.matrix.tolist()), r"returned a eap_plugin\..*Attribution, not"),
         (
             lambda found: replace(found, matrix=found.matrix[:, :-1]),
-            r"gave edge scores of shape \[11, 18\], not \[sources=11, readers=19\]",
+            r"returned edge scores of shape \[11, 18\], not \[sources=11, readers=19\]",
         ),
         (
             lambda found: replace(found, matrix=found.matrix.long()),
-            r"gave scores of type torch\.int64, not of floating point",
+            r"returned scores of type torch\.int64, not of a floating-point type",
         ),
-        (lambda found: replace(found, matrix=found.matrix + 1), "gave a score where there is no edge"),
+        (lambda found: replace(found, matrix=found.matrix + 1), "returned a score where there is no edge"),
         (
             lambda found: replace(found, matrix=found.matrix / 0),
-            r"gave scores that are not finite \(209 of 209\) on test-model",
+            r"returned scores that are not finite \(209 of 209\) on test-model",
         ),
-        (lambda found: replace(found, clean_metric=torch.ones(1)), r"gave the metric as a torch\.Tensor, not"),
+        (lambda found: replace(found, clean_metric=torch.ones(1)), r"returned the metric as a torch\.Tensor, not"),
         (
             lambda found: replace(found, graph=replace(found.graph, n_layers=1)),
-            "gave scores of another graph than that of",
+            "returned scores of a graph other than that of",
         ),
     ],
 )
@@ -143,7 +143,8 @@ def test_what_is_left_on_the_model_is_put_back_and_told(score: Callable[..., Any
         return zeros(residual)
 
     with pytest.raises(
-        eap_plugin.EapPluginError, match=rf"\A{ORIGIN} left the model changed \({said}; all was put back\); {ADVICE}\Z"
+        eap_plugin.EapPluginError,
+        match=rf"\A{ORIGIN} left the model changed \({said}; everything was restored\); {ADVICE}\Z",
     ):
         score(change, model)
     assert state(model) == before

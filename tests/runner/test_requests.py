@@ -167,8 +167,8 @@ def test_the_command_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
         (("--prompts-per-request", "3"), "--prompts-per-request saves finished parts next to the scores; add -o"),
         (("--resume",), "--resume continues a run that --prompts-per-request split; add --prompts-per-request"),
         (("--timeout", "3"), "a timeout applies only to runs on a server"),
-        (("--remote",), "the backend transformer_lens runs in this process only; on a server the backend nnsight"),
-        (("--remote", "localhost", "--backend", "nnsight"), "a server's address is written http://host:port"),
+        (("--remote",), "the backend transformer_lens cannot run on a server; use the backend nnsight"),
+        (("--remote", "localhost", "--backend", "nnsight"), "a server's address has the form http://host:port"),
     ],
 )
 def test_wrong_requests(args: tuple[str, ...], said: str) -> None:

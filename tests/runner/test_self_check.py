@@ -106,7 +106,7 @@ def test_refuses_what_else_reads_the_residual_stream(backend: str) -> None:
     with pytest.raises(
         eap_plugin.EapPluginError,
         match=r"layer 0, gradient reaching attention: .*something besides q, k, v, the MLP and the logits reads the "
-        r"residual stream: model\.layers\.0\.self_attn\.g_proj; the graph",
+        r"residual stream: model\.layers\.0\.self_attn\.g_proj; it is not in the graph",
     ):
         eap_plugin.prune_scores(BACKENDS[backend](gated()), [Batch(*prompts(2, 5))])
 
@@ -179,7 +179,7 @@ def test_refuses_a_bridge_that_computes_another_function(make: Callable[[], Any]
         logits = [m(tokens) for m in (bridge(make()), lambda x: make()(x, use_cache=False).logits)]
     report = eap_plugin.check(bridge(make()))
     assert [row.what for row in report.failing] == ["logits"]
-    with pytest.raises(eap_plugin.EapPluginError, match=f"computes another function; {advice}") as caught:
+    with pytest.raises(eap_plugin.EapPluginError, match=f"computes a different function; {advice}") as caught:
         report.raise_if_failed()
     here, there = (x - x.mean(-1, keepdim=True) for x in logits)
     said = re.search(r"gives a logit of (\S+) where the GPT2LMHeadModel in it gives (\S+),", str(caught.value))
@@ -197,7 +197,7 @@ def test_the_original_model_is_found_after_nnsight_has_wrapped_it() -> None:
 def test_nnsight_around_the_model_in_a_bridge() -> None:
     model = build("gpt2")
     bridge(model)
-    with pytest.raises(eap_plugin.EapPluginError, match="is in a TransformerBridge.*give the bridge itself"):
+    with pytest.raises(eap_plugin.EapPluginError, match="is in a TransformerBridge.*pass the bridge itself"):
         eap_plugin.wrap_model(nnsight.NNsight(model))
 
 
@@ -206,10 +206,13 @@ def test_says_where_logits_cannot_be_compared() -> None:
     folded.enable_compatibility_mode(disable_warnings=True)
     report = eap_plugin.check(folded)
     assert report.ok
-    assert "fused ones of GPT2LMHeadModel, so its logits are not compared" in report.unchecked
+    assert (
+        "has replaced fused weights of GPT2LMHeadModel by its own, so the bridge's logits were not compared"
+        in report.unchecked
+    )
     hooked = bridge(build("gpt2"))
     hooked.blocks[0].hook_out.add_hook(lambda value, hook: value)
-    assert "hooks are on the bridge" in eap_plugin.check(hooked).unchecked
+    assert "there are hooks on the bridge" in eap_plugin.check(hooked).unchecked
 
 
 @pytest.mark.parametrize(

@@ -77,7 +77,7 @@ BAD: dict[str, tuple[str, str, str]] = {
     "a cache": (
         "    def add",
         "    @lru_cache\n    def scale(self):\n        return 2.0\n\n    def add",
-        r"circuit_lab\.sums\.Sum\.scale, which functools\.cache or lru_cache made .* leave the cache out",
+        r"circuit_lab\.sums\.Sum\.scale, which functools\.cache or lru_cache made .* remove the cache",
     ),
     "an import in a function": (
         "        self.total +=",
@@ -92,7 +92,7 @@ BAD: dict[str, tuple[str, str, str]] = {
     "a decorator": (
         "    def add",
         "    @torch.no_grad()\n    def add",
-        r"circuit_lab\.sums\.Sum\.add is decorated, and goes without its decorators",
+        r"circuit_lab\.sums\.Sum\.add is decorated, but is sent without its decorators",
     ),
     "super": (
         "        self.total = torch",
@@ -107,7 +107,7 @@ BAD: dict[str, tuple[str, str, str]] = {
     "a package that is here only": (
         "        self.total = torch",
         "        assert Plugin\n        self.total = torch",
-        r"circuit_lab\.sums\.Sum\.__init__ uses pluggy\S+, and pluggy is not installed there",
+        r"circuit_lab\.sums\.Sum\.__init__ uses pluggy\S+, but pluggy is not installed on the server",
     ),
 }
 """Changes that prevent the package from being sent: a text in ``sums``, its replacement, and the error message."""

@@ -11,7 +11,7 @@ from __future__ import annotations
 import doctest
 import re
 import shlex
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from click.testing import CliRunner
@@ -85,7 +85,7 @@ def _shell(example: Example) -> None:
             assert words[0] in ("pip", "git", "source", "export", "python"), f"cannot be checked: {line}"
 
 
-EVALUATORS = {
+EVALUATORS: dict[str, Callable[[Example], str | None]] = {
     "python": PythonEvaluator(),
     "console": _console,
     "sh": _shell,

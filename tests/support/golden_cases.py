@@ -134,7 +134,7 @@ def scores(wrapped: Any, case: Case, data: list[Batch], reference: list[Batch]) 
     if not case.apart:
         return _scores(wrapped, case, data, reference)
     found = [_scores(wrapped, case, [batch], [batch]) for batch in data]
-    return replace(found[0], matrix=sum(one.matrix for one in found))
+    return replace(found[0], matrix=torch.stack([one.matrix for one in found]).sum(0))
 
 
 def prompts(model: str, case: Case) -> tuple[list[Batch], list[Batch]]:
@@ -148,7 +148,8 @@ def _scores(wrapped: Any, case: Case, data: list[Batch], reference: list[Batch])
     options = dict(case.options)
     if str(options.get("ablation")).startswith("mean"):
         options["ablation_data"] = means
-    return eap_plugin.prune_scores(wrapped, data, algorithm=case.algorithm, metric=case.metric, **options)
+    found: PruneScores = eap_plugin.prune_scores(wrapped, data, algorithm=case.algorithm, metric=case.metric, **options)
+    return found
 
 
 @cache
@@ -195,7 +196,7 @@ def worst_error(found: Any, want: dict[str, Tensor], groups: int, n_heads: int) 
         if expected.shape != mine.shape:
             assert expected.shape[heads] == n_heads
             assert mine.shape[heads] == groups
-            expected = expected.unflatten(heads, (groups, -1)).sum(heads + 1)
+            expected = torch.unflatten(expected, heads, (groups, -1)).sum(heads + 1)
         assert mine.shape == expected.shape
         assert mine.dtype == expected.dtype
         error = max(error, float((mine - expected).abs().max()))

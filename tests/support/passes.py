@@ -23,5 +23,6 @@ def assert_declared(algorithm: str, **options: Any) -> None:
     model, done = Watched(eap_plugin.wrap_model(bridge(build("llama")))), list[float]()
     data = microbatches([Batch(*prompts(4, 5))], 2)
     model.run(provider.attribute, data, eap_plugin.metrics()["logit_diff"], chosen, lambda n=1.0: done.append(n))
-    assert Cost(model.prompts / 4, model.prompts_back / 4) == provider.cost(chosen, model.graph)
+    declared: Cost = provider.cost(chosen, model.graph)
+    assert (model.prompts, model.prompts_back) == (4 * declared.forwards, 4 * declared.backwards)
     assert sum(done) == pytest.approx(2)

@@ -150,8 +150,8 @@ def at(site: str, change: Callable[..., Any]) -> Callable[[Forward], Forward]:
     """Make a backend that changes the visitor of one site."""
 
     def mend(forward: Forward) -> Forward:
-        def changed(self: Any, tokens: Any, visit: Mapping[str, Any], **read: Any) -> torch.Tensor:
-            return forward(self, tokens, {**visit, **({site: change(visit[site])} if site in visit else {})}, **read)
+        def changed(self: Any, prompts: Any, visit: Mapping[str, Any]) -> torch.Tensor:
+            return forward(self, prompts, {**visit, **({site: change(visit[site])} if site in visit else {})})
 
         return changed
 
@@ -162,15 +162,15 @@ def without(name: str) -> Callable[[Forward], Forward]:
     """Make a backend that ignores one argument."""
 
     def mend(forward: Forward) -> Forward:
-        return lambda self, tokens, visit, **read: forward(self, tokens, visit, **{**read, name: None})
+        return lambda self, prompts, visit: forward(self, replace(prompts, **{name: None}), visit)
 
     return mend
 
 
 def leaving_a_hook(forward: Forward) -> Forward:
-    def changed(self: Any, tokens: Any, visit: Any, **read: Any) -> torch.Tensor:
+    def changed(self: Any, prompts: Any, visit: Any) -> torch.Tensor:
         handle = self.bridge.original_model.register_forward_hook(lambda module, args, output: None)
-        logits = forward(self, tokens, visit, **read)
+        logits = forward(self, prompts, visit)
         handle.remove()
         return logits
 
@@ -180,11 +180,11 @@ def leaving_a_hook(forward: Forward) -> Forward:
 def out_of_order(forward: Forward) -> Forward:
     """Make a backend that visits the MLP's input before attention's."""
 
-    def changed(self: Any, tokens: Any, visit: Mapping[str, Any], **read: Any) -> torch.Tensor:
+    def changed(self: Any, prompts: Any, visit: Mapping[str, Any]) -> torch.Tensor:
         rest = {site: visitor for site, visitor in visit.items() if site != "mlp_in"}
         if "attn_in" in visit and "mlp_in" in visit:
             rest["attn_in"] = lambda layer, x: visit["attn_in"](layer, visit["mlp_in"](layer, x))
-        return forward(self, tokens, rest, **read)
+        return forward(self, prompts, rest)
 
     return changed
 
@@ -219,6 +219,6 @@ def test_a_faulty_backend_fails(fault: str, monkeypatch: pytest.MonkeyPatch) -> 
         function = getattr(Kit(), check)
         wanted = {name: given[name] for name in function.__code__.co_varnames[1 : function.__code__.co_argcount]}
         function(**wanted)
-        monkeypatch.setattr(BridgeModel, "forward", mend(BridgeModel.forward))
+        monkeypatch.setattr(BridgeModel, "_forward", mend(BridgeModel._forward))
         with pytest.raises((AssertionError, RuntimeError, pytest.fail.Exception)):
             function(**wanted)

@@ -59,7 +59,7 @@ def models(request: pytest.FixtureRequest) -> dict[str, tuple[Program, object]]:
     return {name: (program, WRAPPERS[request.param](program.model)) for name, program in programs.items()}
 
 
-@pytest.mark.parametrize("name", {case.program for case in CASES.values()})
+@pytest.mark.parametrize("name", sorted({case.program for case in CASES.values()}))
 def test_model_is_the_compiled_one(name: str) -> None:
     program = load(name)
     with torch.no_grad():

@@ -1,1 +1,1 @@
-"""Methods that look at activations alone: forward passes on clean prompts."""
+"""Methods that use activations alone, from forward passes on clean prompts."""

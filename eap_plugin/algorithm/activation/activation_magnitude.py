@@ -1,4 +1,4 @@
-"""Activation magnitude: how large what a writer adds is, whatever it does; a baseline that AutoCircuit has."""
+"""Activation magnitude, a baseline of AutoCircuit: the size of a writer's output, regardless of its effect."""
 
 from __future__ import annotations
 
@@ -7,12 +7,9 @@ from dataclasses import dataclass
 from typing import Literal
 
 import torch
-from jaxtyping import Float
-from torch import Tensor
 
 from eap_plugin.algorithm.base import Algorithm, Attribution, Cost
-from eap_plugin.data.batch import Batch
-from eap_plugin.data.microbatches import Microbatch
+from eap_plugin.data.microbatches import Microbatch, mean_by_share
 from eap_plugin.host.options import option
 from eap_plugin.interventions.recording import WriterRecorder
 from eap_plugin.interventions.writer_outputs import writer_adds
@@ -24,26 +21,26 @@ from eap_plugin.model.residual_model import ResidualModel
 
 @dataclass(frozen=True)
 class ActivationMagnitudeOptions:
-    """What can be chosen."""
+    """The options of activation magnitude."""
 
-    level: Literal["edge", "node"] = option("edge", help="score edges, or writers (node)")
+    level: Literal["edge", "node"] = option("edge", help="what to score: edges, or writers (node)")
     average: Literal["signed", "absolute"] = option(
-        "signed", help="absolute value of the mean, as in AutoCircuit (signed), or mean of the absolute values"
+        "signed", help="signed: absolute value of the mean, as in AutoCircuit; absolute: mean of the absolute values"
     )
 
 
 class ActivationMagnitude(Algorithm[ActivationMagnitudeOptions]):
-    """The mean of what a writer adds, over clean prompts, positions and d_model, is the score of all its edges."""
+    """A baseline that scores all edges of a writer by its mean output over clean prompts, positions and d_model."""
 
     name = "activation-magnitude"
-    summary = "how large what a writer adds is on clean prompts: a baseline"
+    summary = "size of a writer's output on the clean prompts, as a baseline"
     reference = "Miller et al. 2024, arXiv 2407.08734 (AutoCircuit)"
-    sign = "never negative: how large what the writer adds is"
+    sign = "never negative: the size of the writer's output"
     additive = False
     options = ActivationMagnitudeOptions
 
     def cost(self, options: ActivationMagnitudeOptions, graph: Graph) -> Cost:
-        """One forward pass on the clean prompts."""
+        """Count one forward pass on the clean prompts."""
         return Cost(forwards=1, backwards=0)
 
     def attribute(
@@ -54,28 +51,23 @@ class ActivationMagnitude(Algorithm[ActivationMagnitudeOptions]):
         options: ActivationMagnitudeOptions,
         progress: Callable[[], None],
     ) -> Attribution:
-        """See ``Algorithm.attribute``."""
-        graph, clean = model.graph, 0.0
-        dtype = torch.promote_types(model.dtype, torch.float32)
+        """Score every edge; see ``Algorithm.attribute``."""
+        graph, clean = model.graph, list[float]()
+        dtype = model.score_dtype
         total, count = torch.zeros(len(graph.sources), dtype=dtype, device=model.device), 0
-        for batch, share, _ in data:
+        for batch, _, _ in data:
             batch = batch.to(model.device)
             recorder = WriterRecorder(model)
             with torch.no_grad():
-                logits = model.forward(
-                    batch.clean, recorder.visitors(), attention_mask=batch.attention_mask, last=batch.last
-                )
-            writers = recorder.writers()
-            clean += share * float(metric(logits, batch))
+                logits = model.forward(batch.clean_prompts, recorder.visitors())
+            writers, is_real = recorder.writers(), batch.clean_prompts.real
+            clean.append(float(metric(logits, batch)))
             for row in range(len(graph.sources)):
-                real = _at_real_tokens(writer_adds(model, writers, row), batch).to(dtype)
+                real = writer_adds(model, writers, row)[is_real].to(dtype)
                 total[row] += (real.abs() if options.average == "absolute" else real).sum()
                 count += real.numel() if row == 0 else 0
             progress()
         magnitude = total.abs() / count
         scored = magnitude if options.level == "node" else magnitude[:, None] * edge_mask(graph).to(total)
-        return Attribution(graph, scored, clean_metric=clean / sum(piece.share for piece in data), level=options.level)
-
-
-def _at_real_tokens(added: Float[Tensor, "batch pos d_model"], batch: Batch) -> Float[Tensor, "tokens d_model"]:
-    return added.flatten(0, 1) if batch.attention_mask is None else added[batch.attention_mask]
+        on_clean = mean_by_share(clean, [piece.share for piece in data])
+        return Attribution(graph, scored, clean_metric=on_clean, level=options.level)

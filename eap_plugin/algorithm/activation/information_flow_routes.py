@@ -1,9 +1,9 @@
-"""Information flow routes (Ferrando & Voita 2024, arXiv 2403.00824): how near a writer's part comes to the whole.
+"""Information flow routes (Ferrando & Voita 2024, arXiv 2403.00824): each writer's share of what a reader reads.
 
-    near(u, v) = max(0, ‖r_v‖₁ − ‖r_v − c_u‖₁)        importance(u → v) = near(u, v) / Σ_w near(w, v)
+    proximity(u, v) = max(0, ‖r_v‖₁ − ‖r_v − c_u‖₁)        importance(u → v) = proximity(u, v) / Σ_w proximity(w, v)
 
-c_u is what writer u adds, r_v the residual stream at reader v, at one position of one clean prompt. No metric, no
-corrupt prompt and no gradient come into it.
+where c_u is what writer u adds to the residual stream, and r_v is the residual stream at reader v, at one position of
+one clean prompt. The scores do not depend on the metric, the corrupt prompts or any gradient.
 """
 
 from __future__ import annotations
@@ -25,27 +25,28 @@ from eap_plugin.interventions.workspace import workspace
 from eap_plugin.interventions.writer_outputs import Writers, all_add
 from eap_plugin.metric.metric import Metric
 from eap_plugin.model.graph import Graph
-from eap_plugin.model.residual_model import ResidualModel, Site
+from eap_plugin.model.residual_model import ResidualModel
+from eap_plugin.model.sites import Site
 
 
 @dataclass(frozen=True)
 class RoutesOptions:
-    """What can be chosen."""
+    """The options of information flow routes."""
 
-    positions: bool = option(False, help="keep token positions apart: scores get a leading position axis")
+    positions: bool = option(False, help="score each token position separately, with a leading position axis")
 
 
 class InformationFlowRoutes(Algorithm[RoutesOptions]):
-    """A reader's scores are shares that add up to 1, averaged over positions and prompts."""
+    """Shares of a reader's input, which add up to 1 over its writers, averaged over positions and prompts."""
 
     name = "information-flow-routes"
-    summary = "how near what a writer adds comes to what a reader reads; clean prompts only, whatever the metric"
+    summary = "a writer's share of what a reader reads, on clean prompts; independent of the metric"
     reference = "Ferrando & Voita 2024, arXiv 2403.00824; edges as in EAP-IG"
     sign = "never negative: the writer's share of what the reader reads"
     options = RoutesOptions
 
     def cost(self, options: RoutesOptions, graph: Graph) -> Cost:
-        """One pass on the clean prompts."""
+        """Count one forward pass on the clean prompts."""
         return Cost(forwards=1, backwards=0)
 
     def attribute(
@@ -56,17 +57,17 @@ class InformationFlowRoutes(Algorithm[RoutesOptions]):
         options: RoutesOptions,
         progress: Progress,
     ) -> Attribution:
-        """See ``Algorithm.attribute``."""
+        """Score every edge; see ``Algorithm.attribute``."""
         graph = model.graph
         n_positions = max(piece.batch.clean.shape[1] for piece in data)
-        dtype = torch.promote_types(model.dtype, torch.float32)
+        dtype = model.score_dtype
         matrix = torch.zeros(n_positions, len(graph.sources), len(graph.readers), dtype=dtype, device=model.device)
         for piece in data:
             batch = piece.batch.to(model.device)
-            writers, streams = _watch(model, batch)
+            writers, streams = _record(model, batch)
             weight = piece.share * _weights(batch).to(dtype)
             step = max(1, workspace(model.device) // (len(graph.sources) * writers.embed[:, 0].numel()))
-            n_pos = batch.clean.shape[1]  # not that of the longest batch
+            n_pos = batch.clean.shape[1]  # of this batch, not of the longest one
             for start in range(0, n_pos, step):
                 part = slice(start, min(start + step, n_pos))
                 _add_positions(model, writers, streams, weight, part, matrix[part])
@@ -74,20 +75,19 @@ class InformationFlowRoutes(Algorithm[RoutesOptions]):
         return Attribution(graph, matrix if options.positions else matrix.sum(0))
 
 
-def _watch(model: ResidualModel, batch: Batch) -> tuple[Writers, dict[tuple[Site, int], Tensor]]:
-    """What is added and what is read on the clean prompts."""
+def _record(model: ResidualModel, batch: Batch) -> tuple[Writers, dict[tuple[Site, int], Tensor]]:
+    """Run the clean prompts, and return the writers' outputs and the residual stream at each site that is read."""
     recorder, streams = WriterRecorder(model), SiteRecorder()
     sites: list[Site] = ["attn_in", "mlp_in", "final"] if model.graph.has_mlp else ["attn_in", "final"]
     visit = merge(streams.visitors(*sites), recorder.visitors())
     with torch.no_grad():
-        model.forward(batch.clean, visit, attention_mask=batch.attention_mask, last=batch.last)
+        model.forward(batch.clean_prompts, visit)
     return recorder.writers(), streams.values
 
 
 def _weights(batch: Batch) -> Float[Tensor, "batch pos"]:
-    """Each real token's share of its prompt's tokens, and its prompt's of the batch."""
-    mask = torch.ones_like(batch.clean) if batch.attention_mask is None else batch.attention_mask
-    real = mask.to(torch.float64)
+    """Return weights that average over the real tokens of each prompt, then over prompts; zero at padding."""
+    real = batch.clean_prompts.real.to(torch.float64)
     return real / (real.sum(1, keepdim=True) * len(batch))
 
 
@@ -99,18 +99,18 @@ def _add_positions(
     part: slice,
     out: Float[Tensor, "part sources readers"],
 ) -> None:
-    """Add the scores of some positions, with what every writer adds there expanded."""
+    """Add the scores of the positions ``part`` to ``out``."""
     added = all_add(model, writers, part).to(out.dtype)
-    for place, columns in _places(model.graph).items():
+    for place, columns in _reading_sites(model.graph).items():
         cut = model.graph.readers[columns[0]].n_upstream
         read = streams[place][:, part].to(out.dtype)
-        near = (read.abs().sum(-1) - (read - added[:cut]).abs().sum(-1)).clamp_min(0)
-        share = near / near.sum(0).clamp_min(torch.finfo(out.dtype).tiny)
+        proximity = (read.abs().sum(-1) - (read - added[:cut]).abs().sum(-1)).clamp_min(0)
+        share = proximity / proximity.sum(0).clamp_min(torch.finfo(out.dtype).tiny)
         out[:, :cut, columns] += (share * weight[:, part]).sum(1).T[..., None]
 
 
-def _places(graph: Graph) -> dict[tuple[Site, int], list[int]]:
-    """Where readers read, and the columns of all that read there: a layer's q, k and v read the same."""
+def _reading_sites(graph: Graph) -> dict[tuple[Site, int], list[int]]:
+    """Group readers by the site that they read, as columns; a layer's q, k and v heads read the same site."""
     sites: dict[str, Site] = {"mlp": "mlp_in", "logits": "final"}
     places: dict[tuple[Site, int], list[int]] = {}
     for column, reader in enumerate(graph.readers):

@@ -1,1 +1,1 @@
-"""Scores to compare with that know nothing of the model."""
+"""Baselines that do not use the model."""

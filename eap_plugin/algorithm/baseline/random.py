@@ -1,4 +1,4 @@
-"""Random scores: the baseline that any algorithm has to beat."""
+"""Random scores: the baseline that every algorithm should beat."""
 
 from __future__ import annotations
 
@@ -18,22 +18,22 @@ from eap_plugin.model.residual_model import ResidualModel
 
 @dataclass(frozen=True)
 class RandomOptions:
-    """What can be chosen."""
+    """The options of random scores."""
 
     seed: int = option(0, help="seed of the random numbers", minimum=0)
 
 
 class Random(Algorithm[RandomOptions]):
-    """Independent standard normal scores, the same for the same seed on every machine."""
+    """Independent standard normal scores, identical on every machine for the same seed."""
 
     name = "random"
-    summary = "standard normal scores that look at nothing: the baseline"
+    summary = "standard normal scores, without running the model, as a baseline"
     reference = "-"
     additive = False
     options = RandomOptions
 
     def cost(self, options: RandomOptions, graph: Graph) -> Cost:
-        """The model is not run."""
+        """Count no passes, as the model is not run."""
         return Cost(forwards=0, backwards=0)
 
     def attribute(
@@ -44,7 +44,7 @@ class Random(Algorithm[RandomOptions]):
         options: RandomOptions,
         progress: Progress,
     ) -> Attribution:
-        """See ``Algorithm.attribute``."""
+        """Score every edge; see ``Algorithm.attribute``."""
         graph = model.graph
         for _ in data:
             progress()

@@ -1,1 +1,1 @@
-"""Edge Pruning, and the training of its gates."""
+"""Edge Pruning, the training of its gates, and its checkpoints."""

@@ -1,6 +1,6 @@
-"""The state of a long computation in a safetensors file, so that it can go on after an interruption. Never pickle.
+"""Checkpoints: the state of a long computation in a safetensors file, from which it can resume.
 
-The format is written out here, not left to its library: algorithms travel with this module, and a server may lack that.
+The safetensors format is implemented here, because this module is sent to servers, which may not have the library.
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ from eap_plugin.files import write_whole
 
 _KEY = "eap_plugin_checkpoint"
 _LENGTH = "<Q"
-"""The number in front of the header that says how long it is, in 8 bytes."""
+"""Struct format of the header's length, the first 8 bytes of the file."""
 
 
 def save_checkpoint(path: str, state: Mapping[str, Float[Tensor, "n"]], run: Mapping[str, Any]) -> None:
-    """Write the state, whole or not at all.
+    """Write a checkpoint to a temporary file, which is then renamed to ``path``.
 
     Args:
         path: the file.
-        state: float64 vectors by name.
-        run: plain values that say which run it is of.
+        state: float64 vectors, by name.
+        run: values that identify the run, as JSON can represent them.
     """
     header: dict[str, Any] = {"__metadata__": {_KEY: json.dumps(run)}}
     data = b""
@@ -42,11 +42,15 @@ def save_checkpoint(path: str, state: Mapping[str, Float[Tensor, "n"]], run: Map
 
 
 def load_checkpoint(path: str, run: Mapping[str, Any]) -> dict[str, Float[Tensor, "n"]] | None:
-    """The state that was saved; ``None`` if there is no such file.
+    """Read the state from a checkpoint; return ``None`` if the file does not exist.
+
+    Args:
+        path: the file.
+        run: the values that identify this run, as for ``save_checkpoint``.
 
     Raises:
-        UsageError: if it is no checkpoint, or one of another run, saying what differs.
-        EapPluginError: if it cannot be read.
+        UsageError: if the file is not a complete checkpoint, or belongs to another run.
+        EapPluginError: if the file cannot be read.
     """
     try:
         content = Path(path).read_bytes()
@@ -60,14 +64,16 @@ def load_checkpoint(path: str, run: Mapping[str, Any]) -> dict[str, Float[Tensor
         saved = json.loads(header.pop("__metadata__")[_KEY])
         state = {name: _vector(content[start:], *about["data_offsets"]) for name, about in header.items()}
     except (struct.error, ValueError, KeyError, TypeError) as error:
-        raise UsageError(f"{path} is not a whole checkpoint; give another file, or delete it to start anew") from error
+        raise UsageError(
+            f"{path} is not a complete checkpoint; give another file, or delete it to start over"
+        ) from error
     _require_same(path, saved, json.loads(json.dumps(run)))
     return state
 
 
 def _vector(data: bytes, start: int, stop: int) -> Float[Tensor, "n"]:
     if len(data) < stop:
-        raise ValueError("the file was cut off")
+        raise ValueError("the file is truncated")
     return torch.frombuffer(bytearray(data[start:stop]), dtype=torch.float64)
 
 
@@ -76,5 +82,5 @@ def _require_same(path: str, saved: Mapping[str, Any], run: Mapping[str, Any]) -
         if saved.get(name) != value:
             raise UsageError(
                 f"{path} is a checkpoint of another run: its {name} is {saved.get(name)}, this run's {value}; "
-                f"give another file, or delete it to start anew"
+                f"give another file, or delete it to start over"
             )

@@ -1,7 +1,12 @@
-"""Edge Pruning (Bhaskar et al. 2024, arXiv 2406.16778): a gate on every edge, trained to be shut where it can be.
+"""Edge Pruning (Bhaskar et al. 2024, arXiv 2406.16778): a trained gate on every edge.
 
-Patched runs in which each edge goes as far to the other run as its gate is shut; gates are hard concrete, drawn anew at
-each step. What is minimized is how far the metric is from the unchanged model's, and how many gates are open.
+1. Run the clean prompts, and the corrupt prompts or a mean for the ablation, once.
+2. At each training step, sample a hard concrete gate in [0, 1] for every edge, and run the clean prompts with each edge
+   interpolated to its ablated value: a gate of 1 (open) keeps the edge, a gate of 0 (closed) ablates it.
+3. Take the gradient of the loss with respect to the gates. The loss is the distance of the metric from the unmodified
+   model's, plus a penalty on the number of open gates.
+4. Update the gates' parameters with Adam (``gate_training``).
+5. After the last step, an edge's score is the probability that its gate is open.
 """
 
 from __future__ import annotations
@@ -30,27 +35,27 @@ from eap_plugin.model.residual_model import ResidualModel
 
 @dataclass(frozen=True)
 class EdgePruningOptions(GateOptions):
-    """What can be chosen."""
+    """The options of Edge Pruning."""
 
     ablation: Ablation = option(
-        "corrupt", help="what a writer is changed to: its value on the corrupt prompt, zero, or a mean"
+        "corrupt", help="what replaces a writer's output: its value on the corrupt prompt, zero, or a mean"
     )
     checkpoint: str | None = option(
-        None, help="a file to keep the training in, and to go on from if it is there; not for remote runs"
+        None, help="file to save the training state in, and to resume from if it exists; not for remote runs"
     )
-    checkpoint_every: int = option(50, help="how often to write it", unit="steps", minimum=1)
+    checkpoint_every: int = option(50, help="interval between checkpoints", unit="steps", minimum=1)
 
     def without_effect(self) -> dict[str, str]:
-        """See ``eap_plugin.host.options``."""
+        """Return the options that have no effect; see ``eap_plugin.host.options``."""
         idle = GateOptions.without_effect(self)
         return idle if self.checkpoint else idle | {"checkpoint_every": "checkpoint is none"}
 
 
 class EdgePruning(Algorithm[EdgePruningOptions]):
-    """Scores are the probabilities that trained gates are open: 1 for an edge to keep, 0 for one to do without."""
+    """Scores that are probabilities of trained gates to be open: 1 for an edge to keep, 0 for one to prune."""
 
     name = "edge-pruning"
-    summary = "trained gates on all edges at once: the probability that each is open"
+    summary = "gates on all edges, trained together: the probability that each is open"
     reference = "Bhaskar et al. 2024, arXiv 2406.16778; subnetwork probing: Cao et al. 2021, arXiv 2104.03514"
     gradient_run = "between"
     sign = "never negative: the probability that the edge is kept"
@@ -59,7 +64,7 @@ class EdgePruning(Algorithm[EdgePruningOptions]):
     options = EdgePruningOptions
 
     def cost(self, options: EdgePruningOptions, graph: Graph) -> Cost:
-        """One pass and back for each step, fewer if it stops early, and those on clean and corrupt prompts."""
+        """Count a forward and backward pass per step (at most), and those on clean and corrupt prompts."""
         return Cost(forwards=1 + ablation_passes(options.ablation) + options.steps, backwards=options.steps)
 
     def attribute(
@@ -70,16 +75,16 @@ class EdgePruning(Algorithm[EdgePruningOptions]):
         options: EdgePruningOptions,
         progress: Progress,
     ) -> Attribution:
-        """See ``Algorithm.attribute``.
+        """Score every edge; see ``Algorithm.attribute``.
 
         Raises:
-            UsageError: if the checkpoint is of another run.
+            UsageError: if the checkpoint belongs to another run.
         """
         is_edge = edge_mask(model.graph)
         counterfactual = Counterfactual(model, data, options.ablation)
         runs = [contrast(model, piece, metric, counterfactual) for piece in data]
         training = GateTraining(int(is_edge.sum()), options)
-        about = _about(model, runs, metric, options)
+        about = _run_identity(model, runs, metric, options)
         kept = None if options.checkpoint is None else load_checkpoint(options.checkpoint, about)
         if kept is not None:
             training.load_state(kept)
@@ -105,15 +110,14 @@ def _loss(
     is_edge: Tensor,
     gates: Float[Tensor, "edges"],
 ) -> tuple[float, Float[Tensor, "edges"]]:
-    """How far the metric is from the unchanged model's, averaged over batches, and the gradient at the gates."""
+    """Return the distance of the metric from the unmodified model's, averaged over batches, and its gradient."""
     loss, gradient = 0.0, torch.zeros_like(gates)
     for run in runs:
         patch = torch.zeros(is_edge.shape, dtype=gates.dtype)
         patch[is_edge] = 1 - gates
         patch = patch.to(model.device).requires_grad_()
         visit = EdgePatch(model, run.other, patch).visitors()
-        read = {"attention_mask": run.batch.attention_mask, "last": run.batch.last}
-        value = metric(model.forward(run.batch.clean, visit, **read), run.batch)
+        value = metric(model.forward(run.batch.clean_prompts, visit), run.batch)
         distance = run.metrics.share * (run.metrics.clean - value).abs()
         (found,) = torch.autograd.grad(distance, patch)
         loss += float(distance.detach())
@@ -122,10 +126,10 @@ def _loss(
     return loss / total, gradient / total
 
 
-def _about(
+def _run_identity(
     model: ResidualModel, runs: Sequence[Contrast], metric: Metric, options: EdgePruningOptions
 ) -> dict[str, object]:
-    """What tells one run's checkpoint from another's; that may have been stopped at another step."""
+    """Return what a checkpoint and a run must agree on to resume; the number of steps may differ."""
     names = ("ablation", "learning_rate", "sparsity", "warmup", "penalty", "seed")
     chosen = {name: getattr(options, name) for name in names}
     return {

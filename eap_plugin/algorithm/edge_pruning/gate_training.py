@@ -1,4 +1,7 @@
-"""Training of hard concrete gates by Adam, with its whole state as a few tensors."""
+"""Training of hard concrete gates with Adam.
+
+Adam is implemented here, so that the whole state of the training is a few tensors, which a checkpoint can store.
+"""
 
 from __future__ import annotations
 
@@ -14,36 +17,40 @@ from eap_plugin.errors import UsageError
 from eap_plugin.host.options import option
 
 MOMENTA, TINY = (0.9, 0.999), 1e-8
-"""Adam's usual numbers."""
+"""Adam's default decay rates and epsilon."""
 
-_APART = 1_000_003
-"""From one seed's random numbers to the next one's, in steps; a generator takes 32 bits."""
+_SEED_STRIDE = 1_000_003
+"""Distance between the random seeds of the first steps of two trainings with consecutive seeds."""
 
 
 @dataclass(frozen=True)
 class GateOptions:
-    """What can be chosen about the training."""
+    """The options of gate training."""
 
-    steps: int = option(300, help="how often to change the gates", unit="steps", minimum=1)
-    learning_rate: float = option(0.1, help="of Adam, on log alpha and on the raised penalty", minimum=0)
+    steps: int = option(300, help="length of the training", unit="steps", minimum=1)
+    learning_rate: float = option(0.1, help="learning rate of Adam, for the gates and for the penalty", minimum=0)
     sparsity: float | None = option(
         0.9,
-        help="the share of gates to shut, by raising the penalty until they are; none: as many as the penalty shuts",
+        help="share of gates to close, by raising the penalty until they are; none: keep the penalty constant",
         minimum=0,
         maximum=1,
     )
-    warmup: int = option(100, help="over how many steps to raise that share from 0", unit="steps", minimum=0)
-    penalty: float = option(1.0, help="what all gates open cost, at first", unit="of the metric", minimum=0)
+    warmup: int = option(
+        100, help="length of the phase in which the target share of closed gates rises from 0", unit="steps", minimum=0
+    )
+    penalty: float = option(
+        1.0, help="initial penalty on the loss if all gates are open", unit="of the metric", minimum=0
+    )
     patience: int | None = option(
         None,
-        help="after the warm-up, stop when the mean loss over so many steps is no lower than over as many before",
+        help="after the warm-up, stop when the mean loss of this many steps is no lower than that of as many before",
         unit="steps",
         minimum=1,
     )
     seed: int = option(0, help="seed of the random numbers", minimum=0, maximum=2**31 - 1)
 
     def without_effect(self) -> dict[str, str]:
-        """See ``eap_plugin.host.options``."""
+        """Return the options that have no effect; see ``eap_plugin.host.options``."""
         if self.patience is None:
             return {"warmup": "sparsity and patience are none"} if self.sparsity is None else {}
         never = self.warmup + 2 * self.patience >= self.steps
@@ -51,21 +58,22 @@ class GateOptions:
 
 
 class GateTraining:
-    """Gates that minimize a loss and how many of them are open.
+    """Gates that are trained to minimize a loss while few of them are open.
 
-    The penalty λ times the expected share of open gates is added to the loss. With a target share t of shut gates, of
-    which s are expected to be shut, it is λ max(0, t − s), and λ is trained to maximize it: nothing is shut beyond t.
+    Without a target sparsity, the loss includes λ times the expected share of open gates, with a constant penalty λ.
+    With a target share t of closed gates, of which a share s is expected to be closed, it includes λ max(0, t − s)
+    instead, and λ is trained to maximize this term. It is zero once s reaches t, so no more gates are closed.
 
     Attributes:
-        losses: the loss at each step so far.
+        losses: the loss at each step so far, penalty included.
     """
 
     losses: list[float]
 
     def __init__(self, n_gates: int, options: GateOptions) -> None:
-        """Start with gates open and the penalty as given."""
+        """Start with all gates at the initial log α, most of them open, and the initial penalty."""
         self._options = options
-        self._values = torch.full((n_gates + 1,), START, dtype=torch.float64)  # log alpha of each gate, and λ
+        self._values = torch.full((n_gates + 1,), START, dtype=torch.float64)  # log α of each gate, and λ
         self._values[-1] = options.penalty
         self._mean, self._square = torch.zeros_like(self._values), torch.zeros_like(self._values)
         self._slope = self._values[:-1]
@@ -73,17 +81,17 @@ class GateTraining:
 
     @property
     def n_steps(self) -> int:
-        """How many steps it has made."""
+        """Number of steps so far."""
         return len(self.losses)
 
     @property
     def open_probability(self) -> Float[Tensor, "gates"]:
-        """How probable it is that each gate is open."""
+        """Probability that each gate is open."""
         return open_probability(self._values[:-1])
 
     @property
     def finished(self) -> bool:
-        """Whether it has made all of its steps, or the loss no longer falls as far as patience goes."""
+        """Whether all steps are done, or the loss has not fallen within the patience."""
         patience = self._options.patience
         if self.n_steps >= self._options.steps:
             return True
@@ -92,14 +100,14 @@ class GateTraining:
         return sum(self.losses[-patience:]) >= sum(self.losses[-2 * patience : -patience])
 
     def draw(self) -> Float[Tensor, "gates"]:
-        """Gates for the next step; the same for the same seed and step."""
-        generator = torch.Generator().manual_seed((self._options.seed * _APART + self.n_steps) % 2**32)
+        """Sample the gates of the next step; the seed and the step determine them."""
+        generator = torch.Generator().manual_seed((self._options.seed * _SEED_STRIDE + self.n_steps) % 2**32)
         uniform = torch.rand(len(self._values) - 1, dtype=torch.float64, generator=generator)
         drawn, self._slope = gates(self._values[:-1], uniform)
         return drawn
 
     def step(self, loss: float, gradient: Float[Tensor, "gates"]) -> None:
-        """Change log alpha and the penalty, given the loss of what was drawn and its gradient at the gates."""
+        """Update log α and the penalty, given the loss with the sampled gates and its gradient at the gates."""
         probability = self.open_probability
         is_open, penalty, rise = float(probability.mean()), float(self._values[-1]), 0.0
         if self._options.sparsity is None:
@@ -125,17 +133,19 @@ class GateTraining:
         self._values -= self._options.learning_rate * mean / (square.sqrt() + TINY)
 
     def state(self) -> dict[str, Tensor]:
-        """All that a step depends on."""
+        """Return the state that all further steps depend on."""
         losses = torch.tensor(self.losses, dtype=torch.float64)
         return {"values": self._values, "mean": self._mean, "square": self._square, "losses": losses}
 
     def load_state(self, state: Mapping[str, Tensor]) -> None:
-        """Go on from where another training was.
+        """Resume from the state of another training.
 
         Raises:
-            UsageError: if that has made more steps than this one is to make.
+            UsageError: if that training has made more steps than this one is to make.
         """
         self._values, self._mean, self._square = state["values"], state["mean"], state["square"]
         self.losses = state["losses"].tolist()
         if self.n_steps > self._options.steps:
-            raise UsageError(f"the checkpoint has {self.n_steps} steps; give at least as many, or another file")
+            raise UsageError(
+                f"the checkpoint has {self.n_steps} steps; set steps to at least that, or give another file"
+            )

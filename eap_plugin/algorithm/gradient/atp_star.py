@@ -1,7 +1,12 @@
-"""AtP* (Kramár et al. 2024, arXiv 2403.00745) on edges: attention recomputed for q and k, and gradient drop.
+"""AtP* (Kramár et al. 2024, arXiv 2403.00745) on edges: EAP with recomputed attention and gradient drop.
 
-Gradient drop takes the gradient once for each layer, with nothing going back through what that layer adds to the
-residual stream, and averages absolute effects: a direct effect that an indirect one cancels is seen again.
+1. Run the clean prompts once, recording writers, readers and attention, and keep the autograd graph.
+2. For each layer, run the backward pass with a zero gradient at what this layer adds to the residual stream. This is
+   gradient drop: it reveals a direct effect that is cancelled by an indirect effect through the layer.
+3. For each of these gradients, score all edges to first order, with prompts kept apart.
+4. Replace the scores of edges into queries and keys by those with attention's softmax recomputed
+   (``recomputed_attention``).
+5. Take absolute values per prompt, average over the dropped layers except the reader's own, and sum over prompts.
 """
 
 from __future__ import annotations
@@ -22,39 +27,41 @@ from eap_plugin.host.options import option
 from eap_plugin.interventions.recording import GradientRecorder, ReaderGradients, WriterRecorder, merge
 from eap_plugin.interventions.writer_outputs import Writers
 from eap_plugin.model.graph import Graph
-from eap_plugin.model.residual_model import Site, Visitor
+from eap_plugin.model.sites import Site, Visitor
 
 R = TypeVar("R", Writers, ReaderGradients)
 
 
 @dataclass(frozen=True)
 class AtPStarOptions(GradientOptions):
-    """What can be chosen."""
+    """The options of AtP*."""
 
-    level: Literal["edge", "node"] = option("edge", help="score edges, or writers (node): these by gradient drop alone")
+    level: Literal["edge", "node"] = option(
+        "edge", help="what to score: edges, or writers (node), without recomputed attention"
+    )
     grad_drop: bool = option(
         True,
-        help="mean over the layers of absolute effects of each prompt pair, with that layer's part of the gradient "
-        "dropped; if false, one backward pass and signed scores",
+        help="drop each layer's gradient in turn, and average the absolute effects per prompt pair; if false, one "
+        "backward pass and signed scores",
     )
 
 
 class AtPStar(GradientAlgorithm[AtPStarOptions]):
-    """EAP with two remedies for edges that it misses: saturated attention, and effects that cancel."""
+    """EAP with corrections for the edges that it underestimates: saturated attention, and effects that cancel."""
 
     name = "atp-star"
-    summary = "AtP*: EAP with attention's softmax recomputed for q and k, and gradient drop; no signs"
+    summary = "AtP*: EAP with recomputed attention for q and k, and gradient drop; unsigned"
     reference = "Kramár et al. 2024, arXiv 2403.00745"
     gradient_run = "clean"
-    sign = "none with gradient drop, which gives sizes; without, positive: corrupting this edge alone lowers the metric"
+    sign = "none with gradient drop (magnitudes); without, positive: corrupting this edge alone lowers the metric"
     options = AtPStarOptions
 
     def cost(self, options: AtPStarOptions, graph: Graph) -> Cost:
-        """One forward pass on the corrupt prompts, one on the clean ones, and back once for each dropped layer."""
+        """Count a forward pass on corrupt and on clean prompts, and a backward pass per dropped layer."""
         return Cost(forwards=1 + options.ablation_passes, backwards=len(_runs(graph, options)))
 
     def score_microbatch(self, context: ScoringContext, options: AtPStarOptions) -> tuple[float, float | None]:
-        """See ``GradientAlgorithm.score_microbatch``."""
+        """Add the scores of one microbatch; see ``GradientAlgorithm.score_microbatch``."""
         model, graph = context.model, context.model.graph
         other, on_corrupt = context.corrupt()
         clean, readers = WriterRecorder(model, context.start), GradientRecorder(model, context.start)
@@ -71,7 +78,7 @@ class AtPStar(GradientAlgorithm[AtPStarOptions]):
         at_pattern: list[dict[int, Tensor]] = []
         for layer, share in zip(_runs(graph, options), shares, strict=True):
             drop.layer = layer
-            total += share * _sized(first_order.scores(readers.gradients(-value, keep_graph=True)), options)
+            total += share * _magnitudes(first_order.scores(readers.gradients(-value, keep_graph=True)), options)
             at_pattern.append(dict(attention.gradient))
         for index in at_pattern[0]:
             if attention.mixes_heads(index):
@@ -81,7 +88,7 @@ class AtPStar(GradientAlgorithm[AtPStarOptions]):
                 effects = attention.effects(index, slot, change, gradients, options.positions)
                 cut, first = effects.shape[-2], graph.columns[f"a{index}.h0<{slot}>"]
                 columns = slice(first, first + effects.shape[-1])
-                weighted = shares[:, None, None, :cut, columns] * _sized(effects, options)
+                weighted = shares[:, None, None, :cut, columns] * _magnitudes(effects, options)
                 total[:, :, :cut, columns] = weighted.sum(0)
         where = slice(context.start, context.start + total.shape[1]) if options.positions else slice(0, 1)
         context.scorer.matrix[where] += total.sum(0)
@@ -89,30 +96,32 @@ class AtPStar(GradientAlgorithm[AtPStarOptions]):
 
 
 class LayerDrop:
-    """Visitors for which a backward pass leaves out what one layer adds to the residual stream.
+    """Visitors that zero the gradient at what one layer adds to the residual stream.
 
     Attributes:
-        layer: the layer; ``None`` for a plain backward pass.
+        layer: the layer to drop in the next backward pass; ``None`` for a plain backward pass.
     """
 
     def __init__(self, graph: Graph) -> None:
-        """Nothing is dropped yet."""
+        """Start without a dropped layer."""
         self.layer: int | None = None
         self._has_mlp = graph.has_mlp
 
     def visitors(self) -> dict[Site, Visitor]:
-        """What to call at which site."""
-        visit: dict[Site, Visitor] = {"attn_out": self._watch}
-        return visit | ({"mlp_out": self._watch} if self._has_mlp else {})
+        """Return the visitors of one run, by site."""
+        visit: dict[Site, Visitor] = {"attn_out": self._drop_gradient}
+        return visit | ({"mlp_out": self._drop_gradient} if self._has_mlp else {})
 
-    def _watch(self, layer: int, value: Tensor) -> None:
+    def _drop_gradient(self, layer: int, value: Tensor) -> None:
         value.register_hook(  # type: ignore[no-untyped-call]
             lambda gradient: torch.zeros_like(gradient) if layer == self.layer else gradient
         )
 
 
 class FirstOrder:
-    """First-order scores with prompts kept apart.
+    """First-order scores of each prompt separately.
+
+    ``EdgeScorer`` sums over prompts but can keep positions apart, so prompts are passed to it as positions.
 
     Attributes:
         matrix: the scores of the latest backward pass.
@@ -121,28 +130,28 @@ class FirstOrder:
     matrix: Float[Tensor, "batch pos sources readers"]
 
     def __init__(self, context: ScoringContext, change: Writers, positions: bool) -> None:
-        """Prepare one piece of the data.
+        """Prepare to score one microbatch.
 
         Args:
-            context: the piece.
-            change: how much every writer changes.
-            positions: keep positions apart, too; if not, there is one.
+            context: the microbatch.
+            change: the change of every writer.
+            positions: keep positions apart, too; if false, the position axis has length one.
         """
         self._positions = positions
         batch, n_pos, _ = change.embed.shape
         self._scorer = EdgeScorer(context.model, context.scorer.matrix.dtype, batch * n_pos if positions else batch)
-        self._change = self._apart(change)
+        self._change = self._prompts_as_positions(change)
         self.matrix = torch.unflatten(self._scorer.matrix, 0, (batch, -1))
 
     def scores(self, gradients: ReaderGradients) -> Float[Tensor, "batch pos sources readers"]:
-        """The scores of one backward pass, in memory that the next one uses again."""
+        """Return the scores of one backward pass; the next call overwrites them."""
         with torch.no_grad():
             self._scorer.matrix.zero_()
-            self._scorer.add(self._change, self._apart(gradients))
+            self._scorer.add(self._change, self._prompts_as_positions(gradients))
         return self.matrix
 
-    def _apart(self, record: R) -> R:
-        """What is to be kept apart where a scorer expects positions."""
+    def _prompts_as_positions(self, record: R) -> R:
+        """Move prompts, or prompts and positions, to the axis that the scorer keeps apart."""
 
         def move(x: Tensor) -> Tensor:
             return x.flatten(0, 1)[None] if self._positions else x.transpose(0, 1)
@@ -157,12 +166,15 @@ class FirstOrder:
 
 
 def _runs(graph: Graph, options: AtPStarOptions) -> Sequence[int | None]:
-    """The layer to drop in each backward pass; a plain one where there is no other layer to drop."""
+    """Return the layer to drop in each backward pass; ``None`` for the single plain pass."""
     return range(graph.n_layers) if options.grad_drop and graph.n_layers > 1 else [None]
 
 
 def _shares(graph: Graph, options: AtPStarOptions) -> Float[Tensor, "runs sources readers"]:
-    """How each backward pass counts in each score: means over those that do not drop an edge's reader, or a node."""
+    """Return the weight of each backward pass in each score.
+
+    A score is the mean over the passes that do not drop the layer of the edge's reader, or of the node.
+    """
     runs = _runs(graph, options)
     counts = torch.ones(len(runs), len(graph.sources), len(graph.readers))
     for layer in range(len(runs) if len(runs) > 1 else 0):
@@ -174,8 +186,11 @@ def _shares(graph: Graph, options: AtPStarOptions) -> Float[Tensor, "runs source
     return counts / counts.sum(0)
 
 
-def _sized(scores: Float[Tensor, "*run sources readers"], options: AtPStarOptions) -> Tensor:
-    """With gradient drop without signs: an edge's size, or parts of a node's that add up to its size."""
+def _magnitudes(scores: Float[Tensor, "*run sources readers"], options: AtPStarOptions) -> Tensor:
+    """Return absolute effects with gradient drop, and ``scores`` otherwise.
+
+    For nodes, the entries of a row are given the sign for which their sum is the absolute value of the node's effect.
+    """
     if not options.grad_drop:
         return scores
     return scores * scores.sum(-1, keepdim=True).sign() if options.level == "node" else scores.abs()

@@ -1,7 +1,20 @@
-"""What gradient methods share: each multiplies what writers change by a gradient at the readers, over one or more runs.
+"""The common part of gradient methods, which multiply changes of writers by gradients at readers.
 
-A method says which runs those are: see ``GradientAlgorithm.score_microbatch``. All else is the same for all of them:
-ablations, levels, positions, pieces, and the metric on the way.
+The change of a writer is the difference between its counterfactual and its clean output. The gradient is that of minus
+the metric with respect to a reader's input. ``GradientAlgorithm.attribute`` scores all edges in five steps:
+
+1. Prepare the ablation (``Counterfactual``). A mean is computed once, over all of the data.
+2. For each microbatch, find the first position to record. With ``ablation="corrupt"`` it is the first at which clean
+   and corrupt prompts differ: writers do not change at earlier positions, so their scores are zero.
+3. Call the method's ``score_microbatch`` with a ``ScoringContext``. The method records the writers on the clean and on
+   the corrupt prompts (``record``, ``corrupt``), and runs the model once or several times to take the gradient at every
+   reader (``gradients``).
+4. For each gradient, the method calls ``ScoringContext.add``. A ``Scorer`` multiplies the changes of all writers by the
+   gradients at all readers, and adds the products to the score matrix.
+5. After the last microbatch, convert the matrix to the level that was asked for, and average the metric over batches.
+
+So a method defines the runs on which it takes gradients, in ``score_microbatch``, and their number, in ``cost``.
+Ablations, levels, positions and microbatches are handled here for all methods.
 """
 
 from __future__ import annotations
@@ -28,38 +41,41 @@ from eap_plugin.interventions.writer_outputs import Writers
 from eap_plugin.metric.metric import Metric
 from eap_plugin.model.edge_matrix import sum_qkv
 from eap_plugin.model.graph import Graph
-from eap_plugin.model.residual_model import ResidualModel, Site, Visitor
+from eap_plugin.model.residual_model import ResidualModel
+from eap_plugin.model.sites import Site, Visitor
 
 
 @dataclass(frozen=True)
 class GradientOptions:
-    """What can be chosen with every gradient method."""
+    """The options of every gradient method."""
 
-    level: Level = option("edge", help="score edges, writers (node), or each dimension of what a writer adds (neuron)")
-    ablation: Ablation = option(
-        "corrupt", help="what a writer is changed to: its value on the corrupt prompt, zero, or a mean"
+    level: Level = option(
+        "edge", help="what to score: edges, writers (node), or each dimension of a writer's output (neuron)"
     )
-    answer_diff: bool = option(True, help="attribute right answers less wrong ones; if false, the right ones alone")
-    positions: bool = option(False, help="keep token positions apart: scores get a leading position axis")
+    ablation: Ablation = option(
+        "corrupt", help="what replaces a writer's output: its value on the corrupt prompt, zero, or a mean"
+    )
+    answer_diff: bool = option(True, help="attribute right minus wrong answers; if false, right answers alone")
+    positions: bool = option(False, help="score each token position separately, with a leading position axis")
     qkv: Literal["separate", "summed"] = option(
-        "separate", help="a head's q, k and v inputs as three readers, or summed into one"
+        "separate", help="score a head's q, k and v inputs as three readers, or summed into one"
     )
     dtype: Literal["auto", "float32", "float64"] = option(
-        "auto", help="dtype in which scores are multiplied and added; auto: the model's, but at least float32"
+        "auto", help="dtype in which scores are computed; auto is the model's dtype, but at least float32"
     )
 
     def without_effect(self) -> dict[str, str]:
-        """See ``eap_plugin.host.options``."""
+        """Return the options that have no effect; see ``eap_plugin.host.options``."""
         return {} if self.level == "edge" else {"qkv": f"level is {self.level}"}
 
     @property
     def mean_passes(self) -> int:
-        """Forward passes on each piece's corrupt prompts for a mean, if it is not taken over another task."""
+        """Forward passes on each microbatch's corrupt prompts for a mean; over ``ablation_data`` instead if given."""
         return int(self.ablation not in ("corrupt", "zero"))
 
     @property
     def ablation_passes(self) -> int:
-        """See ``eap_plugin.interventions.counterfactual``."""
+        """Forward passes for the ablation; see ``eap_plugin.interventions.counterfactual``."""
         return ablation_passes(self.ablation)
 
 
@@ -68,16 +84,16 @@ O = TypeVar("O", bound=GradientOptions)  # noqa: E741 - a method's options
 
 @dataclass(frozen=True)
 class ScoringContext:
-    """One piece of the data, as ``GradientAlgorithm.score_microbatch`` scores it.
+    """One microbatch, and the operations with which ``GradientAlgorithm.score_microbatch`` scores it.
 
     Attributes:
         model: the model.
         batch: the prompt pairs, on the model's device.
         metric: what to attribute.
-        share: the piece's share of the batch that it is judged in.
-        start: the first position that can score.
-        scorer: where scores are added.
-        counterfactual: what writers are changed to.
+        share: the number of prompt pairs divided by that of the whole batch.
+        start: the first position whose scores are not zero.
+        scorer: the scorer whose matrix the scores are added to.
+        counterfactual: the counterfactual values of the writers.
     """
 
     model: ResidualModel
@@ -89,36 +105,39 @@ class ScoringContext:
     counterfactual: Counterfactual
 
     def forward(self, tokens: Int[Tensor, "batch pos"], visit: Mapping[Site, Visitor]) -> Float[Tensor, "batch vocab"]:
-        """Run the model on the piece's prompts, clean or corrupt."""
-        return self.model.forward(tokens, visit, attention_mask=self.batch.attention_mask, last=self.batch.last)
+        """Run the model on the microbatch's clean or corrupt prompts, and return the logits at the last positions."""
+        return self.model.forward(replace(self.batch.clean_prompts, tokens=tokens), visit)
 
     def record(self, tokens: Int[Tensor, "batch pos"]) -> tuple[Writers, Float[Tensor, "batch vocab"]]:
-        """What every writer adds on the piece's prompts, clean or corrupt, and their logits; without gradients."""
+        """Run the model without gradients, and return the writers' outputs and the logits."""
         recorder = WriterRecorder(self.model, self.start)
         with torch.no_grad():
             logits = self.forward(tokens, recorder.visitors())
         return recorder.writers(), logits
 
     def value(self, logits: Float[Tensor, "batch vocab"]) -> float:
-        """The piece's share of the metric."""
+        """Return the metric, weighted by the microbatch's share."""
         with torch.no_grad():
             return self.share * float(self.metric(logits, self.batch))
 
     def corrupt(self) -> tuple[Writers | None, float | None]:
-        """The run that writers are changed to, and the share of the metric on it; ``None`` if it is no run."""
+        """Run the model on the corrupt prompts, and return its writers and metric.
+
+        The metric is weighted by the microbatch's share. Both are ``None`` if the ablation uses constants instead.
+        """
         if not self.counterfactual.corrupt:
             return None, None
         writers, logits = self.record(self.batch.corrupt)
         return writers, self.value(logits)
 
     def target(self, corrupt: Writers | None) -> Writers:
-        """What writers are changed to: the run on the corrupt prompts, if it is that, or a constant."""
+        """Return the counterfactual writers: ``corrupt`` if the ablation uses that run, constants otherwise."""
         if corrupt is not None and self.counterfactual.corrupt:
             return corrupt
         return self.counterfactual.constant(self.batch)
 
     def change(self, corrupt: Writers | None, clean: Writers) -> Writers:
-        """How much every writer changes."""
+        """Return the change of every writer: its counterfactual minus its clean output."""
         return self.target(corrupt).minus(clean)
 
     def gradients(
@@ -129,17 +148,17 @@ class ScoringContext:
         frozen_norms: bool = False,
         cut: frozenset[LayerSite] = frozenset(),
     ) -> tuple[ReaderGradients, float]:
-        """Run the model on prompts, changed by visitors, and take the gradient of minus the metric at every reader.
+        """Run the model, and take the gradient of minus the metric at every reader.
 
         Args:
             tokens: the prompts, clean or corrupt.
-            *visitors: what to do at sites; their values are what the readers see.
-            weight: times the gradient, for means over several runs.
-            frozen_norms: whether the visitors hold the norms' scales constant, so that the readers' own are, too.
-            cut: readers whose gradient is taken to be zero.
+            *visitors: the visitors that modify the run; readers are recorded after them.
+            weight: a factor of the gradient, for means over several runs.
+            frozen_norms: whether the visitors hold the norms' scales constant; the readers' own norms then do so, too.
+            cut: readers whose gradient is set to zero.
 
         Returns:
-            The gradients, weighted; and the piece's share of the metric on this run, not weighted.
+            The gradients, times ``weight``; and the metric on this run, weighted by the microbatch's share alone.
         """
         recorder = GradientRecorder(self.model, self.start, frozen_norms, cut)
         logits = self.forward(tokens, merge(*visitors, recorder.visitors()))
@@ -147,14 +166,14 @@ class ScoringContext:
         return recorder.gradients(-weight * value), float(value.detach())
 
     def add_clean_run(self, rules: Mapping[Site, Visitor], *, frozen_norms: bool = False) -> tuple[float, float | None]:
-        """Add the scores by the gradient on the clean run, of which some backward rules may be changed.
+        """Add the scores of the gradient on the clean run, optionally with modified backward rules.
 
         Args:
-            rules: the visitors that change them.
+            rules: the visitors that modify the backward pass.
             frozen_norms: whether these hold the norms' scales constant.
 
         Returns:
-            What ``GradientAlgorithm.score_microbatch`` returns.
+            The return value of ``GradientAlgorithm.score_microbatch``.
         """
         other, on_corrupt = self.corrupt()
         clean = WriterRecorder(self.model, self.start)
@@ -163,30 +182,35 @@ class ScoringContext:
         return on_clean, on_corrupt
 
     def add(self, change: Writers, gradients: ReaderGradients) -> None:
-        """Add the scores of one run."""
+        """Add the products of changes and gradients to the scores."""
         with torch.no_grad():
             self.scorer.add(change, gradients, self.start)
 
 
 class GradientAlgorithm(Algorithm[O]):
-    """A method that multiplies changes of writers by gradients at readers."""
+    """A method that multiplies changes of writers by gradients at readers.
+
+    Attributes:
+        levels: the levels that the method can score.
+    """
 
     levels: ClassVar[tuple[Level, ...]] = ("edge", "node", "neuron")
 
     @abstractmethod
     def score_microbatch(self, context: ScoringContext, options: O) -> tuple[float | None, float | None]:
-        """Add the scores of one piece of the data.
+        """Add the scores of one microbatch.
 
         Returns:
-            The piece's share of the metric on the clean and on the corrupt prompts; ``None`` if that was not run.
+            The metric on the clean and on the corrupt prompts, each weighted by the microbatch's share; ``None`` for
+            prompts that were not run.
         """
 
     def cost(self, options: O, graph: Graph) -> Cost:
-        """One forward pass on the corrupt prompts, one on the clean ones and back."""
+        """Count one forward pass on the corrupt prompts, and one forward and backward pass on the clean ones."""
         return Cost(forwards=1 + options.ablation_passes, backwards=1)
 
     def on_clean(self, options: O) -> bool:
-        """Whether gradients are taken on the clean run only."""
+        """Return whether gradients are taken on the clean run only."""
         return self.gradient_run == "clean"
 
     def attribute(
@@ -197,10 +221,10 @@ class GradientAlgorithm(Algorithm[O]):
         options: O,
         progress: Progress,
     ) -> Attribution:
-        """See ``Algorithm.attribute``."""
+        """Score every edge, node or neuron; see ``Algorithm.attribute``."""
         if metric.flat_when_clean and self.on_clean(options):
             raise UsageError(
-                f"metric {metric.name!r} is at its best on the clean run, where {self.name} takes the gradient, so "
+                f"metric {metric.name!r} is at its optimum on the clean run, where {self.name} takes the gradient, so "
                 f"every score would be zero; choose another metric, such as logit_diff, or another algorithm, such "
                 f"as eap-ig-inputs"
             )
@@ -225,22 +249,22 @@ class GradientAlgorithm(Algorithm[O]):
 
 
 def first_difference(batch: Batch) -> int:
-    """The first position at which any prompt's clean and corrupt tokens differ; no earlier one can score.
+    """Return the first position at which any prompt's clean and corrupt tokens differ; earlier scores are zero.
 
-    With identical prompts, the last position: all scores are zero there, too.
+    For identical prompts, return the last position; all scores are zero in that case.
     """
     differs = (batch.clean != batch.corrupt).any(dim=0).nonzero()
     return int(differs[0, 0]) if len(differs) else batch.clean.shape[1] - 1
 
 
 def _mean(shares: Sequence[float | None], total: float) -> float | None:
-    """The metric from all pieces' shares; ``None`` if one is missing."""
+    """Return the metric averaged over batches, given each microbatch's weighted metric; ``None`` if one is missing."""
     known = [share for share in shares if share is not None]
     return sum(known) / total if len(known) == len(shares) else None
 
 
 def _at_level(graph: Graph, matrix: Tensor, options: GradientOptions) -> tuple[Graph, Tensor]:
-    """Edge scores as they were asked for; a node's first-order score is the sum over the edges that leave it."""
+    """Convert scores to the level asked for; a node's first-order score is the sum over its outgoing edges."""
     if options.level == "edge" and options.qkv == "summed":
         return sum_qkv(graph, matrix)
     return graph, matrix.sum(-1) if options.level == "node" else matrix
@@ -248,5 +272,5 @@ def _at_level(graph: Graph, matrix: Tensor, options: GradientOptions) -> tuple[G
 
 def _dtype(options: Any, model: ResidualModel) -> torch.dtype:
     if options.dtype == "auto":
-        return torch.promote_types(model.dtype, torch.float32)
+        return model.score_dtype
     return {"float32": torch.float32, "float64": torch.float64}[options.dtype]

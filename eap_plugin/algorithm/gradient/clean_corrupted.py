@@ -1,4 +1,4 @@
-"""Clean-corrupted (Hanna, Pezzelle & Belinkov 2024, arXiv 2403.17806): the gradients at both ends."""
+"""Clean-corrupted (Hanna, Pezzelle & Belinkov 2024, arXiv 2403.17806): EAP with gradients on both runs."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ from eap_plugin.model.graph import Graph
 
 
 class CleanCorrupted(GradientAlgorithm[GradientOptions]):
-    """The mean of the gradients on the clean and on the corrupt prompts, times what writers change."""
+    """EAP with the mean of the gradients on the clean and on the corrupt prompts."""
 
     name = "clean-corrupted"
-    summary = "EAP with the mean of the gradients on clean and on corrupt prompts"
+    summary = "EAP with the mean of the gradients on the clean and corrupt prompts"
     reference = "Hanna et al. 2024, arXiv 2403.17806"
     gradient_run = "between"
     options = GradientOptions
 
     def cost(self, options: GradientOptions, graph: Graph) -> Cost:
-        """One forward pass and one back on either prompt."""
+        """Count one forward and one backward pass on each of the clean and the corrupt prompts."""
         return Cost(forwards=2 + options.mean_passes, backwards=2)
 
     def score_microbatch(self, context: ScoringContext, options: GradientOptions) -> tuple[float | None, float | None]:
-        """See ``GradientAlgorithm.score_microbatch``."""
+        """Add the scores of one microbatch; see ``GradientAlgorithm.score_microbatch``."""
         corrupt, clean = WriterRecorder(context.model, context.start), WriterRecorder(context.model, context.start)
         at_corrupt, on_corrupt = context.gradients(context.batch.corrupt, corrupt.visitors(), weight=0.5)
         at_clean, on_clean = context.gradients(context.batch.clean, clean.visitors(), weight=0.5)

@@ -6,7 +6,7 @@ from eap_plugin.algorithm.gradient.base import GradientAlgorithm, GradientOption
 
 
 class EAP(GradientAlgorithm[GradientOptions]):
-    """Two forward passes and one backward pass score every edge at once."""
+    """First-order scores of all edges, from two forward passes and one backward pass."""
 
     name = "eap"
     summary = "Edge Attribution Patching: first-order effect of corrupting each edge"
@@ -15,5 +15,5 @@ class EAP(GradientAlgorithm[GradientOptions]):
     options = GradientOptions
 
     def score_microbatch(self, context: ScoringContext, options: GradientOptions) -> tuple[float | None, float | None]:
-        """See ``GradientAlgorithm.score_microbatch``."""
+        """Add the scores of one microbatch; see ``GradientAlgorithm.score_microbatch``."""
         return context.add_clean_run({})

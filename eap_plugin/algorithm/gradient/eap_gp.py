@@ -1,4 +1,13 @@
-"""EAP-GP (Zhang et al. 2025, arXiv 2502.06852): gradients along a path that leads to the corrupt run's output."""
+"""EAP-GP (Zhang et al. 2025, arXiv 2502.06852): EAP with gradients along a path guided by gradients.
+
+The path starts at the clean embeddings. Each step follows the gradient that decreases the squared distance between the
+run's logits and those of the corrupt run:
+
+    x₀ = clean,   x_{j+1} = x_j − length · g / ‖g‖,   g = ∂/∂x_j ‖logits(x_j) − logits(corrupt)‖²
+
+The gradient of the metric is averaged over the points x₁, ..., x_steps. docs/algorithms.md says which parts of this
+definition are not in the paper's text.
+"""
 
 from __future__ import annotations
 
@@ -13,23 +22,21 @@ from eap_plugin.algorithm.gradient.base import GradientAlgorithm, GradientOption
 from eap_plugin.host.options import option
 from eap_plugin.interventions.recording import GradientRecorder, WriterRecorder, merge
 from eap_plugin.model.graph import Graph
-from eap_plugin.model.residual_model import Site, Visitor
+from eap_plugin.model.sites import Site, Visitor
 
 
 @dataclass(frozen=True)
 class EAPGPOptions(GradientOptions):
-    """What can be chosen."""
+    """The options of EAP-GP."""
 
-    steps: int = option(
-        5, help="how many steps the path has, each to a point at which gradients are taken", unit="steps", minimum=1
-    )
+    steps: int = option(5, help="points of the path at which gradients are taken", unit="steps", minimum=1)
     length: float = option(
-        1.0, help="how far a step goes, over all of a prompt's embeddings together", unit="L2 norm", minimum=0
+        1.0, help="length of a step, over all of a prompt's embeddings together", unit="L2 norm", minimum=0
     )
 
 
 class EAPGP(GradientAlgorithm[EAPGPOptions]):
-    """The mean gradient along a path from the clean embeddings down the distance to the corrupt run's logits."""
+    """EAP with the mean gradient along a path from the clean embeddings towards the corrupt run's logits."""
 
     name = "eap-gp"
     summary = "EAP along a gradient-guided path from the clean embeddings to the corrupt run's logits"
@@ -38,11 +45,11 @@ class EAPGP(GradientAlgorithm[EAPGPOptions]):
     options = EAPGPOptions
 
     def cost(self, options: EAPGPOptions, graph: Graph) -> Cost:
-        """One forward pass on either prompt, and one forward and two back for each step."""
+        """Count a forward pass on clean and on corrupt prompts, and one forward and two backward passes per step."""
         return Cost(forwards=2 + options.mean_passes + options.steps, backwards=2 * options.steps)
 
     def score_microbatch(self, context: ScoringContext, options: EAPGPOptions) -> tuple[float | None, float | None]:
-        """See ``GradientAlgorithm.score_microbatch``."""
+        """Add the scores of one microbatch; see ``GradientAlgorithm.score_microbatch``."""
         corrupt, target = context.record(context.batch.corrupt)
         path, clean = _Path(target, options.length), WriterRecorder(context.model, context.start)
         logits = context.forward(context.batch.clean, merge(clean.visitors(), path.visitors()))
@@ -57,15 +64,15 @@ class EAPGP(GradientAlgorithm[EAPGPOptions]):
 
 
 class _Path:
-    """Where the path is: embeddings that the run is given, from its own on."""
+    """The current point of the path, and visitors that run the model on it."""
 
     def __init__(self, target: Float[Tensor, "batch vocab"], length: float) -> None:
-        """Begin where the next run begins; each step goes ``length`` towards a run with the logits ``target``."""
+        """Start at the embeddings of the next run; steps have L2 norm ``length`` and approach the logits ``target``."""
         self._target, self._length = target.to(torch.promote_types(target.dtype, torch.float32)), length
         self._point: Tensor | None = None
 
     def visitors(self) -> dict[Site, Visitor]:
-        """What to call at which site."""
+        """Return the visitors of one run, by site."""
         return {"embed": self._on_embed}
 
     def _on_embed(self, layer: int, value: Tensor) -> Tensor:
@@ -73,7 +80,7 @@ class _Path:
         return self._point
 
     def step(self, logits: Float[Tensor, "batch vocab"]) -> None:
-        """Go on from the point of the run that gave these logits."""
+        """Move one step from the current point, given the logits of the run on it."""
         assert self._point is not None
         distance = (logits.to(self._target.dtype) - self._target).pow(2).sum()
         (slope,) = torch.autograd.grad(distance, self._point)

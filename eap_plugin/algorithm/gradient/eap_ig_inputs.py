@@ -1,4 +1,4 @@
-"""EAP-IG (Hanna, Pezzelle & Belinkov 2024, arXiv 2403.17806): gradients along a line of input embeddings."""
+"""EAP-IG (Hanna, Pezzelle & Belinkov 2024, arXiv 2403.17806): gradients on interpolated embeddings."""
 
 from __future__ import annotations
 
@@ -13,24 +13,24 @@ from eap_plugin.model.graph import Graph
 
 @dataclass(frozen=True)
 class EAPIGInputsOptions(GradientOptions):
-    """What can be chosen."""
+    """The options of EAP-IG on inputs."""
 
-    steps: int = option(5, help="points of the line at which gradients are taken", unit="steps", minimum=1)
+    steps: int = option(5, help="points of the interpolation at which gradients are taken", unit="steps", minimum=1)
     rule: Rule = option(
         "eap-ig",
-        help="which points: from the corrupt end on and without the clean end (eap-ig), or the middle of each step, "
-        "nearer to the integral (midpoint)",
+        help="eap-ig: points with the corrupt end and without the clean end, as EAP-IG's code; midpoint: the middle of "
+        "each step, which is closer to the integral",
     )
 
     @property
     def corruptions(self) -> list[float]:
-        """How much of each point is corrupt, from the corrupt end on."""
+        """Corrupt fraction of each point, starting at the corrupt end."""
         offset = 0.0 if self.rule == "eap-ig" else 0.5
         return [1 - (step + offset) / self.steps for step in range(self.steps)]
 
 
 class EAPIGInputs(GradientAlgorithm[EAPIGInputsOptions]):
-    """The mean gradient along the straight line from corrupt to clean embeddings, times what writers change."""
+    """EAP with the mean gradient over embeddings interpolated from corrupt to clean."""
 
     name = "eap-ig-inputs"
     summary = "EAP with integrated gradients: input embeddings interpolated from corrupt to clean"
@@ -39,13 +39,13 @@ class EAPIGInputs(GradientAlgorithm[EAPIGInputsOptions]):
     options = EAPIGInputsOptions
 
     def cost(self, options: EAPIGInputsOptions, graph: Graph) -> Cost:
-        """One forward pass on either prompt, and one forward and back for each step."""
+        """Count a forward pass on clean and on corrupt prompts, and one forward and backward pass per step."""
         return Cost(forwards=1 + options.ablation_passes + options.steps, backwards=options.steps)
 
     def score_microbatch(
         self, context: ScoringContext, options: EAPIGInputsOptions
     ) -> tuple[float | None, float | None]:
-        """See ``GradientAlgorithm.score_microbatch``."""
+        """Add the scores of one microbatch; see ``GradientAlgorithm.score_microbatch``."""
         other, on_corrupt = context.corrupt()
         clean, logits = context.record(context.batch.clean)
         change = context.change(other, clean)

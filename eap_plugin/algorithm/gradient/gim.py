@@ -1,4 +1,8 @@
-"""Gradient Interaction Modifications (Edin et al. 2025, arXiv 2505.17630): EAP with three changed backward rules."""
+"""Gradient Interaction Modifications (Edin et al. 2025, arXiv 2505.17630): EAP with three modified backward rules.
+
+The derivative of attention's softmax is taken at a higher temperature, norms have constant scales, and each factor of a
+product gets half of its gradient. ``eap_plugin.interventions.backward_rules`` has the rules.
+"""
 
 from __future__ import annotations
 
@@ -12,10 +16,10 @@ from eap_plugin.interventions.recording import merge
 
 @dataclass(frozen=True)
 class GIMOptions(GradientOptions):
-    """What can be chosen."""
+    """The options of GIM."""
 
     temperature: float = option(
-        2.0, help="temperature of attention's softmax in the backward pass; 1 leaves it as it is", minimum=1
+        2.0, help="temperature of attention's softmax in the backward pass; 1 leaves it unchanged", minimum=1
     )
     freeze_norms: bool = option(True, help="hold the scales of layer and RMS norms constant in the backward pass")
     halve_products: bool = option(
@@ -25,7 +29,7 @@ class GIMOptions(GradientOptions):
 
 
 class GIM(GradientAlgorithm[GIMOptions]):
-    """EAP whose gradient sees through the self-repair of softmax, norms and products."""
+    """EAP with backward rules that counter the self-repair of softmax, norms and products."""
 
     name = "gim"
     summary = "EAP with softened softmax, frozen norms and halved products in the backward pass"
@@ -34,7 +38,7 @@ class GIM(GradientAlgorithm[GIMOptions]):
     options = GIMOptions
 
     def score_microbatch(self, context: ScoringContext, options: GIMOptions) -> tuple[float, float | None]:
-        """See ``GradientAlgorithm.score_microbatch``."""
+        """Add the scores of one microbatch; see ``GradientAlgorithm.score_microbatch``."""
         rules = []
         if options.halve_products:
             rules.append(halved_products(context.model))

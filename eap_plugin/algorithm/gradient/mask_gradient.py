@@ -1,4 +1,8 @@
-"""The gradient of edge masks (AutoCircuit's ``mask_gradient_prune_scores``), at one mask value or integrated."""
+"""The gradient with respect to edge masks (AutoCircuit's ``mask_gradient_prune_scores``), at one value or integrated.
+
+Every edge has a mask, which interpolates between its writer's output in this run (0) and in the other run (1). All
+masks have the same value, and an edge's score is the gradient of minus the metric with respect to its mask.
+"""
 
 from __future__ import annotations
 
@@ -16,28 +20,28 @@ from eap_plugin.model.graph import Graph
 
 @dataclass(frozen=True)
 class MaskGradientOptions(GradientOptions):
-    """What can be chosen."""
+    """The options of mask gradients."""
 
     mask: float = option(
-        0.0, help="mask of all edges at which the gradient is taken: 0 clean, 1 ablated", minimum=0, maximum=1
+        0.0, help="value of all masks when the gradient is taken: 0 is clean, 1 ablated", minimum=0, maximum=1
     )
     samples: int = option(
         0,
-        help="if not 0, integrate instead: the mean over masks 0, 1/samples, ..., 1",
+        help="if not 0, integrate: take the mean over mask values 0, 1/samples, ..., 1",
         unit="steps between masks",
         minimum=0,
     )
     grad_function: Literal["metric", "logit", "prob", "logprob", "logit_exp"] = option(
-        "metric", help="what to take the gradient of: the metric, or these values of the answers"
+        "metric", help="quantity to differentiate: the metric, or this function of the answers' logits"
     )
     answer_function: AnswerFunction = option(
         "avg_diff",
-        help="unless the metric is taken: right answers less wrong ones, right ones alone, or minus the mean squared "
-        "distance from 1 at right answers and 0 elsewhere",
+        help="how to combine grad_function's values: avg_diff: right minus wrong answers; avg_val: right ones alone; "
+        "mse: minus the mean squared distance from 1 at right answers and 0 elsewhere",
     )
 
     def without_effect(self) -> dict[str, str]:
-        """See ``eap_plugin.host.options``."""
+        """Return the options that have no effect; see ``eap_plugin.host.options``."""
         idle = GradientOptions.without_effect(self)
         if self.samples:
             idle["mask"] = "samples is not 0"
@@ -54,27 +58,27 @@ class MaskGradientOptions(GradientOptions):
 
 
 class MaskGradient(GradientAlgorithm[MaskGradientOptions]):
-    """Each edge's mask mixes what its writer adds on this run and on the other; the score is its gradient."""
+    """The gradient with respect to edge masks that interpolate between this run and the other."""
 
     name = "mask-gradient"
-    summary = "gradient of edge masks, at any mask value or integrated over them"
+    summary = "gradient with respect to edge masks, at one mask value or integrated"
     reference = "Miller et al. 2024, arXiv 2407.08734 (AutoCircuit)"
     gradient_run = "between"
     options = MaskGradientOptions
 
     def cost(self, options: MaskGradientOptions, graph: Graph) -> Cost:
-        """One forward pass on the corrupt prompts, and for each mask value one forward and back on the clean ones."""
+        """Count one forward pass on the corrupt prompts, and a forward and backward pass per mask value."""
         runs = len(options.masks)
         return Cost(forwards=options.ablation_passes + runs, backwards=runs)
 
     def on_clean(self, options: MaskGradientOptions) -> bool:
-        """Whether no edge is ablated at all."""
+        """Return whether the metric's gradient is taken with all masks at 0."""
         return options.masks == [0] and options.grad_function == "metric"
 
     def score_microbatch(
         self, context: ScoringContext, options: MaskGradientOptions
     ) -> tuple[float | None, float | None]:
-        """See ``GradientAlgorithm.score_microbatch``."""
+        """Add the scores of one microbatch; see ``GradientAlgorithm.score_microbatch``."""
         corrupt, on_corrupt = context.corrupt()
         other, judged = context.target(corrupt), context
         if options.grad_function != "metric":

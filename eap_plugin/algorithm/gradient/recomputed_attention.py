@@ -1,13 +1,16 @@
-"""The effect of an edge into a query or a key, with attention's softmax recomputed (Kramár et al. 2403.00745, QK fix).
+"""Effects of edges into queries and keys, with attention's softmax recomputed (Kramár et al. 2403.00745, QK fix).
 
-A head that alone reads another residual stream has another query or key, hence other scores and another pattern; what
-follows the pattern is taken to first order:
+The softmax saturates, so its gradient underestimates the effect of a changed query or key. The pattern is therefore
+computed anew for each writer, and only what follows the pattern is estimated to first order:
 
     score(u → v) = Σ over queries and keys of (pattern' − pattern) · ∂L/∂pattern,    pattern' = softmax(scores + J · Δ)
 
-Δ is the exact change of the query or key, the norm before it included, and J the derivative of the scores, by autograd.
-Scores are linear in the query and in the key, rotary embeddings included, so that pattern' is exact, too; but where a
-norm of queries or keys, or a soft cap, lies between, J makes it first order there.
+1. Δ is the change of the query or key when this head alone reads r + (c_u[corrupt] − c_u[clean]). It is exact, and
+   includes the norm before the projection.
+2. J is the derivative of the attention scores with respect to the query or key, from autograd. Attention scores are
+   linear in the query and in the key, also with rotary embeddings, so pattern' is exact. Where queries and keys are
+   normed, or scores have a soft cap, the change of the scores is first order.
+3. ∂L/∂pattern is recorded during the backward pass, by a hook on the pattern.
 """
 
 from __future__ import annotations
@@ -21,34 +24,35 @@ from torch import Tensor
 
 from eap_plugin.interventions.site_recorder import SiteRecorder
 from eap_plugin.interventions.writer_outputs import Writers, heads_add
-from eap_plugin.model.residual_model import ResidualModel, Site, Visitor
+from eap_plugin.model.residual_model import ResidualModel
+from eap_plugin.model.sites import Site, Visitor
 
 QueryOrKey = Literal["q", "k"]
 
 
 class AttentionRecorder:
-    """Visitors that keep each layer's attention with its autograd graph, and the gradient that arrives at its pattern.
+    """Visitors that record each layer's attention, with its autograd graph, and the gradient on its pattern.
 
     Attributes:
         gradient: per layer, the gradient on the pattern in the latest backward pass, [batch, heads, query, key].
     """
 
     def __init__(self, model: ResidualModel, start: int) -> None:
-        """Record a run of ``model``, whose writers change from position ``start`` on."""
+        """Prepare to record a run of ``model``, whose writers change from position ``start`` on."""
         self._model, self._start = model, start
         self._recorder = SiteRecorder()
         self.gradient: dict[int, Tensor] = {}
 
     def visitors(self) -> dict[Site, Visitor]:
-        """What to call at which site."""
+        """Return the visitors of one run, by site."""
         return self._recorder.visitors("attn_in", "q", "k", "scores") | {"pattern": self._on_pattern}
 
     def _on_pattern(self, layer: int, value: Tensor) -> None:
-        store = self.gradient  # not self, whose tensors lead back to this hook: none of them would ever be freed
+        store = self.gradient  # capturing self would create a reference cycle that is never freed
         value.register_hook(lambda gradient: store.__setitem__(layer, gradient))  # type: ignore[no-untyped-call]
 
     def mixes_heads(self, index: int) -> bool:
-        """Whether a head's scores depend on other heads' queries, as where one norm is over all of them (OLMo 2)."""
+        """Return whether a head's scores depend on other heads' queries, as with one norm over all heads (OLMo 2)."""
         scores, q = self._recorder.values["scores", index], self._recorder.values["q", index]
         first_head = torch.zeros_like(scores)
         first_head[:, 0] = 1
@@ -63,42 +67,45 @@ class AttentionRecorder:
         gradients: Float[Tensor, "runs batch heads query key"],
         positions: bool,
     ) -> Float[Tensor, "runs batch pos sources readers"]:
-        """The effect of each edge into a layer's queries or keys, for each gradient on its pattern.
+        """Return the effect of each edge into a layer's queries or keys, for each gradient on its pattern.
 
         Args:
-            index: the layer; its heads must not be mixed.
-            slot: queries or keys.
-            change: how much every writer changes.
-            gradients: on the pattern, in the dtype to compute in.
-            positions: give each position of the reader the effect of its own change alone; if not, [.., 1, ..] is the
-                effect of all of them together.
+            index: the layer, for which ``mixes_heads`` must be false.
+            slot: whether the edges lead into queries or keys.
+            change: the change of every writer.
+            gradients: the gradients on the pattern, in the dtype to compute in.
+            positions: return the effect of a change at each position of the reader alone; if false, the position axis
+                has length one, for a change at all positions together.
         """
         dtype = gradients.dtype
         scores = self._recorder.values["scores", index].detach()[:, :, self._start :].to(dtype)
         gradients = gradients[:, :, :, self._start :]
-        slopes = self._slopes(index, slot).to(dtype)
+        slopes = self._score_derivatives(index, slot).to(dtype)
         parts = []
         for added in contributions(self._model, change, index):
-            moved = torch.einsum("sbphe,obphe->sbhpo", self._read(index, slot, added, dtype), slopes)
+            moved = torch.einsum("sbphe,obphe->sbhpo", self._projection_change(index, slot, added, dtype), slopes)
             if slot == "q":  # moved: [sources, batch, heads, query, key]
-                by_query = torch.einsum("rbhqk,sbhqk->rbqsh", gradients, _moved_pattern(scores, moved, gradients))
+                by_query = torch.einsum("rbhqk,sbhqk->rbqsh", gradients, _pattern_change(scores, moved, gradients))
                 parts.append(by_query if positions else by_query.sum(2, keepdim=True))
             elif positions:  # moved: [sources, batch, heads, key, query]
-                parts.append(_one_key_at_a_time(scores, moved.mT, gradients, self._start))
+                parts.append(_effects_of_single_keys(scores, moved.mT, gradients, self._start))
             else:
-                n_after = scores.shape[3] - self._start - moved.shape[3]  # a sink, if there is one
+                n_after = scores.shape[3] - self._start - moved.shape[3]  # 1 if there is an attention sink
                 whole = torch.nn.functional.pad(moved, (0, 0, self._start, n_after)).mT
-                together = torch.einsum("rbhqk,sbhqk->rbsh", gradients, _moved_pattern(scores, whole, gradients))
+                together = torch.einsum("rbhqk,sbhqk->rbsh", gradients, _pattern_change(scores, whole, gradients))
                 parts.append(together[:, :, None])
         effects = torch.cat(parts, 3)
         return torch.unflatten(effects, -1, (self._recorder.values[slot, index].shape[2], -1)).sum(-1)
 
-    def _slopes(self, index: int, slot: QueryOrKey) -> Float[Tensor, "other batch pos heads d_head"]:
-        """For a query, what each key multiplies it by to give the score; for a key, each query. From ``start`` on.
+    def _score_derivatives(self, index: int, slot: QueryOrKey) -> Float[Tensor, "other batch pos heads d_head"]:
+        """Return the derivative of the attention scores with respect to queries or keys, from position ``start`` on.
 
-        Heads that share a key are told apart by asking for one head of each group at a time. An attention sink is a
-        last column that no key has. Models with one take each query's largest score off all of its scores; asked for
-        less of the sink's by as many as there are keys, the key of the largest score is not blamed for that.
+        For queries, ``other`` is the key of each score; for keys, it is the query. Query heads that share a key are
+        separated by differentiating the scores of one head of each group at a time.
+
+        An attention sink is an additional last column of the scores that belongs to no key. Models with a sink subtract
+        each query's largest score from all of its scores. So that this does not enter the derivative of the key with
+        the largest score, the sink's score is differentiated with a weight of minus the number of keys.
         """
         scores, x = self._recorder.values["scores", index], self._recorder.values[slot, index]
         n_keys = x.shape[1]
@@ -117,10 +124,10 @@ class AttentionRecorder:
             rows.append(torch.stack(heads, 3).flatten(2, 3))
         return torch.stack(rows)
 
-    def _read(
+    def _projection_change(
         self, index: int, slot: QueryOrKey, added: Float[Tensor, "sources batch pos d_model"], dtype: torch.dtype
     ) -> Float[Tensor, "sources batch pos heads d_head"]:
-        """How the queries or keys change with the residual stream that they read; keys once for each query head."""
+        """Return the change of queries or keys when ``added`` is added to their input; keys once per query head."""
         layer = self._model.layers[index]
         W, _ = layer.project(slot)
         x = self._recorder.values["attn_in", index].detach()[:, self._start :].to(dtype)
@@ -133,7 +140,7 @@ class AttentionRecorder:
 def contributions(
     model: ResidualModel, change: Writers, before: int
 ) -> Iterator[Float[Tensor, "sources batch pos d_model"]]:
-    """What the writers before a layer's attention add, in order: the input, then each layer's heads and its MLP."""
+    """Yield the changes of the writers before a layer's attention: the input, then each layer's heads and MLP."""
     yield change.embed[None]
     for index in range(before):
         yield heads_add(model.layers[index], change.z[index])
@@ -141,32 +148,36 @@ def contributions(
             yield change.mlp[index][None]
 
 
-def _moved_pattern(
+def _pattern_change(
     scores: Float[Tensor, "batch heads query key"],
     moved: Float[Tensor, "sources batch heads query key"],
     gradients: Float[Tensor, "runs batch heads query key"],
 ) -> Float[Tensor, "sources batch heads query key"]:
-    """How the pattern changes; zero at queries that nothing depends on, which may see no key at all."""
+    """Return the change of the pattern.
+
+    It is zero at queries with zero gradient, such as padding, whose scores may all be masked.
+    """
     matters = (gradients != 0).any(0).any(-1, keepdim=True)
     return ((scores + moved).softmax(-1) - scores.softmax(-1)).where(matters, 0)
 
 
-def _one_key_at_a_time(
+def _effects_of_single_keys(
     scores: Float[Tensor, "batch heads query key"],
     moved: Float[Tensor, "sources batch heads query changed"],
     gradients: Float[Tensor, "runs batch heads query key"],
     start: int,
 ) -> Float[Tensor, "runs batch changed sources heads"]:
-    """The effect of each key's change alone: where p becomes p', all other weights shrink by (1 − p') / (1 − p).
+    """Return the effect of changing each key alone.
 
-    With a change m of the score, p' − p = (1 − p) · f with f = p (eᵐ − 1) / (1 + p (eᵐ − 1)), and the effect of that is
-    f · (gradient at this key less the pattern's mean gradient).
+    If a key's weight changes from p to p', all other weights of the pattern are multiplied by (1 − p') / (1 − p). With
+    a change m of the score, p' − p = (1 − p) · f where f = p (eᵐ − 1) / (1 + p (eᵐ − 1)), and the effect is
+    f · (gradient at this key − mean of the gradient under the pattern).
     """
     matters = (gradients != 0).any(0).any(-1, keepdim=True)
     pattern = scores.softmax(-1).where(matters, 0)
     changed = slice(start, start + moved.shape[-1])
     p, grown = pattern[..., changed], -torch.expm1(-moved.abs())
-    rise = p * grown / (1 - grown + p * grown).clamp_min(torch.finfo(p.dtype).tiny)  # both parts over eᵐ, if m > 0
+    rise = p * grown / (1 - grown + p * grown).clamp_min(torch.finfo(p.dtype).tiny)  # both divided by eᵐ if m > 0
     factor = torch.where(moved > 0, rise, -p * grown / (1 - p * grown))
     excess = gradients[..., changed] - (gradients * pattern).sum(-1, keepdim=True)
     return torch.einsum("rbhqk,sbhqk->rbksh", excess, factor)

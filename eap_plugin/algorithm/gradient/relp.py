@@ -1,7 +1,8 @@
 """Relevance patching (Jafari et al. 2025, arXiv 2508.21258): EAP with coefficients of layer-wise relevance propagation.
 
-Every rule of relevance propagation used here makes a part of the network linear around the run, and what is propagated
-is that linear network's gradient: input · gradient is relevance.
+Each propagation rule used here replaces a part of the network by a linear map with the same output on this run. The
+coefficients are the gradient of the resulting linear network, and relevance is input · gradient.
+``eap_plugin.interventions.backward_rules`` has the rules.
 """
 
 from __future__ import annotations
@@ -17,16 +18,16 @@ from eap_plugin.interventions.recording import merge
 
 @dataclass(frozen=True)
 class RelPOptions(GradientOptions):
-    """What can be chosen."""
+    """The options of RelP."""
 
     attention: Literal["gradient", "constant"] = option(
         "gradient",
-        help="attention patterns: their gradient, or constants (the AH-rule, for which edges into q and k score zero)",
+        help="attention patterns: gradient keeps their gradient; constant (the AH-rule) scores edges into q and k zero",
     )
 
 
 class RelP(GradientAlgorithm[RelPOptions]):
-    """EAP with the LN-rule at norms, the identity rule at activations and the half-rule at gates."""
+    """EAP with the LN-rule for norms, the identity rule for activations and the half-rule for gates."""
 
     name = "relp"
     summary = "relevance patching: layer-wise relevance propagation in place of gradients"
@@ -35,7 +36,7 @@ class RelP(GradientAlgorithm[RelPOptions]):
     options = RelPOptions
 
     def score_microbatch(self, context: ScoringContext, options: RelPOptions) -> tuple[float, float | None]:
-        """See ``GradientAlgorithm.score_microbatch``."""
+        """Add the scores of one microbatch; see ``GradientAlgorithm.score_microbatch``."""
         attention = constant_pattern() if options.attention == "constant" else {}
         activations = IdentityActivations(context.model).visitors()
         norms = FrozenNorms(context.model, context.batch.last).visitors()

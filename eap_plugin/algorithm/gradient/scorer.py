@@ -1,12 +1,22 @@
-"""Scores from two runs: what the writers change, times the gradient at the readers.
+"""Scorers, which multiply the changes of all writers by the gradients at all readers.
 
-For writer u and reader v (Syed et al. 2310.10348, as AutoCircuit computes it)
+For writer u and reader v (Syed et al. 2023, arXiv 2310.10348, as AutoCircuit computes it)
 
     score(u → v) = Σ over prompts, positions and d_model of (c_u[corrupt] − c_u[clean]) · ∂L/∂r_v
 
-c_u is what u adds to the residual stream, r_v is the residual stream as v alone reads it, before its norm, and L is
-minus the metric. Nothing per-head is built in the forward pass: writers are kept as ``z`` and expanded by W_O, readers
-as gradients on q, k, v and expanded by W_Qᵀ and the norm's vector-Jacobian product, a few positions at a time.
+where c_u is what u adds to the residual stream, r_v is the residual stream as v alone reads it, before its norm, and L
+is minus the metric. This is a product of the matrices [writers, tokens · d_model] and [tokens · d_model, readers]. The
+recorders keep both compact, with d_head dimensions per head, and a scorer expands them for a few positions at a time:
+
+1. Take as many positions as the size limit of temporary tensors allows (``interventions.workspace``).
+2. Expand the changes: a head's change in ``z`` times W_O is its change of the residual stream.
+3. Expand the gradients: a gradient on q times W_Qᵀ (likewise for k and v) is the gradient at the output of attention's
+   norm as this head alone reads it. The norm's vector-Jacobian product turns it into the gradient at the residual
+   stream. This is what autograd would give if each head had its own copy of the residual stream.
+4. Go through the layers in order, multiply the gradients at each layer's readers by the changes of all earlier writers,
+   and add the products to the score matrix.
+
+Letters in the code: D for the changes [writers, tokens, d_model], G for the gradients [readers, tokens, d_model].
 """
 
 from __future__ import annotations
@@ -25,23 +35,23 @@ from eap_plugin.model.residual_model import ResidualModel
 
 
 class Scorer(ABC):
-    """Sums scores over batches.
+    """A matrix of scores that are summed over batches.
 
-    Temporary tensors are made once and used again for every piece of positions, every layer and every batch.
+    Temporary tensors are allocated once, and reused for all positions, layers and batches.
 
     Attributes:
-        matrix: the sum so far: for all positions together, or one for each position.
+        matrix: the sum so far; the first axis has length one, or one entry for each position.
     """
 
     matrix: Float[Tensor, "out_pos sources columns"]
 
     def __init__(self, model: ResidualModel, dtype: torch.dtype, n_positions: int | None = None) -> None:
-        """Start at zero.
+        """Start with all scores at zero.
 
         Args:
-            model: whose weights expand heads.
+            model: the model, whose weights expand the heads.
             dtype: the dtype to multiply and add in.
-            n_positions: keep the scores of this many token positions apart; ``None`` sums over positions.
+            n_positions: the number of token positions to score separately; ``None`` sums over positions.
         """
         self._model, self._graph = model, model.graph
         self._per_position = n_positions is not None
@@ -51,7 +61,7 @@ class Scorer(ABC):
 
     @abstractmethod
     def _n_columns(self) -> int:
-        """How many scores a writer has."""
+        """Return the number of scores of a writer."""
 
     @abstractmethod
     def _add_piece(
@@ -61,10 +71,16 @@ class Scorer(ABC):
         piece: slice,
         out: Float[Tensor, "out_pos sources columns"],
     ) -> None:
-        """Add the scores of some positions to ``out``."""
+        """Add the scores of the positions ``piece`` to ``out``."""
 
     def add(self, change: Writers, gradients: ReaderGradients, start: int = 0) -> None:
-        """Add the scores of one batch, whose first position here is position ``start`` of its prompts."""
+        """Add the scores of one batch.
+
+        Args:
+            change: the change of every writer.
+            gradients: the gradient at every reader.
+            start: the position in the prompts of the first recorded position.
+        """
         batch, n_pos, d_model = change.embed.shape
         step = max(1, workspace(change.embed.device) // (len(self._graph.sources) * batch * d_model))
         for first in range(0, n_pos, step):
@@ -73,13 +89,13 @@ class Scorer(ABC):
             self._add_piece(change, gradients, piece, self.matrix[where])
 
     def _tokens(self, x: Tensor, piece: slice) -> Float[Tensor, "tokens ..."]:
-        """Position-major, so that a position's prompts lie side by side."""
+        """Flatten prompts and positions into tokens, with all prompts of a position next to each other."""
         return x[:, piece].transpose(0, 1).flatten(0, 1).to(self.matrix.dtype)
 
     def _write_heads(
         self, index: int, change: Writers, piece: slice, D: Float[Tensor, "sources tokens d_model"]
     ) -> None:
-        """Put what a layer's heads change in its place in ``D``."""
+        """Write the changes of a layer's heads to their rows of ``D``."""
         z = self._tokens(change.z[index], piece).transpose(0, 1).contiguous()
         weight = output_weight(self._model.layers[index]).to(D.dtype)
         torch.bmm(z, weight, out=D[self._graph.head_row(index) : self._graph.mlp_row(index)])
@@ -87,9 +103,9 @@ class Scorer(ABC):
     def _attention_readers(
         self, index: int, gradients: ReaderGradients, piece: slice
     ) -> Float[Tensor, "readers tokens d_model"]:
-        """The gradient at the residual stream as each q, k and v head reads it.
+        """Return the gradient at the residual stream as each q, k and v head reads it.
 
-        ``Norm.vjp``, or ``Norm.linear_vjp`` with frozen norms, without copies.
+        This computes ``Norm.vjp``, or ``Norm.linear_vjp`` with frozen norms, in place.
         """
         layer = self._model.layers[index]
         g = [self._tokens(x[index], piece).transpose(0, 1) for x in (gradients.q, gradients.k, gradients.v)]
@@ -112,7 +128,7 @@ class Scorer(ABC):
         return G.addcmul_(stats.x_hat, product.mean(-1, keepdim=True), value=-1)
 
     def _mlp_reader(self, index: int, gradients: ReaderGradients, piece: slice) -> Float[Tensor, "tokens d_model"]:
-        """The gradient at the residual stream as a layer's MLP reads it."""
+        """Return the gradient at the residual stream as a layer's MLP reads it."""
         g, norm = self._tokens(gradients.mlp[index], piece), self._model.layers[index].mlp_norm
         if norm is None:
             return g
@@ -120,7 +136,7 @@ class Scorer(ABC):
         return norm.linear_vjp(stats.scale, g) if gradients.frozen_norms else norm.vjp(stats, g)
 
     def _buffer(self, name: str, *shape: int) -> Tensor:
-        """A tensor to write in, the same memory every time unless a larger one is needed."""
+        """Return an uninitialized tensor, in memory that is reused for each name and grows when needed."""
         size = torch.Size(shape).numel()
         if name not in self._buffers or len(self._buffers[name]) < size:
             self._buffers[name] = self.matrix.new_empty(size)
@@ -128,7 +144,7 @@ class Scorer(ABC):
 
 
 class EdgeScorer(Scorer):
-    """Scores of edges: columns are the graph's readers, zero where there is no edge."""
+    """A scorer of edges: columns are the graph's readers, and entries are zero where there is no edge."""
 
     def _n_columns(self) -> int:
         return len(self._graph.readers)
@@ -143,7 +159,7 @@ class EdgeScorer(Scorer):
         graph = self._graph
 
         def add(cut: int, column: int, G: Tensor) -> None:
-            """Add the scores of some readers, whose gradients are [readers, tokens, d_model]."""
+            """Add the scores of readers with gradients ``G``, from ``column`` on, for the first ``cut`` writers."""
             target = out[:, :cut, column : column + len(G)]
             if self._per_position:
                 d, g = (x.reshape(len(x), len(out), -1).transpose(0, 1) for x in (D[:cut], G))
@@ -169,9 +185,10 @@ class EdgeScorer(Scorer):
 
 
 class NeuronScorer(Scorer):
-    """Scores of each dimension of what each writer adds: columns are the residual stream's dimensions.
+    """A scorer of neurons: columns are the dimensions of the residual stream, for each writer's output.
 
-    A writer's gradient is the sum of those at all later readers, which is that of the residual stream behind it.
+    A writer's gradient is the sum of the gradients at all later readers, which equals the gradient at the residual
+    stream just after the writer. The layers are therefore scored in reverse order, with ``g`` as the sum so far.
     """
 
     def _n_columns(self) -> int:
@@ -188,7 +205,7 @@ class NeuronScorer(Scorer):
         g = self._tokens(gradients.final, piece).clone()
 
         def add(row: int, D: Tensor) -> None:
-            """Add the scores of some writers, whose changes are [writers, tokens, d_model]."""
+            """Add the scores of writers with changes ``D`` [writers, tokens, d_model], from ``row`` on."""
             product = torch.unflatten(D * g, 1, (len(out), -1)).sum(2)
             out[:, row : row + len(D)] += product.transpose(0, 1)
 

@@ -1,9 +1,10 @@
-"""Runs in which all edges carry a mixture of this run and another, and gradients flow through the mixture.
+"""Runs in which every edge is interpolated by the same amount between this run and another, with gradients.
 
     r_v = residual stream + mask · Σ_{u before v} (c_u[other run] − c_u[this run])
 
-Patching every edge to the same degree needs no copies for heads: all readers at one place read the same. The skip
-stream itself is left alone.
+Because the mask is the same for every edge, all readers at one site read the same values, and no per-head copies are
+needed: the sum of the changes is kept as writers run, and added to what each attention layer, MLP and final norm reads.
+The residual stream itself is not modified.
 """
 
 from __future__ import annotations
@@ -17,19 +18,20 @@ from torch import Tensor
 from eap_plugin.interventions.recording import ReaderGradients
 from eap_plugin.interventions.writer_outputs import Writers, output_weight, scaled_z
 from eap_plugin.model.norm import normed
-from eap_plugin.model.residual_model import ResidualModel, Site, Visitor
+from eap_plugin.model.residual_model import ResidualModel
+from eap_plugin.model.sites import Site, Visitor
 
 
 class UniformEdgeMask:
-    """Visitors for one run in which every edge's mask has the same value."""
+    """Visitors of one run in which every edge has the same mask."""
 
     def __init__(self, model: ResidualModel, other: Writers, mask: float, start: int = 0) -> None:
         """Prepare one run.
 
         Args:
             model: the model that will run.
-            other: the writers of the other run, from position ``start`` on.
-            mask: how far every edge goes from this run (0) to the other (1).
+            other: the outputs of the writers in the other run, from position ``start`` on.
+            mask: the interpolation of every edge from this run (0) to the other (1).
             start: the first position at which the runs differ.
         """
         self._model, self._other, self._mask, self._start = model, other, mask, start
@@ -38,7 +40,7 @@ class UniformEdgeMask:
         self._read: dict[Site, list[Tensor]] = {"attn_in": [], "mlp_in": []}
 
     def visitors(self) -> dict[Site, Visitor]:
-        """What to call at which site."""
+        """Return the visitors of one run, by site."""
         visit: dict[Site, Visitor] = {
             "embed": self._on_embed,
             "attn_in": self._on_attn_in,
@@ -51,7 +53,7 @@ class UniformEdgeMask:
         return visit
 
     def at_readers(self, gradients: ReaderGradients) -> ReaderGradients:
-        """The run's gradients, with the mixture as what attention and MLPs read."""
+        """Return the gradients with the interpolated values as the inputs of attention and MLPs."""
         attn_in, mlp_in = ([x.detach()[:, self._start :] for x in self._read[site]] for site in ("attn_in", "mlp_in"))
         return replace(gradients, attn_in=attn_in, mlp_in=mlp_in)
 
@@ -68,13 +70,13 @@ class UniformEdgeMask:
 
     def _on_attn_in(self, layer: int, value: Tensor) -> None:
         self._before_attention = self._change
-        self._read["attn_in"].append(self._mixed(value, self._change))
+        self._read["attn_in"].append(self._interpolated(value, self._change))
 
     def _on_mlp_in(self, layer: int, value: Tensor) -> None:
         change = self._before_attention if self._model.graph.parallel else self._change
-        self._read["mlp_in"].append(self._mixed(value, change))
+        self._read["mlp_in"].append(self._interpolated(value, change))
 
-    def _mixed(
+    def _interpolated(
         self, value: Float[Tensor, "batch pos d_model"], change: Float[Tensor, "batch later d_model"]
     ) -> Float[Tensor, "batch pos d_model"]:
         return torch.cat([value[:, : self._start], value[:, self._start :] + self._mask * change], 1)
@@ -86,4 +88,4 @@ class UniformEdgeMask:
         return normed(self._model.layers[layer].mlp_norm, self._read["mlp_in"][layer]).to(value.dtype)
 
     def _read_final(self, layer: int, value: Tensor) -> Tensor:
-        return self._mixed(value, self._change).to(value.dtype)
+        return self._interpolated(value, self._change).to(value.dtype)

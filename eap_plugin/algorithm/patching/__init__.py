@@ -1,1 +1,1 @@
-"""Methods that patch edges or writers one after another."""
+"""Methods that patch edges or writers one at a time."""

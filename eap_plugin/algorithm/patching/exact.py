@@ -1,4 +1,8 @@
-"""Activation patching itself, one edge or one writer at a time: what the other methods estimate."""
+"""Activation patching of one edge or one writer at a time, which the gradient methods approximate.
+
+The score of an edge is metric(clean) − metric(clean, with this edge alone patched). Several edges share one run: each
+has its own copy of the prompts, in which it alone is patched (``single_patches``).
+"""
 
 from __future__ import annotations
 
@@ -24,36 +28,36 @@ from eap_plugin.model.graph import Graph
 from eap_plugin.model.residual_model import ResidualModel
 
 _BLOCK = 32
-"""About how many times the size of the residual stream all activations of a block are."""
+"""Approximate size of all activations of one block, in multiples of the residual stream."""
 
 
 @dataclass(frozen=True)
 class ExactOptions:
-    """What can be chosen."""
+    """The options of exact patching."""
 
-    level: Literal["edge", "node"] = option("edge", help="patch edges, or all that a writer adds (node)")
+    level: Literal["edge", "node"] = option("edge", help="what to patch: edges, or a writer's whole output (node)")
     ablation: Ablation = option(
-        "corrupt", help="what a writer is changed to: its value on the corrupt prompt, zero, or a mean"
+        "corrupt", help="what replaces a writer's output: its value on the corrupt prompt, zero, or a mean"
     )
     edges_per_pass: int | None = option(
         None,
-        help="how many edges or writers to patch in one run, each in its own copy of the prompts; none: what memory "
-        "and caches take",
+        help="edges or writers that share one run, each patched in its own copy of the prompts; none: as many as fit "
+        "in memory or caches",
         unit="edges",
         minimum=1,
     )
 
 
 class Exact(Algorithm[ExactOptions]):
-    """The metric on the clean prompts, less that with one edge patched; no estimate."""
+    """The exact change of the metric when one edge, or one writer, is patched."""
 
     name = "exact"
-    summary = "activation patching, one edge at a time: what other methods estimate"
+    summary = "activation patching of one edge at a time, without approximation"
     reference = "Vig et al. 2020, arXiv 2004.12265; edges: Goldowsky-Dill et al. 2023, arXiv 2304.05969"
     options = ExactOptions
 
     def cost(self, options: ExactOptions, graph: Graph) -> Cost:
-        """One pass for each edge or writer, however many share a run, and those on clean and corrupt prompts."""
+        """Count a forward pass per edge or writer, and those on clean and corrupt prompts."""
         targets = len(graph.sources) if options.level == "node" else graph.n_edges
         return Cost(forwards=1 + ablation_passes(options.ablation) + targets, backwards=0)
 
@@ -65,15 +69,15 @@ class Exact(Algorithm[ExactOptions]):
         options: ExactOptions,
         progress: Progress,
     ) -> Attribution:
-        """See ``Algorithm.attribute``."""
+        """Score every edge; see ``Algorithm.attribute``."""
         kind, targets = _targets(model.graph, options.level)
         counterfactual = Counterfactual(model, data, options.ablation)
-        effects = torch.zeros(len(targets), dtype=torch.promote_types(model.dtype, torch.float32))
+        effects = torch.zeros(len(targets), dtype=model.score_dtype)
         metrics = []
         for piece in data:
             run = contrast(model, piece, metric, counterfactual)
             change = run.other.minus(run.clean)
-            size = options.edges_per_pass or _fitting(model, change)
+            size = options.edges_per_pass or _copies_per_run(model, change)
             for start in range(0, len(targets), size):
                 part = targets[start : start + size]
                 values = _metrics(model, run.batch, metric, kind(model, change, part), len(part))
@@ -86,7 +90,7 @@ class Exact(Algorithm[ExactOptions]):
 
 
 def _targets(graph: Graph, level: str) -> tuple[type[SingleEdgePatches] | type[SingleWriterPatches], Sequence[Any]]:
-    """What is patched, and how: each writer's row, or each edge's row and column."""
+    """Return the kind of patch and its targets: the row of each writer, or row and column of each edge."""
     if level == "node":
         return SingleWriterPatches, range(len(graph.sources))
     return SingleEdgePatches, [
@@ -103,8 +107,8 @@ def _as_edges(
     return matrix
 
 
-def _fitting(model: ResidualModel, run: Writers) -> int:
-    """How many copies to run at a time: as many as have a block's activations fit in the workspace, at least one."""
+def _copies_per_run(model: ResidualModel, run: Writers) -> int:
+    """Return the number of copies for which a block's activations fit in the workspace, but at least one."""
     fitting = workspace(run.embed.device) // (_BLOCK * run.embed.numel())
     return 1 if model.run_constraints.whole_batches else max(1, fitting)
 
@@ -112,13 +116,7 @@ def _fitting(model: ResidualModel, run: Writers) -> int:
 def _metrics(
     model: ResidualModel, batch: Batch, metric: Metric, patch: SingleEdgePatches | SingleWriterPatches, n_copies: int
 ) -> list[float]:
-    """The metric on each of some copies of a batch, run together."""
-    mask = None if batch.attention_mask is None else batch.attention_mask.repeat(n_copies, 1)
+    """Run copies of a batch together, each with its own patch, and return the metric on each copy."""
     with torch.no_grad():
-        logits = model.forward(
-            batch.clean.repeat(n_copies, 1),
-            patch.visitors(),
-            attention_mask=mask,
-            last=batch.last.repeat(n_copies),
-        )
+        logits = model.forward(batch.clean_prompts.repeat(n_copies), patch.visitors())
         return [float(metric(part, batch)) for part in torch.split(logits, len(batch))]

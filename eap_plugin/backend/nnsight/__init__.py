@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import fields
 from importlib.metadata import version
 from typing import Any
 
@@ -17,15 +16,16 @@ from eap_plugin.backend.loading import (
     torch_dtype,
 )
 from eap_plugin.errors import EapPluginError
+from eap_plugin.model.model_info import ModelInfo
 from eap_plugin.model.remote import Remote
 from eap_plugin.model.residual_model import ResidualModel
 
 
 class NNsightBackend(Backend):
-    """Any nnsight model whose architecture TransformerLens 4 knows."""
+    """nnsight models of any architecture for which TransformerLens 4 has an adapter."""
 
     name = "nnsight"
-    summary = "nnsight 0.8: NNsight and TransformersModel, for architectures that TransformerLens knows"
+    summary = "nnsight 0.8: NNsight and TransformersModel, for architectures that TransformerLens supports"
     requires = ("nnsight", "transformer_lens")
 
     def missing(self) -> str | None:
@@ -41,13 +41,13 @@ class NNsightBackend(Backend):
         return nnsight is not None and isinstance(model, nnsight.NNsight | nnsight.TransformersModel)
 
     def wrap(self, model: Any) -> ResidualModel:
-        """See ``Backend.wrap``; weights that are not loaded yet are when a run first needs them."""
+        """See ``Backend.wrap``; weights that are not loaded yet are loaded when a run first needs them."""
         return self._wrap(model, getattr(model, "tokenizer", None))
 
     def load(
         self, name: str, *, device: str = "cpu", dtype: str = "float32", revision: str | None = None
     ) -> ResidualModel:
-        """See ``Backend.load``; attention is computed as transformers does by default."""
+        """See ``Backend.load``; attention uses the default implementation of transformers."""
         path, kind = model_path(name), torch_dtype(dtype)
         with load_errors(name):
             from nnsight import NNsight
@@ -58,16 +58,14 @@ class NNsightBackend(Backend):
             model: Any = AutoModelForCausalLM.from_pretrained(path, dtype=kind, revision=revision)
             model.to(device)
         wrapped = self._wrap(NNsight(model), tokenizer)
-        wrapped.name = str(name)
-        wrapped.provenance["revision"] = revision or ""
+        wrapped.info = wrapped.info.loaded_as(name, revision)
         return wrapped
 
     def at(self, model: Any, remote: Remote) -> ResidualModel:
         """See ``Backend.at``."""
         from eap_plugin.backend.nnsight.remote.model import RemoteModel
 
-        about = {field.name: getattr(model, field.name) for field in fields(ResidualModel) if field.name != "graph"}
-        return RemoteModel(model.envoy, model.plan, **{**about, "remote": remote})
+        return RemoteModel(model.envoy, model.plan, model.info, remote)
 
     def load_at(self, name: str, remote: Remote, *, revision: str | None = None) -> ResidualModel:
         """See ``Backend.load_at``."""
@@ -76,8 +74,7 @@ class NNsightBackend(Backend):
 
             model = TransformersModel(model_path(name), task="text-generation", revision=revision)
         wrapped = self.at(self.wrap(model), remote)
-        wrapped.name = str(name)
-        wrapped.provenance["revision"] = revision or ""
+        wrapped.info = wrapped.info.loaded_as(name, revision)
         return wrapped
 
     def _wrap(self, model: Any, tokenizer: Any) -> ResidualModel:
@@ -90,17 +87,15 @@ class NNsightBackend(Backend):
         if getattr(module, "config", None) is None:
             raise EapPluginError(
                 f"nnsight wraps a {type(module).__name__}, which has no Hugging Face configuration; "
-                f"wrap a language model of the transformers library"
+                f"wrap a language model from the transformers library"
             )
         if any(type(part).__module__.startswith("transformer_lens.") for part in module.modules()):
             raise EapPluginError(
                 "the model that nnsight wraps is in a TransformerBridge, which has replaced its modules; "
-                "give the bridge itself, or load the model anew for nnsight"
+                "pass the bridge itself, or load the model again for nnsight"
             )
         adapter = adapter_of(module)
-        return NNsightModel(
-            model,
-            resolve(module, adapter, prefix),
+        info = ModelInfo(
             name=module.config.name_or_path or type(module).__name__,
             n_vocab=int(module.config.get_text_config().vocab_size),
             n_ctx=context_length(adapter.cfg),
@@ -108,3 +103,4 @@ class NNsightBackend(Backend):
             prepend_bos=prepends_bos(tokenizer, adapter.cfg),
             provenance={"backend": self.name} | {p: version(p) for p in ("nnsight", "transformer-lens")},
         )
+        return NNsightModel(model, resolve(module, adapter, prefix), info)

@@ -1,4 +1,13 @@
-"""The plan of one block: its sites in the order in which Hugging Face's blocks compute them, and its weights."""
+"""The plan of one block: where its sites and weights are, found with TransformerLens' architecture adapter.
+
+1. ``find`` looks up a component of the block (a norm, attention, a projection) in the adapter, which knows its module
+   path, and takes the module at that path from the model.
+2. ``plan_block`` puts each site at the input or output of one of these modules, in the order in which Hugging Face's
+   blocks compute them: nnsight can visit modules in that order only.
+3. If q, k and v are one fused projection, all three sites are at its output; ``fused_qkv`` finds out which columns
+   belong to which head. Likewise for a projection that computes both factors of a gated MLP.
+4. The sites of the MLP's hidden layer are included only if all parts of it are known; see ``gate``.
+"""
 
 from __future__ import annotations
 
@@ -17,11 +26,11 @@ from eap_plugin.backend.nnsight.plan import LayerPlan, NormPlace, Place, Project
 
 
 class NotFoundError(Exception):
-    """What a model lacks."""
+    """A component that is missing from the model or its adapter."""
 
 
 class Found(NamedTuple):
-    """A component of an adapter, found in the model."""
+    """A component of an adapter, with its module in the model and the path of that module."""
 
     component: Any
     module: nn.Module
@@ -29,7 +38,7 @@ class Found(NamedTuple):
 
 
 class BlockPlan(NamedTuple):
-    """A block's places in order, where its weights are, and what kind of block it is."""
+    """The places of a block's sites in order of computation, where its weights are, and what kind of block it is."""
 
     places: tuple[Place, ...]
     layer: LayerPlan
@@ -38,10 +47,10 @@ class BlockPlan(NamedTuple):
 
 
 def find(parent: Found, components: Mapping[str, Any], name: str) -> Found:
-    """A component by its name in TransformerLens; one without a module of its own is in its parent's.
+    """Find a component by its name in TransformerLens; one without a module of its own uses its parent's.
 
     Raises:
-        NotFoundError: if the adapter does not know it, or it is not in the model.
+        NotFoundError: if the adapter does not have it, or its module is not in the model.
     """
     component = components.get(name)
     if component is None:
@@ -56,11 +65,11 @@ def find(parent: Found, components: Mapping[str, Any], name: str) -> Found:
 
 
 def plan_block(block: Found, index: int, d_head: int, clip_qkv: float | None) -> BlockPlan:
-    """The plan of block number ``index``.
+    """Return the plan of one block.
 
     Args:
         block: the block.
-        index: its number.
+        index: its layer.
         d_head: the width of a head.
         clip_qkv: see ``Layer``.
 
@@ -102,14 +111,14 @@ def plan_block(block: Found, index: int, d_head: int, clip_qkv: float | None) ->
 
 
 def _read_places(ln1: Found | None, attn: Found, block: Found, index: int, shared: bool) -> list[Place]:
-    """Where attention reads: the residual stream, then what its norm gives.
+    """Return the places where attention reads: the residual stream, then the output of the norm.
 
     Args:
         ln1: the norm before attention, if there is one.
         attn: the attention module.
         block: the block.
-        index: its number.
-        shared: the MLP reads the same residual stream, so that both sites are at the block's input.
+        index: its layer.
+        shared: whether the MLP reads the same residual stream, so that both sites are at the block's input.
     """
     normed = Visit("attn")
     read = Place(index, attn.path, "input", (normed,)) if ln1 is None else Place(index, ln1.path, "output", (normed,))
@@ -140,7 +149,7 @@ def _mlp_places(mlp: Found, norms: Mapping[str, Found], index: int, parallel: bo
 
 
 def _hidden_places(mlp: Found, index: int) -> list[Place]:
-    """The hidden layer, if all of its parts are modules that are known: a mixture of experts has none."""
+    """Return the places of the hidden layer; empty if some part of it is not known, as in a mixture of experts."""
     try:
         reads = _factors(mlp, index)
         out = find(mlp, mlp.component.submodules, "out").path
@@ -154,10 +163,10 @@ def _hidden_places(mlp: Found, index: int) -> list[Place]:
 
 
 def _factors(mlp: Found, index: int) -> list[Place]:
-    """Where the gate, if any, and the other projection give what the hidden layer is made of.
+    """Return the places of the factors of the hidden layer: the gate, if any, and the other input projection.
 
     Raises:
-        NotFoundError: if one is not found, or the hidden layer has parts that are not known.
+        NotFoundError: if one is not found, or a part of the hidden layer is not known.
     """
     if hasattr(mlp.component, "split_gate_up_matrix"):
         gate, linear = split_gate(mlp.component, mlp.module)
@@ -179,7 +188,7 @@ def _factors(mlp: Found, index: int) -> list[Place]:
 
 
 def _readers(attn: Found, d_head: int) -> dict[str, Projection]:
-    """The q, k and v projections, apart or fused into one."""
+    """Return the q, k and v projections, which may be fused into one module."""
     parts = attn.component.submodules
     if "qkv" not in parts:
         found = {slot: find(attn, parts, slot) for slot in ("q", "k", "v")}
@@ -194,7 +203,7 @@ def _readers(attn: Found, d_head: int) -> dict[str, Projection]:
 
 
 def norm_place(found: Found | None) -> NormPlace | None:
-    """Where a norm is, and its form; ``None`` if there is none, or it does nothing."""
+    """Return the path and formula of a norm; ``None`` if there is none or it is the identity."""
     if found is None:
         return None
     found.component.set_original_component(found.module)

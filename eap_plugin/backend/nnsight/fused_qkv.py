@@ -1,4 +1,9 @@
-"""Which columns of a fused projection are which heads' q, k and v, asked of the adapter that knows how to split it."""
+"""Which output columns of a fused projection belong to which head's q, k and v.
+
+TransformerLens' adapters can split a fused projection into three but do not say which columns go where. So they are
+given a copy whose weight holds, in each column, the number of that column. The numbers in the three parts then tell
+which columns they came from.
+"""
 
 from __future__ import annotations
 
@@ -12,28 +17,26 @@ from eap_plugin.backend.effective_weight import innermost
 
 
 class NotHeadsError(Exception):
-    """A split that is not into whole heads."""
+    """A fused projection that cannot be split into whole heads."""
 
 
 def fused_heads(component: Any, attention: nn.Module, d_head: int) -> dict[str, tuple[int, ...]]:
-    """For q, k and v, the pieces of width ``d_head`` of the fused projection's output that are their heads.
-
-    The adapter's own function splits a stand-in, each of whose columns holds its own number.
+    """Find, for q, k and v, which slices of width ``d_head`` of the fused projection's output are their heads.
 
     Args:
-        component: the adapter's component for the attention module, with a part ``qkv``.
-        attention: the attention module; only the shape of its weight is read.
+        component: the adapter's component for the attention module, with a subcomponent ``qkv``.
+        attention: the attention module; only the shape of its weight is used.
         d_head: the width of a head.
 
     Raises:
-        NotHeadsError: if the function fails, or heads are not such pieces.
+        NotHeadsError: if the adapter cannot split the projection, or not into whole heads.
     """
     name = component.submodules["qkv"].name
     fused = innermost(attention.get_submodule(name))
     stand_in = copy.copy(attention)
     stand_in._modules = {**attention._modules, name: _numbered(fused)}
     try:
-        with torch.device("meta"):  # the layers it makes need no memory and draw no random numbers
+        with torch.device("meta"):  # the layers that it creates need no memory and draw no random numbers
             parts = component.split_qkv_matrix(stand_in)
     except (AssertionError, AttributeError, NotImplementedError, RuntimeError, ValueError) as error:
         raise NotHeadsError(f"its fused projection {name} cannot be split: {error}") from error
@@ -41,11 +44,11 @@ def fused_heads(component: Any, attention: nn.Module, d_head: int) -> dict[str, 
 
 
 def split_gate(component: Any, mlp: nn.Module) -> tuple[tuple[int, int], tuple[int, int]]:
-    """The columns of the gate and of the linear factor in a projection that gives both, first and one past the last.
+    """Find the columns, as (start, stop), of the gate and of the linear factor in a projection that computes both.
 
     Args:
         component: the adapter's component for the MLP, which can split the projection.
-        mlp: the MLP; only the shape of its weight is read.
+        mlp: the MLP; only the shape of its weight is used.
     """
     name = component.fused_attr
     stand_in = copy.copy(mlp)
@@ -55,14 +58,14 @@ def split_gate(component: Any, mlp: nn.Module) -> tuple[tuple[int, int], tuple[i
 
 
 def n_columns(linear: nn.Module) -> int:
-    """How many columns a projection gives, ``Linear`` or ``Conv1D``, adapted or not."""
+    """Return the output width of a ``Linear`` or ``Conv1D``, with or without adapters around it."""
     bare = innermost(linear)
     rows, columns = bare.weight.shape
     return int(rows if isinstance(bare, nn.Linear) else columns)
 
 
 def _numbered(fused: nn.Module) -> nn.Module:
-    """A copy whose weight and bias hold the number of the column that they are for."""
+    """Copy a projection, with the number of each output column in place of its weights and bias."""
     weight: Tensor = fused.weight  # type: ignore[assignment]
     numbers = torch.arange(n_columns(fused), dtype=torch.float64)
     columns = numbers[:, None] if isinstance(fused, nn.Linear) else numbers
@@ -72,7 +75,7 @@ def _numbered(fused: nn.Module) -> nn.Module:
 
 
 def _heads(weight: Tensor, d_head: int) -> tuple[int, ...]:
-    """The heads in a split-off part, from the numbers of its columns."""
+    """Read the heads in a part of the numbered projection from its column numbers."""
     columns = weight[:, 0].long()
     if len(columns) % d_head == 0:
         heads = columns.view(-1, d_head)

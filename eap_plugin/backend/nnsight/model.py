@@ -1,4 +1,9 @@
-"""An nnsight model as a ``ResidualModel``. Imports neither nnsight nor TransformerLens: a plan says what is where."""
+"""An nnsight model as a ``ResidualModel``.
+
+Each forward pass is one trace, in which the places of the plan are visited in order: the value at a module's input or
+output is given to the visitors of the sites there and replaced by what they return. This module imports neither nnsight
+nor TransformerLens, because servers run it and need not have TransformerLens: the plan says where everything is.
+"""
 
 from __future__ import annotations
 
@@ -15,21 +20,25 @@ from eap_plugin.backend.calls import CalledOnce
 from eap_plugin.backend.freezing import frozen_modules
 from eap_plugin.backend.nnsight.plan import Place, Plan, Visit
 from eap_plugin.backend.nnsight.weights import read_layer, read_norm
+from eap_plugin.data.prompts import Prompts
 from eap_plugin.errors import EapPluginError
+from eap_plugin.model.layer import Layer
+from eap_plugin.model.model_info import ModelInfo
 from eap_plugin.model.norm import Norm
-from eap_plugin.model.residual_model import Layer, ResidualModel, Site, Visitor, sites_of
+from eap_plugin.model.residual_model import ResidualModel
+from eap_plugin.model.sites import Site, Visitor, sites_of
 
 _CHANGED_IN_PLACE: tuple[Site, ...] = ("q", "k", "v", "attn_out", "mlp_proj", "mlp_out")
 
 
 class NNsightModel(ResidualModel):
-    """An nnsight model and the plan of where its sites are; each forward pass is one trace."""
+    """An nnsight model, with a plan that says where its sites and weights are."""
 
-    def __init__(self, envoy: Any, plan: Plan, **about: Any) -> None:
-        """Wrap a model, its weights loaded or not; they are when they are first needed."""
+    def __init__(self, envoy: Any, plan: Plan, info: ModelInfo) -> None:
+        """Wrap a model; if its weights are not loaded yet, they are when they are first needed."""
         self.envoy, self.plan = envoy, plan
         self._layers: list[Layer] = []
-        ResidualModel.__init__(self, graph=plan.graph, **about)
+        ResidualModel.__init__(self, plan.graph, info)
 
     def parameter(self) -> Tensor:
         """See ``ResidualModel.parameter``."""
@@ -37,7 +46,7 @@ class NNsightModel(ResidualModel):
         return parameter
 
     def _loaded(self) -> Any:
-        """The Hugging Face model, with its weights."""
+        """Return the Hugging Face model, after loading its weights if necessary."""
         if not getattr(self.envoy, "dispatched", True):
             self.envoy.dispatch()
         return self.envoy._module
@@ -48,7 +57,7 @@ class NNsightModel(ResidualModel):
 
     @property
     def layers(self) -> Sequence[Layer]:
-        """Each block's projections and norms; read once for each run."""
+        """Each block's projections and norms, read once per run."""
         if not self._layers:
             model = self._loaded()
             self._layers = [read_layer(model, layer, self.plan.d_head) for layer in self.plan.layers]
@@ -71,38 +80,33 @@ class NNsightModel(ResidualModel):
         self._layers = []
         return frozen_modules(*self.modules())
 
-    def forward(
-        self,
-        tokens: Int[Tensor, "batch pos"],
-        visit: Mapping[Site, Visitor],
-        *,
-        attention_mask: Bool[Tensor, "batch pos"] | None = None,
-        last: Int[Tensor, "batch"] | None = None,
-    ) -> Float[Tensor, "batch vocab"]:
+    def _forward(self, prompts: Prompts, visit: Mapping[Site, Visitor]) -> Float[Tensor, "batch vocab"]:
         """See ``ResidualModel.forward``."""
-        self._check_sites(visit)
-        inputs = {"input_ids": tokens, "use_cache": False, **self._padding(attention_mask)}
+        tokens = prompts.tokens
+        inputs = {"input_ids": tokens, "use_cache": False, **self._padding(prompts.attention_mask)}
         places = [place for place in self.plan.places if any(here.site in visit for here in place.visits)]
         model = self._loaded()
         called_once = CalledOnce({place.path: model.get_submodule(place.path) for place in places})
-        logits: list[Tensor] = []  # filled inside the trace, which hands no other value out
+        logits: list[Tensor] = []  # filled inside the trace: other local variables are lost on exit
         try:
             with called_once, visiting_attention(visit, self.graph.n_layers), self.envoy.trace(**inputs):
                 for place in places:
-                    self._come_by(place, visit, tokens.shape)
+                    self._visit_place(place, visit, tokens.shape)
                 unembed = _part(self.envoy, self.plan.unembed)
-                unembed.input = _call(visit, "unembed", self.graph.n_layers - 1, _keep_last(unembed.input, last))
+                unembed.input = _call(
+                    visit, "unembed", self.graph.n_layers - 1, _keep_last(unembed.input, prompts.last)
+                )
                 logits.append(self.envoy.output[0])
         except Exception as error:
             if type(error).__name__ != "OutOfOrderError":
                 raise
             raise EapPluginError(
-                f"{self.name} does not compute its parts in the order of a decoder's blocks, or not all: {error}"
+                f"{self.name} does not compute its parts in the order of a decoder's blocks, or skips some: {error}"
             ) from error
         return logits[0][0]
 
     def _padding(self, mask: Bool[Tensor, "batch pos"] | None) -> dict[str, Int[Tensor, "batch pos"]]:
-        """What the model is told of padding: real tokens are counted from the first one."""
+        """Return the model's inputs for padded prompts: the mask and positions that count real tokens only."""
         if mask is None:
             return {}
         told = {"attention_mask": mask.long()}
@@ -110,8 +114,8 @@ class NNsightModel(ResidualModel):
             told["position_ids"] = (mask.long().cumsum(-1) - 1).clamp_min(0)
         return told
 
-    def _come_by(self, place: Place, visit: Mapping[Site, Visitor], tokens: torch.Size) -> None:
-        """Call the visitors of a place's sites, and let the model go on with what they leave."""
+    def _visit_place(self, place: Place, visit: Mapping[Site, Visitor], tokens: torch.Size) -> None:
+        """Call the visitors of a place's sites, and replace the value there by what they return."""
         module = _part(self.envoy, place.path)
         if place.at == "input":
             module.input = self._visited(place, visit, module.input, tokens)
@@ -123,7 +127,7 @@ class NNsightModel(ResidualModel):
             module.output = self._visited(place, visit, output, tokens)
 
     def _visited(self, place: Place, visit: Mapping[Site, Visitor], value: Tensor, tokens: torch.Size) -> Tensor:
-        """What visitors leave of a value, in its own shape; some models flatten prompts and positions into one."""
+        """Return a value after its visitors, in its own shape: some models flatten batch and position into one axis."""
         x = value.view(*tokens, value.shape[-1])
         if place.visits[0].heads:
             x = self._visit_heads(place, visit, x)
@@ -131,7 +135,7 @@ class NNsightModel(ResidualModel):
             for here in place.visits:
                 if here.site in visit:
                     x = _call_part(visit, here, place.layer, x)
-        # The block may go on in place with these, and the visitor may keep what it saw: the block gets a copy.
+        # The block may change these in place, and the visitor may keep what it saw: so the block gets a copy.
         return (x.clone() if place.visits[-1].site in _CHANGED_IN_PLACE else x).reshape(value.shape)
 
     def _visit_heads(
@@ -150,17 +154,17 @@ class NNsightModel(ResidualModel):
 
 
 def _part(envoy: Any, path: str) -> Any:
-    """nnsight's object for a module, by the module's own name even where nnsight has that name too (``output``)."""
+    """Return the envoy at a module path, also for modules whose name nnsight uses itself (such as ``output``)."""
     for name in path.split("."):
         envoy = envoy._child_map[name]
     return envoy
 
 
 def _call(visit: Mapping[Site, Visitor], site: Site, layer: int, value: Tensor) -> Tensor:
-    """What a site's visitor leaves of a value.
+    """Call the visitor of a site, if any, and return its value or the unchanged one.
 
-    It gets an alias of its own, and the model goes on with it even when unchanged: only so is its gradient that of this
-    site alone where two sites share a tensor.
+    The visitor gets a view, and the model continues with that view even if the visitor does not replace it. So the
+    gradient of what the visitor saw is that of this site alone, also where two sites share a tensor.
     """
     if site not in visit:
         return value
@@ -170,7 +174,7 @@ def _call(visit: Mapping[Site, Visitor], site: Site, layer: int, value: Tensor) 
 
 
 def _call_part(visit: Mapping[Site, Visitor], here: Visit, layer: int, value: Tensor) -> Tensor:
-    """What a site's visitor leaves of a module's value, of which the site is some columns, or a multiple."""
+    """Call the visitor of a site that is some columns, or a multiple, of a module's value; return the new value."""
     if here.columns is not None:
         start, stop = here.columns
         part = _call(visit, here.site, layer, value[..., start:stop])
@@ -183,6 +187,6 @@ def _call_part(visit: Mapping[Site, Visitor], here: Visit, layer: int, value: Te
 def _keep_last(
     x: Float[Tensor, "batch pos d_model"], last: Int[Tensor, "batch"] | None
 ) -> Float[Tensor, "1 batch d_model"]:
-    """The positions whose logits are wanted, as one row of prompts: a single matrix product."""
+    """Select the positions whose logits are needed, as one row, so that unembedding is one matrix product."""
     kept = x[:, -1] if last is None else x[torch.arange(len(x), device=x.device), last.to(x.device)]
     return kept[None]

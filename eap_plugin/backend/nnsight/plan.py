@@ -1,4 +1,16 @@
-"""Where a model's sites and weights are, as plain data: made on the client, used where the weights are."""
+"""Where the sites and weights of a model are, as plain data.
+
+nnsight's models are Hugging Face models, and every family names its modules differently. TransformerLens' architecture
+adapters know these names. A plan is what remains once they have been asked:
+
+1. ``resolve`` finds each component in the model and writes down its module path; it needs no weights.
+2. A ``Place`` is the input or output of one module, with the sites (``Visit``) that are in its value: all of it, some
+   columns, or some heads. The places of a plan are in the order in which the model computes them.
+3. A ``LayerPlan`` says in which modules a block's projections and norms are; ``weights`` reads them from there.
+
+A plan has no references to modules or libraries. So it can be made here and sent to a server, which has the weights but
+not TransformerLens.
+"""
 
 from __future__ import annotations
 
@@ -7,19 +19,19 @@ from typing import Literal
 
 from eap_plugin.backend.hf_norm import NormForm
 from eap_plugin.model.graph import Graph
-from eap_plugin.model.residual_model import Site
+from eap_plugin.model.sites import Site
 
 
 @dataclass(frozen=True)
 class Visit:
-    """One site at a place.
+    """A site at a place.
 
     Attributes:
-        site: which.
-        heads: for sites with heads, which pieces of width d_head of the last dimension they are, in order; empty for
-            sites of the residual stream's width.
-        columns: the columns of the last dimension that it is, first and one past the last, if not all.
-        scale: what the block multiplies the module's value by; the site is the product.
+        site: the site.
+        heads: for sites with heads, the index of each head's slice of width d_head in the last dimension; empty for
+            sites without heads.
+        columns: the columns of the last dimension that form the site, as (start, stop); ``None`` for all.
+        scale: the factor by which the block multiplies the module's value; the site is the product.
     """
 
     site: Site
@@ -30,13 +42,13 @@ class Visit:
 
 @dataclass(frozen=True)
 class Place:
-    """The input or the output of a module, at which one or more sites are.
+    """The input or the output of a module, where one or more sites are.
 
     Attributes:
-        layer: the layer that visitors are told.
-        path: the module's, from the model.
-        at: the module's first input, or what it returns.
-        visits: the sites here, in the order in which they are visited; all with heads, or none.
+        layer: the layer passed to visitors.
+        path: the path of the module in the model.
+        at: whether it is the module's first input or its output.
+        visits: the sites here, in the order in which they are visited; either all have heads or none has.
     """
 
     layer: int
@@ -47,11 +59,11 @@ class Place:
 
 @dataclass(frozen=True)
 class Projection:
-    """Where a linear map is.
+    """Where a projection is.
 
     Attributes:
-        path: the module's, from the model.
-        heads: which pieces of width d_head of what it gives (for the output projection: takes) are the heads.
+        path: the path of its module in the model.
+        heads: the index of each head's slice of width d_head in the output (for the output projection: in the input).
     """
 
     path: str
@@ -60,7 +72,7 @@ class Projection:
 
 @dataclass(frozen=True)
 class NormPlace:
-    """Where a norm is, and its form."""
+    """Where a norm is, and its formula."""
 
     path: str
     form: NormForm
@@ -68,10 +80,10 @@ class NormPlace:
 
 @dataclass(frozen=True)
 class LayerPlan:
-    """Where a block's projections and norms are; ``None`` stands for a norm that it does not have.
+    """Where a block's projections and norms are; ``None`` for a norm that it does not have.
 
     Attributes:
-        multiplier: what the block multiplies attention's and the MLP's output by before it adds them.
+        multiplier: the factor on attention and MLP outputs before they are added to the residual stream.
         clip_qkv: see ``Layer``.
     """
 
@@ -89,16 +101,16 @@ class LayerPlan:
 
 @dataclass(frozen=True)
 class Plan:
-    """Everything that is to be known of a model besides its weights.
+    """All that a backend needs to know about a model besides its weights.
 
     Attributes:
         graph: its writers, readers and edges.
         d_head: the width of a head.
-        places: in the order in which the model comes by them.
-        layers: where the weights are.
+        places: the places of all sites, in the order in which the model computes them.
+        layers: for each block, where its weights are.
         final_norm: where the norm before the unembedding is.
-        unembed: the path of the module that turns the final residual stream into logits.
-        takes_positions: whether it is to be told token positions when prompts are padded.
+        unembed: the path of the first module after the final norm.
+        takes_positions: whether position ids must be passed when prompts are padded.
     """
 
     graph: Graph

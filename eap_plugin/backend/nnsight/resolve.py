@@ -1,6 +1,6 @@
-"""A model's plan, from TransformerLens' architecture adapters: they know where the parts of some 120 families are.
+"""Making the plan of a model from TransformerLens' architecture adapters, which know some 120 families.
 
-Only names and shapes are read, so that a model whose weights are not loaded will do.
+Only the names and shapes of modules are used, so the weights need not be loaded.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ from eap_plugin.model.graph import Graph
 
 
 def adapter_of(model: nn.Module) -> Any:
-    """TransformerLens' adapter for a Hugging Face model.
+    """Return TransformerLens' adapter for a Hugging Face model.
 
     Raises:
-        EapPluginError: if it has none.
+        EapPluginError: if TransformerLens has none.
     """
     architecture = type(model).__name__
     try:
@@ -33,15 +33,15 @@ def adapter_of(model: nn.Module) -> Any:
         return ArchitectureAdapterFactory.select_architecture_adapter(cfg)
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise EapPluginError(
-            f"TransformerLens has no adapter for {architecture}, which would tell where its parts are: {error}"
+            f"TransformerLens has no adapter for {architecture}, which is needed to find its parts: {error}"
         ) from error
 
 
 def language_model(model: Any) -> tuple[str, Any]:
-    """Return the Hugging Face model, which a ``PeftModel`` may be around, after its path from there.
+    """Return the path of the Hugging Face model in ``model``, empty unless that is a ``PeftModel``, and the model.
 
     Raises:
-        EapPluginError: if peft puts learned tokens before every prompt.
+        EapPluginError: if the adapter is learned tokens before every prompt.
     """
     if not hasattr(model, "get_base_model"):
         return "", model
@@ -56,12 +56,12 @@ def language_model(model: Any) -> tuple[str, Any]:
 
 
 def resolve(model: nn.Module, adapter: Any, prefix: str = "") -> Plan:
-    """Where a Hugging Face model's sites and weights are.
+    """Find the sites and weights of a Hugging Face model.
 
     Args:
         model: the model.
-        adapter: what ``adapter_of`` gives.
-        prefix: the model's path from the module that nnsight wraps.
+        adapter: its adapter, from ``adapter_of``.
+        prefix: the model's path in the module that nnsight wraps.
 
     Raises:
         EapPluginError: naming the architecture and the component that was not found.

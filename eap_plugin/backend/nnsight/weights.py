@@ -1,4 +1,4 @@
-"""A block's weights in TransformerLens' shapes, read from the modules that a plan names."""
+"""Reading the weights of a block, in TransformerLens' shapes, from the modules that a plan names."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from torch import Tensor
 from eap_plugin.backend.effective_weight import effective_weight
 from eap_plugin.backend.hf_norm import norm_of
 from eap_plugin.backend.nnsight.plan import LayerPlan, NormPlace, Projection
+from eap_plugin.model.layer import Layer, scaled
 from eap_plugin.model.norm import Norm
-from eap_plugin.model.residual_model import Layer, scaled
 
 
 def read_layer(model: Any, plan: LayerPlan, d_head: int) -> Layer:
-    """A block's projections and norms: views, where the heads of a fused projection are evenly spaced."""
+    """Read a block's projections and norms: as views, if the heads of a fused projection are evenly spaced."""
 
     def weight_and_bias(where: Projection) -> tuple[Tensor, Tensor | None]:
         return effective_weight(model.get_submodule(where.path), where.path)
 
     def heads_in(where: Projection) -> tuple[Tensor, Tensor | None]:
         weight, bias = weight_and_bias(where)
-        pick = _evenly(where.heads)
+        pick = _head_index(where.heads)
         return (
             torch.unflatten(weight, 1, (-1, d_head)).transpose(0, 1)[pick],
             None if bias is None else torch.unflatten(bias, 0, (-1, d_head))[pick],
@@ -42,12 +42,12 @@ def read_layer(model: Any, plan: LayerPlan, d_head: int) -> Layer:
 
 
 def read_norm(model: Any, place: NormPlace | None) -> Norm | None:
-    """The norm at a place, if there is one."""
+    """Read the norm at a place, if there is one."""
     return None if place is None else norm_of(place.form, model.get_submodule(place.path))
 
 
-def _evenly(heads: tuple[int, ...]) -> slice | list[int]:
-    """Evenly spaced heads as a slice, which takes a view; others as a list."""
+def _head_index(heads: tuple[int, ...]) -> slice | list[int]:
+    """Return an index of the heads: a slice, which gives a view, if they are evenly spaced; otherwise a list."""
     step = heads[1] - heads[0] if len(heads) > 1 else 1
     if step > 0 and heads == tuple(range(heads[0], heads[-1] + 1, step)):
         return slice(heads[0], heads[-1] + 1, step)

@@ -17,11 +17,12 @@ from eap_plugin.backend.loading import (
     torch_dtype,
 )
 from eap_plugin.errors import EapPluginError
+from eap_plugin.model.model_info import ModelInfo
 from eap_plugin.model.residual_model import ResidualModel
 
 
 class TransformerLens(Backend):
-    """Whichever TransformerLens is installed."""
+    """TransformerLens, in any supported version that is installed."""
 
     name = "transformer_lens"
     summary = "TransformerLens: TransformerBridge (4.x), HookedTransformer (2.16 to 3.x), AutoCircuit's PatchableModel"
@@ -42,34 +43,33 @@ class TransformerLens(Backend):
         if getattr(model.cfg, "attention_dir", "causal") != "causal":
             raise EapPluginError("edge scores need causal attention, but this model attends in both directions")
         hooked = patchable or _is_hooked(model)
-        about: dict[str, Any] = {
-            "name": str(getattr(model.cfg, "model_name", None) or type(model).__name__),
-            "n_vocab": int(model.cfg.d_vocab),
-            "n_ctx": int(model.cfg.n_ctx) if hooked else context_length(model.cfg),
-            "tokenizer": getattr(model, "tokenizer", None),
-            "prepend_bos": prepends_bos(getattr(model, "tokenizer", None), model.cfg),
-            "provenance": {"backend": self.name, "transformer-lens": version("transformer-lens")},
-        }
+        info = ModelInfo(
+            name=str(getattr(model.cfg, "model_name", None) or type(model).__name__),
+            n_vocab=int(model.cfg.d_vocab),
+            n_ctx=int(model.cfg.n_ctx) if hooked else context_length(model.cfg),
+            tokenizer=getattr(model, "tokenizer", None),
+            prepend_bos=prepends_bos(getattr(model, "tokenizer", None), model.cfg),
+            provenance={"backend": self.name, "transformer-lens": version("transformer-lens")},
+        )
         if patchable:
-            return PatchableHooked(model, **about)
+            return PatchableHooked(model, info)
         if hooked:
             from eap_plugin.backend.transformer_lens.hooked import HookedModel
 
-            return HookedModel(model, **about)
+            return HookedModel(model, info)
         from eap_plugin.backend.transformer_lens.bridge import BridgeModel
 
-        return BridgeModel(model, **about)
+        return BridgeModel(model, info)
 
     def load(
         self, name: str, *, device: str = "cpu", dtype: str = "float32", revision: str | None = None
     ) -> ResidualModel:
-        """See ``Backend.load``; weights are Hugging Face's own, with nothing folded."""
+        """See ``Backend.load``; the weights are Hugging Face's, without any folding."""
         path, kind = model_path(name), torch_dtype(dtype)
         with load_errors(name):
             model = _boot(path, device, kind, revision)
         wrapped = self.wrap(model)
-        wrapped.name = str(name)
-        wrapped.provenance["revision"] = revision or ""
+        wrapped.info = wrapped.info.loaded_as(name, revision)
         return wrapped
 
 
@@ -92,7 +92,7 @@ def _boot(path: str, device: str, dtype: Any, revision: str | None) -> Any:
 
 
 def _boot_third_party(known: set[str], path: str, device: str, dtype: Any, revision: str | None) -> Any:
-    """A bridge if the model is of one of the architectures ``known``, which TransformerLens' own loader turns down."""
+    """Load a model of an architecture in ``known``, which TransformerLens' own loader refuses; ``None`` for others."""
     from transformer_lens.model_bridge.sources import build_bridge_from_module
     from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 

@@ -1,4 +1,16 @@
-"""TransformerLens 4's ``TransformerBridge``, raw or in compatibility mode, as a ``ResidualModel``."""
+"""TransformerLens 4's ``TransformerBridge``, raw or in compatibility mode, as a ``ResidualModel``.
+
+A bridge wraps a Hugging Face model: each module is replaced by a component that holds it and has hook points around it.
+
+1. On wrapping, the blocks are checked for q, k, v and o projections, and models are refused whose weights or residual
+   stream do not allow edge scores (quantised activations, post-norm, value biases folded where that changes heads).
+2. The weights of each layer are read from the Hugging Face modules inside the components, and read again whenever a run
+   starts, because they may have changed in between.
+3. ``_hook_point`` maps each site to a hook point of a block. Where a block has no norm, or attention and MLP share one
+   norm, the site is at the next module that reads the same value.
+4. ``forward`` attaches the visitors to these hook points, runs the bridge and removes them again.
+5. ``frozen`` also turns off the flags of TransformerLens that change what hooks see, such as ``use_split_qkv_input``.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +18,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, cast
 
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from eap_plugin.backend.effective_weight import MERGE, active_adapters, effective_weight, require_gradients
@@ -14,12 +26,16 @@ from eap_plugin.backend.freezing import frozen_modules
 from eap_plugin.backend.gate import Hidden, hidden_layer
 from eap_plugin.backend.hf_config import UNEMBED, clip_of, require_a_residual_stream, residual_multiplier
 from eap_plugin.backend.hf_norm import norm_form, norm_of
-from eap_plugin.backend.module_hooks import Attach, at_columns, at_hook_point, kept_apart, visiting
+from eap_plugin.backend.module_hooks import Attach, at_columns, at_hook_point, copied_for_model, visiting
 from eap_plugin.backend.transformer_lens.original import compare
+from eap_plugin.data.prompts import Prompts
 from eap_plugin.errors import EapPluginError
 from eap_plugin.model.graph import Graph
+from eap_plugin.model.layer import Layer, scaled
+from eap_plugin.model.model_info import ModelInfo
 from eap_plugin.model.norm import Norm
-from eap_plugin.model.residual_model import Layer, ResidualModel, Site, SourceComparison, Visitor, scaled, sites_of
+from eap_plugin.model.residual_model import ResidualModel, SourceComparison
+from eap_plugin.model.sites import Site, Visitor, sites_of
 
 _FLAGS = ("use_attn_result", "use_split_qkv_input", "use_attn_in", "use_hook_mlp_in")
 
@@ -33,13 +49,13 @@ _MLP_PARTS: dict[Site, tuple[str, str]] = {
 
 
 class BridgeModel(ResidualModel):
-    """A ``TransformerBridge``: hook points for the sites, its components' weights for the layers."""
+    """A ``TransformerBridge``; its hook points are the sites, the weights in its components are the layers."""
 
-    def __init__(self, bridge: Any, **about: Any) -> None:
+    def __init__(self, bridge: Any, info: ModelInfo) -> None:
         """Wrap a bridge.
 
         Raises:
-            EapPluginError: if it is not a decoder of plain attention blocks, naming what was not found.
+            EapPluginError: if it is not a decoder of attention blocks, naming the part that was not found.
         """
         self.bridge = bridge
         self._blocks = list(bridge.blocks) if hasattr(bridge, "blocks") else []
@@ -55,7 +71,7 @@ class BridgeModel(ResidualModel):
         self._hidden = _hidden_of(self._blocks)
         if bridge.compatibility_mode:
             _check_value_biases(self._blocks, self._layers)
-        super().__init__(graph=self._read_graph(), **about)
+        super().__init__(self._read_graph(), info)
 
     def _read_graph(self) -> Graph:
         block, layer = self._blocks[0], self._layers[0]
@@ -106,7 +122,7 @@ class BridgeModel(ResidualModel):
         return parameter
 
     def modules(self) -> Sequence[nn.Module]:
-        """See ``ResidualModel.modules``; the wrapped model is not among the bridge's own."""
+        """See ``ResidualModel.modules``; PyTorch does not list the wrapped model among the bridge's submodules."""
         return (self.bridge, self.bridge.original_model)
 
     @property
@@ -125,26 +141,16 @@ class BridgeModel(ResidualModel):
         hidden = self._hidden
         return sites_of(self.graph.has_mlp, hidden=hidden.seen, gated=hidden.gated)
 
-    def forward(
-        self,
-        tokens: Int[Tensor, "batch pos"],
-        visit: Mapping[Site, Visitor],
-        *,
-        attention_mask: Bool[Tensor, "batch pos"] | None = None,
-        last: Int[Tensor, "batch"] | None = None,
-    ) -> Float[Tensor, "batch vocab"]:
+    def _forward(self, prompts: Prompts, visit: Mapping[Site, Visitor]) -> Float[Tensor, "batch vocab"]:
         """See ``ResidualModel.forward``."""
-        self._check_sites(visit)
-        mask = {} if attention_mask is None else {"attention_mask": attention_mask.long()}
-        with visiting(self._places, visit, self._unembed, last, len(self._blocks)):
-            logits = self.bridge(tokens, return_type="logits", **mask)
+        mask = {} if prompts.attention_mask is None else {"attention_mask": prompts.attention_mask.long()}
+        with visiting(self._places, visit, self._unembed, prompts.last, len(self._blocks)):
+            logits = self.bridge(prompts.tokens, return_type="logits", **mask)
         return cast(Tensor, logits[0])
 
-    def compare_with_source(
-        self, tokens: Int[Tensor, "batch pos"], attention_mask: Bool[Tensor, "batch pos"] | None
-    ) -> SourceComparison:
+    def compare_with_source(self, prompts: Prompts) -> SourceComparison:
         """See ``ResidualModel.compare_with_source``."""
-        return compare(self.bridge, tokens, attention_mask)
+        return compare(self.bridge, prompts)
 
     def _places(self, site: Site) -> Iterator[tuple[int, Attach]]:
         if site == "embed":
@@ -158,32 +164,32 @@ class BridgeModel(ResidualModel):
     def _at(self, block: Any, site: Site) -> Attach:
         place = at_hook_point(_hook_point(block, site))
         if site in ("q", "k", "v") and self._layers[0].clip_qkv is not None:
-            return kept_apart(place)
+            return copied_for_model(place)
         columns = self._hidden.columns(site)
         return place if columns is None else at_columns(place, columns)
 
     @property
     def _unembed(self) -> Any:
-        """The module that turns the normed residual stream into logits: a head before the unembedding, if any."""
+        """The first module after the final norm: a prediction head or projection, if any, else the unembedding."""
         return next(getattr(self.bridge, name) for name in UNEMBED if hasattr(self.bridge, name))
 
     def _norms(self) -> list[Any]:
-        """The components of all norms of the residual stream."""
+        """Return the components of all norms that read or write the residual stream."""
         inside = [_part(block, name) for block in self._blocks for name in ("ln1", "ln1_post", "ln2", "ln2_post")]
         return [norm for norm in (*inside, getattr(self.bridge, "ln_final", None)) if norm is not None]
 
     @contextmanager
     def frozen(self) -> Iterator[None]:
-        """See ``ResidualModel.frozen``; TransformerLens' flags that change what hooks see are off, too."""
+        """See ``ResidualModel.frozen``; also turns off TransformerLens' flags that change what hooks see."""
         identities = [norm for norm in self._norms() if isinstance(norm.original_component, nn.Identity)]
         native = [norm.use_native_layernorm_autograd for norm in identities]
         on = [flag for flag in _FLAGS if getattr(self.bridge.cfg, flag, False)]
-        self._layers = self._read_layers()  # the weights may have changed since
+        self._layers = self._read_layers()  # the weights may have changed
         with frozen_modules(*self.modules()):
             try:
                 for flag in on:
                     getattr(self.bridge, f"set_{flag}")(False)
-                for norm in identities:  # their components would take a norm by its formula
+                for norm in identities:  # else their components would apply the formula of a norm
                     norm.use_native_layernorm_autograd = True
                 yield
             finally:
@@ -194,18 +200,18 @@ class BridgeModel(ResidualModel):
 
 
 def _check_fused(block: Any, path: str) -> None:
-    """Refuse adapters around a fused projection, which TransformerLens splits into q, k and v without them."""
+    """Refuse adapters around a fused projection: TransformerLens drops them when it splits it into q, k and v."""
     fused = block.attn.submodules.get("qkv")
     names = [] if fused is None else active_adapters(fused.original_component, f"{path}.attn.qkv")
     if names:
         raise EapPluginError(
-            f"TransformerBridge splits {path}.attn.qkv into q, k and v without the adapter {names[0]!r} around it; "
+            f"TransformerBridge splits {path}.attn.qkv into q, k and v and drops the adapter {names[0]!r} around it; "
             f"{MERGE} before making the bridge, or use the backend nnsight"
         )
 
 
 def _check_value_biases(blocks: Sequence[Any], layers: Sequence[Layer]) -> None:
-    """Refuse a model whose value biases, folded into the output bias, were not the same for every token.
+    """Refuse folded value biases where folding changes which numbers the heads write.
 
     Folding moves what a value bias adds from the head to the bias of the output projection. That changes no score as
     long as it adds the same in every run. Where a norm scales it by the token, heads after folding are other writers
@@ -218,19 +224,19 @@ def _check_value_biases(blocks: Sequence[Any], layers: Sequence[Layer]) -> None:
     if not folded:
         return
     if any(layer.attn_post_norm is not None for layer in layers):
-        reason = "the norm after attention scales them differently in each run, so heads are not the model's own"
+        reason = "the norm after attention scales them differently in each run, so its heads are not the model's own"
     elif any(getattr(block.attn.original_component, "sinks", None) is not None for block in blocks):
-        reason = "attention sinks make patterns that do not add up to 1, so the model computes another function"
+        reason = "attention sinks make patterns that do not add up to 1, so it computes a different function"
     else:
         return
     raise EapPluginError(
         f"compatibility mode has folded the value biases into the output bias, but here {reason}; "
-        f"call enable_compatibility_mode(fold_value_biases=False), or leave it out"
+        f"call enable_compatibility_mode(fold_value_biases=False), or do not call it at all"
     )
 
 
 def _hidden_of(blocks: Sequence[Any]) -> Hidden:
-    """The hidden layer of the MLPs; not seen unless it is in every block."""
+    """Return the structure of the MLPs' hidden layers; ``seen`` is false if it differs between blocks."""
     every = {_hidden_in(getattr(block, "mlp", None)) for block in blocks}
     return every.pop() if len(every) == 1 else Hidden(seen=False)
 
@@ -273,7 +279,7 @@ def _part(block: Any, name: str) -> Any:
 
 
 def _named_modules(bridge: Any) -> Iterator[tuple[str, nn.Module]]:
-    """The wrapped model's modules by their own names, without what the bridge has put in between."""
+    """Yield the modules of the wrapped model with their Hugging Face names, without the bridge's additions to them."""
     for name, module in nn.Module.named_modules(bridge.original_model):
         yield name.replace("._original_component", ""), module
 

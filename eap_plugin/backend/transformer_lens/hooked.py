@@ -1,4 +1,4 @@
-"""TransformerLens 2's and 3's ``HookedTransformer`` as a ``ResidualModel``."""
+"""``HookedTransformer`` of TransformerLens 2 and 3 as a ``ResidualModel``."""
 
 from __future__ import annotations
 
@@ -6,15 +6,19 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from eap_plugin.backend.freezing import frozen_modules
 from eap_plugin.backend.module_hooks import Attach, ValueHook, at_hook_point, at_input, at_output, visiting
+from eap_plugin.data.prompts import Prompts
 from eap_plugin.errors import EapPluginError
 from eap_plugin.model.graph import Graph
+from eap_plugin.model.layer import Layer
+from eap_plugin.model.model_info import ModelInfo
 from eap_plugin.model.norm import Norm
-from eap_plugin.model.residual_model import Layer, ResidualModel, Site, Visitor, sites_of
+from eap_plugin.model.residual_model import ResidualModel
+from eap_plugin.model.sites import Site, Visitor, sites_of
 
 _UNGROUP = "ungroup_grouped_query_attention"
 _FLAGS = (
@@ -33,22 +37,22 @@ _HIDDEN: dict[tuple[Site, bool], str] = {
     ("mlp_pre", True): "pre_linear",
     ("mlp_post", True): "post",
 }
-"""The hook of a site, without and with a gate."""
+"""For each hidden-layer site, in an MLP without and with a gate, the name of TransformerLens' hook."""
 
 
 class HookedModel(ResidualModel):
-    """A ``HookedTransformer``: hook points for the sites, its own parameters for the layers."""
+    """A ``HookedTransformer``; its hook points are the sites, its parameters are the layers."""
 
-    def __init__(self, model: Any, ungrouped: bool = False, **about: Any) -> None:
+    def __init__(self, model: Any, info: ModelInfo, ungrouped: bool = False) -> None:
         """Wrap a model.
 
         Args:
             model: the model.
-            ungrouped: give every query head a key and value head of its own, where several share one.
-            **about: see ``ResidualModel``.
+            info: what is known of it.
+            ungrouped: with grouped-query attention, give every query head its own copy of its key and value head.
 
         Raises:
-            EapPluginError: if its normalization is not one that has a formula here.
+            EapPluginError: if it has a norm that is not supported.
         """
         self.model = model
         self._ungrouped = ungrouped
@@ -61,7 +65,7 @@ class HookedModel(ResidualModel):
             has_mlp=not cfg.attn_only,
         )
         self._layers = self._read_layers()
-        super().__init__(graph=graph, **about)
+        super().__init__(graph, info)
 
     def _read_layers(self) -> list[Layer]:
         return [_read_layer(block, self._ungrouped) for block in self.model.blocks]
@@ -93,19 +97,11 @@ class HookedModel(ResidualModel):
         hidden = kind in ("MLP", "GatedMLP") and not hasattr(mlp, "hook_mid")
         return sites_of(self.graph.has_mlp, hidden, gated=kind == "GatedMLP")
 
-    def forward(
-        self,
-        tokens: Int[Tensor, "batch pos"],
-        visit: Mapping[Site, Visitor],
-        *,
-        attention_mask: Bool[Tensor, "batch pos"] | None = None,
-        last: Int[Tensor, "batch"] | None = None,
-    ) -> Float[Tensor, "batch vocab"]:
+    def _forward(self, prompts: Prompts, visit: Mapping[Site, Visitor]) -> Float[Tensor, "batch vocab"]:
         """See ``ResidualModel.forward``."""
-        self._check_sites(visit)
-        mask = None if attention_mask is None else attention_mask.long()
-        with visiting(self._places, visit, self.model.unembed, last, self.graph.n_layers):
-            logits = self._run(tokens, mask)
+        mask = None if prompts.attention_mask is None else prompts.attention_mask.long()
+        with visiting(self._places, visit, self.model.unembed, prompts.last, self.graph.n_layers):
+            logits = self._run(prompts.tokens, mask)
         return logits[0]
 
     def _run(
@@ -146,14 +142,14 @@ class HookedModel(ResidualModel):
         return at_hook_point(self._hook_point(module))
 
     def _hook_point(self, module: Any) -> Any:
-        """The hook point that is at a place in the model."""
+        """Return the hook point at a place in the model; subclasses override it."""
         return module
 
     @contextmanager
     def frozen(self) -> Iterator[None]:
-        """See ``ResidualModel.frozen``; TransformerLens' flags that change what hooks see are off, too."""
+        """See ``ResidualModel.frozen``; also turns off TransformerLens' flags that change what hooks see."""
         found = {flag: getattr(self.model.cfg, flag) for flag in _FLAGS if hasattr(self.model.cfg, flag)}
-        self._layers = self._read_layers()  # the weights may have changed since
+        self._layers = self._read_layers()  # the weights may have changed
         with frozen_modules(*self.modules()):
             try:
                 for flag in found:
@@ -165,7 +161,7 @@ class HookedModel(ResidualModel):
 
 
 def _at_attention_input(attention: nn.Module) -> Attach:
-    """What q, k and v are projected from: three arguments, which are the same tensor's norm three times."""
+    """Attach to the normed input of attention: the module takes it as three arguments, which hold equal values."""
 
     def attach(hook: ValueHook) -> Callable[[], None]:
         def on_call(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
@@ -198,7 +194,7 @@ def _norm(module: nn.Module | None) -> Norm | None:
         return None
     kind = type(module).__name__
     if kind not in ("LayerNorm", "LayerNormPre", "RMSNorm", "RMSNormPre"):
-        raise EapPluginError(f"the norm {kind} has no formula here; expected LayerNorm or RMSNorm, or folded")
+        raise EapPluginError(f"unsupported norm {kind}; expected LayerNorm or RMSNorm, with or without folded weights")
     weight, bias = getattr(module, "w", None), getattr(module, "b", None)
     return Norm(
         weight=None if weight is None else weight.detach(),

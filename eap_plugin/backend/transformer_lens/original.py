@@ -1,9 +1,10 @@
-"""The Hugging Face model that a bridge wraps, put together again without the bridge.
+"""The Hugging Face model that a bridge wraps, reassembled without the bridge, to compare logits with.
 
-A bridge replaces the modules of the model that it wraps by components of its own, each of which holds the module that
-it replaced. ``original_model`` follows these back: a copy of the module tree with the modules that were there. The copy
-shares every weight and costs no memory. Running it and the bridge on the same prompt tells whether the bridge computes
-the function of the model that it was made from.
+1. A bridge replaces modules of the model that it wraps by components of its own, each of which holds the module that
+   it replaced. ``original_model`` copies the module tree and puts every replaced module back into the copy. The copy
+   shares all weights, so it takes no memory.
+2. ``compare`` runs the copy and the bridge on the same prompt. If their logits differ, the bridge does not compute the
+   same function as the model that it was made from.
 """
 
 from __future__ import annotations
@@ -13,42 +14,39 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
+from eap_plugin.data.prompts import Prompts
 from eap_plugin.errors import CannotCompareError
 from eap_plugin.model.residual_model import SourceComparison
 
 _COMPARED: WeakKeyDictionary[nn.Module, dict[bool, SourceComparison]] = WeakKeyDictionary()
-"""Bridges that were compared before, each in raw and in compatibility mode."""
+"""For each bridge, the earlier comparisons: in compatibility mode (true) and raw (false)."""
 
 
-def compare(
-    bridge: Any, tokens: Int[Tensor, "batch pos"], attention_mask: Bool[Tensor, "batch pos"] | None
-) -> SourceComparison:
-    """Compare the logits of a bridge with those of the model that it wraps, once for each bridge.
+def compare(bridge: Any, prompts: Prompts) -> SourceComparison:
+    """Compare the logits of a bridge with those of the model that it wraps; later calls return the first result.
 
     Raises:
-        CannotCompareError: if that model cannot be put together again, saying why.
+        CannotCompareError: if that model cannot be reassembled, saying why.
     """
     compared = _COMPARED.setdefault(bridge, {})
     mode = bool(bridge.compatibility_mode)
     if mode not in compared:
-        compared[mode] = _compare(bridge, tokens, attention_mask)
+        compared[mode] = _compare(bridge, prompts)
     return compared[mode]
 
 
 @torch.no_grad()
-def _compare(
-    bridge: Any, tokens: Int[Tensor, "batch pos"], attention_mask: Bool[Tensor, "batch pos"] | None
-) -> SourceComparison:
+def _compare(bridge: Any, prompts: Prompts) -> SourceComparison:
     original = original_model(bridge)
+    tokens, attention_mask = prompts.tokens, prompts.attention_mask
     mask = {} if attention_mask is None else {"attention_mask": attention_mask.long()}
     here = _centred(bridge(tokens, return_type="logits", **mask))
     there = original(input_ids=tokens, use_cache=False, **mask, **_positions(original, attention_mask))
     there = _centred(getattr(there, "logits", there))
-    if attention_mask is not None:
-        here, there = here[attention_mask], there[attention_mask]
+    here, there = here[prompts.real], there[prompts.real]
     size = there.pow(2).mean(-1, keepdim=True).sqrt() + here.abs() + there.abs()
     residues = (here - there).abs() / size.clamp_min(torch.finfo(size.dtype).tiny)
     worst = int(residues.argmax())
@@ -63,33 +61,35 @@ def _compare(
 
 
 def original_model(bridge: Any) -> Any:
-    """The wrapped model as it was before the bridge took its modules' places; its weights are shared, not copied.
+    """Return the wrapped model as it was before the bridge replaced its modules; weights are shared, not copied.
 
     Raises:
-        CannotCompareError: if someone else's hooks or functions are on it, or compatibility mode has put weights in
-            the bridge only.
+        CannotCompareError: if the user has hooks or replaced functions on it, or compatibility mode has created weights
+            that only the bridge has.
     """
     if any(_is_users(hook) for point in bridge.hook_dict.values() for hook in point.fwd_hooks):
-        raise CannotCompareError("hooks are on the bridge, so its logits are not compared with the model's in it")
+        raise CannotCompareError(
+            "there are hooks on the bridge, so its logits were not compared with those of the model in it"
+        )
     original: nn.Module = _restored(bridge.original_model, {})
     if bridge.compatibility_mode:
         held = {parameter.untyped_storage().data_ptr() for parameter in original.parameters()}
         if any(parameter.untyped_storage().data_ptr() not in held for parameter in bridge.parameters()):
             raise CannotCompareError(
-                f"compatibility mode has put weights of its own in place of fused ones of {type(original).__name__}, "
-                f"so its logits are not compared with the model's; check the bridge before "
+                f"compatibility mode has replaced fused weights of {type(original).__name__} by its own, so the "
+                f"bridge's logits were not compared with those of the model in it; check the bridge before "
                 f"enable_compatibility_mode(), too"
             )
     return original
 
 
 def _is_users(hook: Any) -> bool:
-    """Whether a hook is not one that TransformerLens itself has put on."""
+    """Return whether a hook was added by anyone but TransformerLens itself."""
     return not str(getattr(getattr(hook, "user_hook", None), "__module__", "")).startswith("transformer_lens.")
 
 
 def _restored(module: nn.Module, made: dict[int, nn.Module]) -> nn.Module:
-    """A copy of a module, and of all below it, in which no component of a bridge stands for another module."""
+    """Copy a module and all its submodules, with every component of a bridge replaced by the module that it holds."""
     while isinstance(inner := getattr(module, "original_component", None), nn.Module):
         module = inner
     if id(module) not in made:
@@ -102,10 +102,10 @@ def _restored(module: nn.Module, made: dict[int, nn.Module]) -> nn.Module:
 
 
 def _restore_forward(module: nn.Module) -> None:
-    """Take off a forward method that TransformerLens or nnsight has put on the module itself.
+    """Remove a ``forward`` that TransformerLens or nnsight has set on the module itself.
 
     Raises:
-        CannotCompareError: if it is another library's.
+        CannotCompareError: if anyone else has set it.
     """
     forward = module.__dict__.get("forward")
     if forward is None:
@@ -113,8 +113,8 @@ def _restore_forward(module: nn.Module) -> None:
     origins = getattr(forward, "__module__", None), type(forward).__module__
     if not any(str(origin).startswith(("transformer_lens.", "nnsight.")) for origin in origins):
         raise CannotCompareError(
-            f"the forward method of a {type(module).__name__} was replaced, so the bridge's logits are not compared "
-            f"with the model's in it"
+            f"the forward method of a {type(module).__name__} was replaced, so the bridge's logits were not compared "
+            f"with those of the model in it"
         )
     del module.__dict__["forward"]
 
@@ -128,13 +128,13 @@ def _positions(original: nn.Module, attention_mask: Bool[Tensor, "batch pos"] | 
 
 
 def _centred(logits: Float[Tensor, "batch pos vocab"]) -> Float[Tensor, "batch pos vocab"]:
-    """Logits less their mean, which no prediction depends on and compatibility mode takes off; at least float32."""
+    """Subtract the mean from logits, as compatibility mode does; no prediction depends on it. At least float32."""
     logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
     return logits - logits.mean(-1, keepdim=True)
 
 
 def _advice(bridge: Any, original: nn.Module) -> str:
-    """What to do where logits differ, the likeliest first."""
+    """Say what to do if logits differ, by the most likely cause."""
     if any("lora" in type(module).__name__.lower() or hasattr(module, "lora_A") for module in original.modules()):
         return (
             "merge the adapter into the weights (merge_and_unload) before making the bridge, or use the backend nnsight"

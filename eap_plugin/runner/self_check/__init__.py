@@ -1,1 +1,1 @@
-"""Do edge scores mean anything on a model? The report, and what it is made of."""
+"""The self-check, which compares the graph of edges with what a model computes."""

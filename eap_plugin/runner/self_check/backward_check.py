@@ -1,12 +1,11 @@
-"""The backward half of the self-check: does anything read the residual stream that the graph does not know?
+"""The backward half of the self-check: does anything read the residual stream that is not in the graph?
 
-The gradient that arrives at the residual stream in front of a reader must be the gradient behind it (the skip path),
-plus what the graph's readers there send back: the vector-Jacobian product of their norm and projection. What is missing
-from that sum went through something else, such as a gate beside the heads that reads the residual stream for itself.
-Edge scores would leave out its effect, although every value in the forward pass is as it should be.
-
-Where a writer adds to the residual stream, the gradient on what it adds is the gradient on the stream behind it. So one
-backward pass, of any number that depends on all logits, tells for all layers.
+1. The gradient on the residual stream before a reader must be the gradient after it (along the skip connection), plus
+   the gradients through the readers there: the vector-Jacobian products of their norm and projection.
+2. If the model's gradient differs from this sum, something else reads the residual stream, such as a gate next to the
+   heads. Edge scores would leave out its effect, although all values of the forward pass are right.
+3. The gradient on a writer's output is the gradient on the residual stream after it. So the gradients at all places
+   come from one backward pass, of any number that depends on all logits.
 """
 
 from __future__ import annotations
@@ -18,18 +17,20 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from eap_plugin.model.layer import Layer
 from eap_plugin.model.norm import Norm
-from eap_plugin.model.residual_model import Layer, ResidualModel, Site
+from eap_plugin.model.residual_model import ResidualModel
+from eap_plugin.model.sites import Site
 
 
 class Arrival(NamedTuple):
     """The gradient at one place of the residual stream.
 
     Attributes:
-        layer: the layer that reads there; for the logits, the last one.
-        reader: what reads there: ``attention``, ``the MLP``, ``the block`` (both, if parallel) or ``the logits``.
-        explained: the sum of the skip path and of what the graph's readers send back.
-        found: the gradient that arrives.
+        layer: the layer of the reader; for the logits, the last one.
+        reader: the reader there: ``attention``, ``the MLP``, ``the block`` (both, if parallel) or ``the logits``.
+        explained: the sum of the gradients along the skip connection and through the graph's readers.
+        found: the model's own gradient.
     """
 
     layer: int
@@ -39,13 +40,13 @@ class Arrival(NamedTuple):
 
 
 def gradient_sites(model: ResidualModel) -> list[Site]:
-    """The sites whose gradients ``arrivals`` needs."""
+    """List the sites whose gradients ``arrivals`` needs."""
     sites: list[Site] = ["embed", "q", "k", "v", "attn_out", "final"]
     return [*sites, "mlp", "mlp_out"] if model.graph.has_mlp else sites
 
 
 def random_loss(logits: Float[Tensor, "batch vocab"]) -> Float[Tensor, ""]:
-    """Return a number that depends on every logit, each with a random weight that is always the same."""
+    """Return a weighted sum of all logits, with random weights that are the same in every call."""
     weights = torch.randn(logits.shape, generator=torch.Generator().manual_seed(0))
     return (logits * weights.to(logits)).sum()
 
@@ -53,12 +54,12 @@ def random_loss(logits: Float[Tensor, "batch vocab"]) -> Float[Tensor, ""]:
 def arrivals(
     model: ResidualModel, seen: Mapping[tuple[Site, int], Tensor], gradients: Mapping[tuple[Site, int], Tensor]
 ) -> Iterator[Arrival]:
-    """Compare the gradient at every place of the residual stream with the sum of what is known to send it back.
+    """Yield the gradient at every place of the residual stream, with the sum of gradients that explains it.
 
     Args:
         model: the model.
         seen: the values at ``attn_in`` and ``mlp_in`` of each layer, [..., d_model].
-        gradients: the gradient on each of ``gradient_sites``, of the same tokens.
+        gradients: the gradient at each of ``gradient_sites``, for the same tokens.
     """
     before = gradients["embed", 0]
     has_mlp, parallel = model.graph.has_mlp, model.graph.parallel
@@ -86,7 +87,7 @@ def _through_attention(
     gradients: Mapping[tuple[Site, int], Tensor],
     index: int,
 ) -> Float[Tensor, "tokens d_model"]:
-    """The gradient that all q, k and v readers of a layer send back to the residual stream."""
+    """Compute the gradient on the residual stream through all q, k and v readers of a layer."""
     total = torch.zeros_like(read)
     for slot in ("q", "k", "v"):
         W, _ = layer.project(slot)

@@ -1,4 +1,10 @@
-"""The forward half of the self-check: are writers and readers, as formulas, what the model computes?"""
+"""The forward half of the self-check: do the formulas for writers and readers give what the model computes?
+
+1. At attention, the MLP and the logits, the residual stream must be the sum of what was written to it before.
+2. The norm and projection of the residual stream must give the model's own q, k, v and MLP inputs.
+3. At a prompt's first token, attention can look at that token only. So each head's z there must be a multiple of the v
+   of its key/value head; this checks that query heads and key/value heads are matched correctly.
+"""
 
 from __future__ import annotations
 
@@ -11,17 +17,18 @@ from torch import Tensor
 
 from eap_plugin.interventions.writer_outputs import attention_output
 from eap_plugin.model.norm import normed
-from eap_plugin.model.residual_model import ResidualModel, Site
+from eap_plugin.model.residual_model import ResidualModel
+from eap_plugin.model.sites import Site
 
 
 class Comparison(NamedTuple):
-    """What the graph says of a value, and the model's own.
+    """A value by the formula, and the same value as the model computes it.
 
     Attributes:
         layer: the layer.
-        what: what is compared.
+        what: the name of the value.
         said: the value by the formula, [..., width].
-        found: the model's own.
+        found: the model's own value.
     """
 
     layer: int
@@ -31,7 +38,7 @@ class Comparison(NamedTuple):
 
 
 def value_sites(model: ResidualModel) -> list[Site]:
-    """The sites whose values ``comparisons`` needs."""
+    """List the sites whose values ``comparisons`` needs."""
     sites: list[Site] = ["embed", "attn_in", "q", "k", "v", "z", "final"]
     return [*sites, "mlp_in", "mlp", "mlp_out"] if model.graph.has_mlp else sites
 
@@ -39,7 +46,7 @@ def value_sites(model: ResidualModel) -> list[Site]:
 def comparisons(
     model: ResidualModel, seen: Mapping[tuple[Site, int], Tensor], lengths: Int[Tensor, "batch"]
 ) -> Iterator[Comparison]:
-    """Compare, layer by layer, what the formulas say with what the model computes.
+    """Yield, layer by layer, each value by the formula and as the model computes it.
 
     Args:
         model: the model.
@@ -56,7 +63,7 @@ def comparisons(
             read = torch.einsum("bpd,hde->bphe", x, W.to(x.dtype))
             yield Comparison(index, f"reader {slot}", read if b is None else read + b, seen[slot, index])
         if not model.run_constraints.n_prefix:
-            first = lengths.cumsum(0) - lengths  # among all real tokens: attention there can look at nothing else
+            first = lengths.cumsum(0) - lengths  # first tokens of prompts: attention there can look at nothing else
             z = seen["z", index][:, first]
             v = seen["v", index][:, first]
             v = v if layer.clip_qkv is None else v.clamp(-layer.clip_qkv, layer.clip_qkv)
@@ -73,10 +80,10 @@ def comparisons(
 
 
 def _repeated(v: Float[Tensor, "1 batch kv_heads d_head"], z: Float[Tensor, "1 batch heads d_head"]) -> Tensor:
-    """The v that each head reads."""
+    """Repeat v so that each query head has the v of its key/value head."""
     return v.repeat_interleave(z.shape[2] // v.shape[2], dim=2)
 
 
 def _along(v: Float[Tensor, "*shape d_head"], z: Float[Tensor, "*shape d_head"]) -> Float[Tensor, "*shape d_head"]:
-    """The part of ``z`` that is a multiple of ``v``: all of it, where attention looks at one token only."""
+    """Project ``z`` on ``v``; that is all of ``z`` if attention looks at one token only."""
     return v * ((z * v).sum(-1, keepdim=True) / v.pow(2).sum(-1, keepdim=True).clamp_min(torch.finfo(v.dtype).tiny))

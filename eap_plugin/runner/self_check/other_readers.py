@@ -1,4 +1,4 @@
-"""Names of modules that read what attention reads and are not in the graph, for the self-check's report."""
+"""Names of modules that read what attention reads but are not in the graph, for the self-check's report."""
 
 from __future__ import annotations
 
@@ -7,26 +7,21 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from eap_plugin.model.residual_model import ResidualModel, Site, Visitor
+from eap_plugin.data.prompts import Prompts
+from eap_plugin.interventions.site_recorder import SiteRecorder
+from eap_plugin.model.residual_model import ResidualModel
+from eap_plugin.model.sites import Site
 
 _SITES: tuple[Site, ...] = ("attn_in", "attn")
 
 
-def other_readers(model: ResidualModel, tokens: Tensor, attention_mask: Tensor | None, layer: int) -> list[str]:
-    """Name the modules that read what attention reads in a layer, before or after its norm, besides q, k and v.
+def other_readers(model: ResidualModel, prompts: Prompts, layer: int) -> list[str]:
+    """List the modules, besides q, k and v, that read what attention reads in a layer, before or after its norm.
 
-    Only modules with a weight matrix are named. In a parallel block, the MLP's first projections are among them.
+    Only modules with a weight matrix are listed. In a parallel block, this includes the MLP's input projections.
     """
     known = {W.untyped_storage().data_ptr() for W in _projections(model, layer)}
-    read: dict[Site, Tensor] = {}
-    found: dict[str, Tensor] = {}
-
-    def keep(site: Site) -> Visitor:
-        def visitor(index: int, value: Tensor) -> None:
-            if index == layer:
-                read[site] = value.detach()
-
-        return visitor
+    recorder, found = SiteRecorder(), dict[str, Tensor]()
 
     def note(name: str) -> Callable[[nn.Module, tuple[object, ...]], None]:
         def hook(module: nn.Module, args: tuple[object, ...]) -> None:
@@ -42,11 +37,12 @@ def other_readers(model: ResidualModel, tokens: Tensor, attention_mask: Tensor |
         if weight is not None and weight.ndim == 2 and weight.untyped_storage().data_ptr() not in known:
             handles.append(module.register_forward_pre_hook(note(name.replace("._original_component", ""))))
     try:
-        model.forward(tokens, {site: keep(site) for site in _SITES}, attention_mask=attention_mask)
+        model.forward(prompts, recorder.visitors(*_SITES))
     finally:
         for handle in handles:
             handle.remove()
-    return sorted({name for name, value in found.items() if any(_same(value, other) for other in read.values())})
+    read = [recorder.values[site, layer] for site in _SITES]
+    return sorted({name for name, value in found.items() if any(_same(value, other) for other in read)})
 
 
 def _projections(model: ResidualModel, layer: int) -> list[Tensor]:

@@ -1,15 +1,17 @@
-"""The self-check: do edge scores mean anything on this model?
+"""The self-check: does the graph of edges describe what this model computes?
 
-Four things must hold on one prompt:
+On one prompt, four things must hold:
 
-1. *Writers.* At every reader, the residual stream is what it was at the reader before, plus what heads and MLPs in
-   between are said to add. So it is the sum of all writers.
-2. *Readers.* Norm and projection, as formulas of the residual stream, give the model's own q, k, v and MLP inputs.
-   Which head is which shows at the first token, where attention has nothing to choose from: a head's z must be a
-   multiple of the v that it is said to read.
-3. *Nothing else reads.* The gradient that arrives at the residual stream is the sum of what the known readers send
-   back: see ``backward_check``.
-4. *The model is the user's.* Where a backend computes a model anew, its logits are those of the original.
+1. *Writers.* At every reader, the residual stream is its value at the previous reader plus the outputs of the heads and
+   MLPs in between. So it is the sum of all writers before the reader.
+2. *Readers.* Norm and projection, as formulas of the residual stream, give the model's own q, k, v and MLP inputs. At
+   the first token, each head's z is a multiple of the v of its key/value head: see ``forward_check``.
+3. *No other readers.* The gradient on the residual stream is the sum of the gradients through the known readers: see
+   ``backward_check``.
+4. *The user's model.* If a backend reimplements a model, its logits are those of the original.
+
+Each comparison gives a residue, the largest relative difference. The check passes if every residue is so small that
+rounding explains it; otherwise the first one that is not tells the layer and the reason.
 """
 
 from __future__ import annotations
@@ -18,11 +20,14 @@ from dataclasses import dataclass, replace
 from math import isnan
 
 import torch
-from jaxtyping import Bool, Int
 from torch import Tensor
 
+from eap_plugin.data.prompts import Prompts
 from eap_plugin.errors import CannotCompareError, EapPluginError
-from eap_plugin.model.residual_model import ResidualModel, Site, SourceComparison, Visitor
+from eap_plugin.interventions.recording import make_differentiable, merge
+from eap_plugin.interventions.site_recorder import SiteRecorder
+from eap_plugin.model.residual_model import ResidualModel, SourceComparison
+from eap_plugin.model.sites import Site
 from eap_plugin.runner.self_check.backward_check import arrivals, gradient_sites, random_loss
 from eap_plugin.runner.self_check.forward_check import comparisons, value_sites
 from eap_plugin.runner.self_check.other_readers import other_readers
@@ -31,7 +36,7 @@ Values = dict[tuple[Site, int], Tensor]
 """By site and layer, at the real tokens of all prompts: [1, tokens, ...]."""
 
 TOLERANCE = {torch.float16: 2e-2, torch.bfloat16: 1e-1}
-"""Largest residue that rounding explains, for half precision; ``FULL_TOLERANCE`` for the others."""
+"""The largest residue that rounding explains, for half precision; ``FULL_TOLERANCE`` for other dtypes."""
 
 FULL_TOLERANCE = 1e-4
 
@@ -44,8 +49,9 @@ class CheckRow:
         layer: the layer.
         what: ``writers`` reaching attention, MLP or logits; the ``reader`` q, k, v or MLP; the ``heads`` of v; the
             ``gradient`` reaching attention, MLP, block or logits; or the ``logits``.
-        residue: largest difference of a number, over its own size and the root mean square of its token's.
-        cause: what a residue that is too large means here, and what to do, if that can be said.
+        residue: the largest difference between two numbers, divided by the sum of their absolute values and of the root
+            mean square over their token.
+        cause: the reason for a residue above the tolerance, and what to do, if known.
     """
 
     layer: int
@@ -55,19 +61,19 @@ class CheckRow:
 
     @property
     def severity(self) -> tuple[bool, float]:
-        """The residue as something to sort by: one that is no number is the worst."""
+        """A sort key for residues, by which NaN is the worst."""
         return isnan(self.residue), self.residue
 
 
 @dataclass(frozen=True)
 class CheckReport:
-    """The self-check of one model, row by row: the forward pass in its order, the backward pass, the logits.
+    """The result of the self-check: rows for the forward pass, then the backward pass, then the logits.
 
     Attributes:
-        model: its name.
+        model: the name of the model.
         rows: the comparisons.
         tolerance: the largest residue that rounding explains.
-        unchecked: what could not be checked, and why; empty if nothing.
+        unchecked: what could not be checked, and why; empty if everything was.
     """
 
     model: str
@@ -87,14 +93,14 @@ class CheckReport:
 
     @property
     def failing(self) -> list[CheckRow]:
-        """The rows that are not, in their order; a residue that is no number is one of them."""
+        """The rows whose residue exceeds the tolerance or is NaN, in order."""
         return [row for row in self.rows if not row.residue <= self.tolerance]
 
     def raise_if_failed(self) -> None:
-        """Refuse the model.
+        """Raise an error if a residue exceeds the tolerance.
 
         Raises:
-            EapPluginError: naming the first layer that fails, and its number.
+            EapPluginError: naming the layer and residue of the first such row.
         """
         if self.failing:
             first = self.failing[0]
@@ -106,37 +112,31 @@ class CheckReport:
             )
 
 
-def self_check(
-    model: ResidualModel,
-    tokens: Int[Tensor, "batch pos"],
-    attention_mask: Bool[Tensor, "batch pos"] | None = None,
-) -> CheckReport:
-    """Compare writers and readers with the model's own activations and gradients; for ``model.run``.
+def self_check(model: ResidualModel, prompts: Prompts) -> CheckReport:
+    """Compare the graph's writers and readers with the model's activations and gradients; for ``model.run``.
 
     Args:
         model: the model, frozen.
-        tokens: token ids of a prompt, or of a few.
-        attention_mask: true at real tokens.
+        prompts: one or more prompts.
 
     Raises:
         EapPluginError: if the model's logits have no gradient.
     """
-    tokens = tokens.to(model.device)
-    mask = None if attention_mask is None else attention_mask.to(model.device)
+    prompts = prompts.to(model.device)
     tolerance = TOLERANCE.get(model.dtype, FULL_TOLERANCE)
-    seen, gradients = _watch(model, tokens, mask)
+    seen, gradients = _watch(model, prompts)
     with torch.no_grad():
         rows = [
             CheckRow(layer, what, _residue(said, found))
-            for layer, what, said, found in comparisons(model, seen, _lengths(tokens, mask))
+            for layer, what, said, found in comparisons(model, seen, prompts.real.sum(1))
         ]
         for arrival in arrivals(model, seen, gradients):
             row = CheckRow(arrival.layer, f"gradient reaching {arrival.reader}", _residue(*arrival[2:]))
             if not row.residue <= tolerance and all(earlier.residue <= tolerance for earlier in rows):
-                row = replace(row, cause=_unknown_reader(model, tokens, mask, arrival.layer))
+                row = replace(row, cause=_unknown_reader(model, prompts, arrival.layer))
             rows.append(row)
         try:
-            source = model.compare_with_source(tokens, mask)
+            source = model.compare_with_source(prompts)
         except CannotCompareError as error:
             return CheckReport(model.name, tuple(rows), tolerance, str(error))
     if source is not None:
@@ -144,38 +144,24 @@ def self_check(
     return CheckReport(model.name, tuple(rows), tolerance)
 
 
-def _watch(
-    model: ResidualModel, tokens: Int[Tensor, "batch pos"], attention_mask: Bool[Tensor, "batch pos"] | None
-) -> tuple[Values, Values]:
-    """The values and the gradients at the sites that are compared, in at least float32; from one pass."""
-    values: Values = {}
-
-    def keep(site: Site) -> Visitor:
-        def visitor(layer: int, value: Tensor) -> None:
-            values[site, layer] = value
-
-        return visitor
-
-    def start(layer: int, value: Tensor) -> Tensor:
-        values["embed", layer] = value.detach().requires_grad_()
-        return values["embed", layer]
-
-    wanted = gradient_sites(model)
-    visit = {site: keep(site) for site in {*value_sites(model), *wanted}} | {"embed": start}
+def _watch(model: ResidualModel, prompts: Prompts) -> tuple[Values, Values]:
+    """Record values and gradients at the sites to compare, in at least float32, from one forward and backward pass."""
+    recorder, wanted = SiteRecorder(), gradient_sites(model)
+    values, sites = recorder.values, {*value_sites(model), *wanted}
+    visit = recorder.visitors(*sites) | merge({"embed": make_differentiable}, recorder.visitors("embed"))
     with torch.enable_grad():
-        logits = model.forward(tokens, visit, attention_mask=attention_mask)
+        logits = model.forward(prompts, visit)
         loss = random_loss(logits)
     if not loss.requires_grad:
         raise EapPluginError(
-            f"no gradient goes back from the logits of {model.name} to its embedding, so edges cannot be checked or "
+            f"no gradient flows from the logits of {model.name} to its embedding, so edges cannot be checked or "
             f"scored; load it without quantization, and without torch.no_grad in its forward pass"
         )
     places = [place for place in values if place[0] in wanted]
     found = torch.autograd.grad(loss, [values[place] for place in places], allow_unused=True)
-    real = torch.ones_like(tokens, dtype=torch.bool) if attention_mask is None else attention_mask
 
     def at_real_tokens(x: Tensor) -> Tensor:
-        return x.detach()[real][None].to(torch.promote_types(x.dtype, torch.float32))
+        return x.detach()[prompts.real][None].to(torch.promote_types(x.dtype, torch.float32))
 
     gradients = {
         place: at_real_tokens(torch.zeros_like(values[place]) if gradient is None else gradient)
@@ -185,27 +171,23 @@ def _watch(
 
 
 def _residue(said: Tensor, found: Tensor) -> float:
-    """The largest difference of a number, over its own size and the root mean square of its token's."""
+    """Return the largest difference, relative to the numbers' sizes and the root mean square over their token."""
     size = found.pow(2).mean(-1, keepdim=True).sqrt() + said.abs() + found.abs()
     return float(((said - found).abs() / size.clamp_min(torch.finfo(found.dtype).tiny)).max())
 
 
-def _lengths(tokens: Tensor, attention_mask: Tensor | None) -> Int[Tensor, "batch"]:
-    return (torch.ones_like(tokens) if attention_mask is None else attention_mask.long()).sum(1)
-
-
-def _unknown_reader(model: ResidualModel, tokens: Tensor, attention_mask: Tensor | None, layer: int) -> str:
-    """What a gradient means that the graph's readers do not explain."""
-    names = [] if model.remote else other_readers(model, tokens, attention_mask, layer)
+def _unknown_reader(model: ResidualModel, prompts: Prompts, layer: int) -> str:
+    """Say what a gradient means that the graph's readers do not explain."""
+    names = [] if model.remote else other_readers(model, prompts, layer)
     return (
         f"something besides q, k, v, the MLP and the logits reads the residual stream"
-        f"{': ' if names else ''}{', '.join(names)}; the graph of edges does not have it"
+        f"{': ' if names else ''}{', '.join(names)}; it is not in the graph of edges"
     )
 
 
 def _other_logits(source: SourceComparison) -> str:
-    """What different logits mean, and what to do."""
+    """Say what different logits mean, and what to do."""
     return (
         f"{source.backend} gives a logit of {source.here:.4g} where the {source.original} in it gives "
-        f"{source.there:.4g}, so it computes another function; {source.advice}"
+        f"{source.there:.4g}, so it computes a different function; {source.advice}"
     )

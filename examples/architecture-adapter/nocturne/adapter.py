@@ -24,7 +24,7 @@ class NocturneAdapter(ArchitectureAdapter):
         super().__init__(cfg)
         cfg.normalization_type, cfg.positional_embedding_type = "LN", "alibi"
         cfg.final_rms, cfg.attn_only, cfg.gated_mlp = False, False, True
-        self.weight_processing_conversions = {}
+        self.weight_processing_conversions: dict[str, Any] = {}
         self.component_mapping = {
             "embed": EmbeddingBridge(name="trunk.words"),
             "blocks": BlockBridge(

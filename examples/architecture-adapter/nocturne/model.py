@@ -54,7 +54,8 @@ class Mixer(nn.Module):
         k, v = (y.repeat_interleave(self.group, 1) for y in (k, v))
         scores = q @ k.mT / math.sqrt(self.d_head)
         pattern = (scores if attention_mask is None else scores + attention_mask).softmax(-1)
-        return self.merge((pattern @ v).transpose(1, 2).flatten(2)), pattern
+        added: Tensor = self.merge((pattern @ v).transpose(1, 2).flatten(2))
+        return added, pattern
 
 
 class Thinker(nn.Module):
@@ -68,7 +69,8 @@ class Thinker(nn.Module):
 
     def forward(self, hidden_states: Tensor) -> Tensor:
         """From [batch, pos, hidden] to the same."""
-        return self.narrow(nn.functional.silu(self.gate(hidden_states)) * self.widen(hidden_states))
+        out: Tensor = self.narrow(nn.functional.silu(self.gate(hidden_states)) * self.widen(hidden_states))
+        return out
 
 
 class Stage(nn.Module):
@@ -82,8 +84,9 @@ class Stage(nn.Module):
 
     def forward(self, hidden_states: Tensor, attention_mask: Tensor | None = None) -> Tensor:
         """From [batch, pos, hidden] to the same."""
-        x = hidden_states + self.mixer(hidden_states=self.calm(hidden_states), attention_mask=attention_mask)[0]
-        return x + self.thinker(self.settle(x))
+        x: Tensor = hidden_states + self.mixer(hidden_states=self.calm(hidden_states), attention_mask=attention_mask)[0]
+        x = x + self.thinker(self.settle(x))
+        return x
 
 
 class Trunk(nn.Module):
@@ -98,10 +101,11 @@ class Trunk(nn.Module):
 
     def forward(self, tokens: Tensor, bias: Tensor) -> Tensor:
         """From token ids [batch, pos] to [batch, pos, hidden]."""
-        x = self.words(tokens)
+        x: Tensor = self.words(tokens)
         for stage in self.stages:
             x = stage(x, attention_mask=bias)
-        return self.close(x)
+        x = self.close(x)
+        return x
 
 
 class NocturneForCausalLM(PreTrainedModel):

@@ -18,7 +18,7 @@ from eap_plugin.testing import AgreementTests
 def random_model() -> NocturneForCausalLM:
     """Make a model that is far from linear, with random biases and norm weights."""
     generator = torch.Generator().manual_seed(0)
-    model = NocturneForCausalLM(NocturneConfig()).double().eval()
+    model: NocturneForCausalLM = NocturneForCausalLM(NocturneConfig()).double().eval()
     with torch.no_grad():
         for parameter in model.parameters():
             noise = 0.25 * torch.randn(parameter.shape, generator=generator)

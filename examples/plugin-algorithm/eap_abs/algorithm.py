@@ -62,7 +62,7 @@ class EapAbs(Algorithm[EapAbsOptions]):
         progress: Progress,
     ) -> Attribution:
         """See ``Algorithm.attribute``."""
-        dtype = torch.promote_types(model.dtype, torch.float32)
+        dtype = model.score_dtype
         total = EdgeScorer(model, dtype).matrix[0]
         for piece in data:
             batch = piece.batch.to(model.device)
@@ -78,11 +78,10 @@ class EapAbs(Algorithm[EapAbsOptions]):
 
 def _run(model: ResidualModel, batch: Batch, metric: Metric) -> tuple[Writers, ReaderGradients]:
     """Return the change of each writer between the two runs, and the gradient of minus the metric at each reader."""
-    read: dict[str, Any] = {"attention_mask": batch.attention_mask, "last": batch.last}
     corrupt, clean, gradients = WriterRecorder(model), WriterRecorder(model), GradientRecorder(model)
     with torch.no_grad():
-        model.forward(batch.corrupt, corrupt.visitors(), **read)
-    logits = model.forward(batch.clean, merge(clean.visitors(), gradients.visitors()), **read)
+        model.forward(batch.corrupt_prompts, corrupt.visitors())
+    logits = model.forward(batch.clean_prompts, merge(clean.visitors(), gradients.visitors()))
     return corrupt.writers().minus(clean.writers()), gradients.gradients(-metric(logits, batch))
 
 

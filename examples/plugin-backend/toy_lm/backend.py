@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from transformers import PreTrainedTokenizerFast
 
-from eap_plugin.plugin import Backend, ResidualModel, UsageError, torch_dtype
+from eap_plugin.plugin import Backend, ModelInfo, ResidualModel, UsageError, torch_dtype
 from toy_lm.model import ToyLM
 from toy_lm.residual import ToyLMResidual
 
@@ -24,15 +25,19 @@ class ToyLMBackend(Backend):
 
     def wrap(self, model: Any) -> ResidualModel:
         """See ``Backend.wrap``."""
-        return ToyLMResidual(model, name="ToyLM", provenance={"backend": self.name})
+        config = model.config
+        provenance = {"backend": self.name}
+        info = ModelInfo(name="ToyLM", n_vocab=config.n_vocab, n_ctx=config.n_ctx, provenance=provenance)
+        return ToyLMResidual(model, info)
 
     def load(self, name: str, *, device: str, dtype: str, revision: str | None) -> ResidualModel:
         """See ``Backend.load``."""
         if not (Path(name) / "model.safetensors").is_file():
             raise UsageError(f"{name} is not a folder that ToyLM.save wrote: it has no model.safetensors")
         wrapped = self.wrap(ToyLM.load(name).to(device, torch_dtype(dtype)))
-        wrapped.name = name
+        wrapped.info = replace(wrapped.info, name=name)
         if (Path(name) / "tokenizer.json").is_file():
-            wrapped.tokenizer = PreTrainedTokenizerFast.from_pretrained(name)
-            wrapped.prepend_bos = wrapped.tokenizer.bos_token_id is not None
+            tokenizer = PreTrainedTokenizerFast.from_pretrained(name)
+            has_bos = tokenizer.bos_token_id is not None
+            wrapped.info = replace(wrapped.info, tokenizer=tokenizer, prepend_bos=has_bos)
         return wrapped

@@ -47,7 +47,8 @@ class Attention(nn.Module):
         q, k, v = (p(x).unflatten(-1, (-1, self.d_head)).transpose(1, 2) for p in (self.q, self.k, self.v))
         k, v = (y.repeat_interleave(self.group, 1) for y in (k, v))
         scores = (q @ k.mT / math.sqrt(self.d_head)).masked_fill(~visible, torch.finfo(x.dtype).min)
-        return self.o((scores.softmax(-1) @ v).transpose(1, 2).flatten(2))
+        out: Tensor = self.o((scores.softmax(-1) @ v).transpose(1, 2).flatten(2))
+        return out
 
 
 class MLP(nn.Module):
@@ -61,7 +62,8 @@ class MLP(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """From [batch, pos, d_model] to the same."""
-        return self.down(self.act(self.up(x)))
+        out: Tensor = self.down(self.act(self.up(x)))
+        return out
 
 
 class Block(nn.Module):
@@ -76,7 +78,8 @@ class Block(nn.Module):
     def forward(self, x: Tensor, visible: Tensor) -> Tensor:
         """From [batch, pos, d_model] to the same."""
         x = x + self.attn(self.attn_norm(x), visible)
-        return x + self.mlp(self.mlp_norm(x))
+        x = x + self.mlp(self.mlp_norm(x))
+        return x
 
 
 class ToyLM(nn.Module):
@@ -99,7 +102,8 @@ class ToyLM(nn.Module):
         x = self.embed(tokens) + self.pos_embed((real.long().cumsum(-1) - 1).clamp_min(0))
         for block in self.blocks:
             x = block(x, causal & real[:, None, None, :])
-        return self.unembed(self.final_norm(x))
+        logits: Tensor = self.unembed(self.final_norm(x))
+        return logits
 
     def save(self, folder: str | Path) -> None:
         """Write sizes and weights."""

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from typing import Any
+from typing import Any, cast
 
+import torch
 from torch import Tensor, nn
 
 from eap_plugin.plugin import (
     Attach,
     Graph,
     Layer,
+    ModelInfo,
     Norm,
+    Prompts,
     ResidualModel,
     Site,
     ValueHook,
@@ -29,11 +32,11 @@ from toy_lm.model import Block, ToyLM
 class ToyLMResidual(ResidualModel):
     """A ``ToyLM`` as writers and readers of its residual stream."""
 
-    def __init__(self, model: ToyLM, **about: Any) -> None:
-        """Wrap a model; ``about`` are the other fields of ``ResidualModel``."""
+    def __init__(self, model: ToyLM, info: ModelInfo) -> None:
+        """Wrap a model; ``info`` holds its name and sizes."""
         self.model, config = model, model.config
         graph = Graph(n_layers=config.n_layers, n_heads=config.n_heads, n_kv_heads=config.n_kv_heads)
-        super().__init__(graph=graph, n_vocab=config.n_vocab, n_ctx=config.n_ctx, **about)
+        super().__init__(graph, info)
 
     def parameter(self) -> Tensor:
         """See ``ResidualModel.parameter``."""
@@ -44,9 +47,13 @@ class ToyLMResidual(ResidualModel):
         return (self.model,)
 
     @property
+    def _blocks(self) -> list[Block]:
+        return cast("list[Block]", list(self.model.blocks))
+
+    @property
     def layers(self) -> Sequence[Layer]:
         """See ``ResidualModel.layers``."""
-        return [_layer(block, self.model.config.d_head) for block in self.model.blocks]
+        return [_layer(block, self.model.config.d_head) for block in self._blocks]
 
     @property
     def final_norm(self) -> Norm | None:
@@ -62,18 +69,11 @@ class ToyLMResidual(ResidualModel):
         """See ``ResidualModel.frozen``."""
         return frozen_modules(self.model)
 
-    def forward(
-        self,
-        tokens: Tensor,
-        visit: Mapping[Site, Visitor],
-        *,
-        attention_mask: Tensor | None = None,
-        last: Tensor | None = None,
-    ) -> Tensor:
+    def _forward(self, prompts: Prompts, visit: Mapping[Site, Visitor]) -> Tensor:
         """See ``ResidualModel.forward``."""
-        self._check_sites(visit)
-        with visiting(self._places, visit, self.model.unembed, last, len(self.model.blocks)):
-            return self.model(tokens, attention_mask)[0]
+        with visiting(self._places, visit, self.model.unembed, prompts.last, len(self.model.blocks)):
+            logits: Tensor = self.model(prompts.tokens, prompts.attention_mask)[0]
+            return logits
 
     def _places(self, site: Site) -> Iterator[tuple[int, Attach]]:
         """Yield the layers that have a site, with the site's place in each."""
@@ -82,7 +82,7 @@ class ToyLMResidual(ResidualModel):
         elif site == "final":
             yield len(self.model.blocks) - 1, at_input(self.model.final_norm)
         else:
-            for layer, block in enumerate(self.model.blocks):
+            for layer, block in enumerate(self._blocks):
                 yield layer, self._place(block, site)
 
     def _place(self, block: Block, site: Site) -> Attach:
@@ -109,7 +109,7 @@ def _by_head(attach: Attach, d_head: int) -> Attach:
     """Split a place's value [batch, pos, heads · d_head] into [batch, pos, heads, d_head] for the visitor."""
 
     def attach_by_head(hook: ValueHook) -> Any:
-        return attach(lambda value: hook(value.unflatten(-1, (-1, d_head))).flatten(-2))
+        return attach(lambda value: hook(torch.unflatten(value, -1, (-1, d_head))).flatten(-2))
 
     return attach_by_head
 
@@ -118,13 +118,19 @@ def _layer(block: Block, d_head: int) -> Layer:
     """Return a block's weights; the rows of a projection are grouped by head."""
     heads, biases = [], []
     for linear in (block.attn.q, block.attn.k, block.attn.v):
-        heads.append(linear.weight.detach().unflatten(0, (-1, d_head)).mT)
-        biases.append(linear.bias.detach().unflatten(0, (-1, d_head)))
+        heads.append(torch.unflatten(linear.weight.detach(), 0, (-1, d_head)).mT)
+        biases.append(torch.unflatten(linear.bias.detach(), 0, (-1, d_head)))
+    W_Q, W_K, W_V = heads
+    b_Q, b_K, b_V = biases
     return Layer(
-        *heads,
-        block.attn.o.weight.detach().T.unflatten(0, (-1, d_head)),
-        *biases,
-        block.attn.o.bias.detach(),
+        W_Q=W_Q,
+        W_K=W_K,
+        W_V=W_V,
+        W_O=torch.unflatten(block.attn.o.weight.detach().T, 0, (-1, d_head)),
+        b_Q=b_Q,
+        b_K=b_K,
+        b_V=b_V,
+        b_O=block.attn.o.bias.detach(),
         attn_norm=_norm(block.attn_norm),
         mlp_norm=_norm(block.mlp_norm),
     )

@@ -153,15 +153,15 @@ def test_checkpoints_of_other_runs_are_refused(tmp_path: Path) -> None:
         prune(model, Batch(*prompts(3, 5, seed=1)), checkpoint=str(path))
     with pytest.raises(eap_plugin.UsageError, match="another run: its learning_rate is 0.1, this run's 0.2"):
         prune(model, batch, checkpoint=str(path), learning_rate=0.2)
-    with pytest.raises(eap_plugin.UsageError, match="the checkpoint has 12 steps; give at least as many"):
+    with pytest.raises(eap_plugin.UsageError, match="the checkpoint has 12 steps; set steps to at least that"):
         prune(model, batch, checkpoint=str(path), steps=5)
     whole = path.read_bytes()
     for broken in (whole[:-1], whole[:100], b"", b"text"):
         path.write_bytes(broken)
-        with pytest.raises(eap_plugin.UsageError, match="is not a whole checkpoint; give another file"):
+        with pytest.raises(eap_plugin.UsageError, match="is not a complete checkpoint; give another file"):
             prune(model, batch, checkpoint=str(path))
     save_file({"x": torch.zeros(1)}, path)
-    with pytest.raises(eap_plugin.UsageError, match="is not a whole checkpoint; give another file"):
+    with pytest.raises(eap_plugin.UsageError, match="is not a complete checkpoint; give another file"):
         prune(model, batch, checkpoint=str(path))
     with pytest.raises(eap_plugin.EapPluginError, match=f"cannot read {tmp_path}: Is a directory"):
         prune(model, batch, checkpoint=str(tmp_path))

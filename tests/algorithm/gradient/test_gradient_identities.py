@@ -239,7 +239,7 @@ def test_autocircuits_recorded_mse_is_of_token_ids() -> None:
 def test_the_kl_divergence_at_masks_of_zero_is_refused() -> None:
     """Its gradient is zero there; anywhere else it is not."""
     model = wrapped("gpt2")
-    with pytest.raises(eap_plugin.UsageError, match="metric 'kl' is at its best on the clean run"):
+    with pytest.raises(eap_plugin.UsageError, match="metric 'kl' is at its optimum on the clean run"):
         eap_plugin.prune_scores(model, [BATCH], algorithm="mask-gradient", metric="kl")
     scores = eap_plugin.prune_scores(model, [BATCH], algorithm="mask-gradient", metric="kl", mask=0.5)
     assert scores.matrix.abs().max() > 1e-3

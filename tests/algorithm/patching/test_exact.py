@@ -13,7 +13,8 @@ from eap_plugin.data.batch import Batch
 from tests.algorithm.gradient.test_eap_golden import MAKERS
 from tests.algorithm.gradient.test_eap_oracle import MODELS, worst
 from tests.interventions.test_edge_patching import patched_metric
-from tests.oracle.brute_force import patched_effects
+from tests.oracle.circuits import edge_effects
+from tests.oracle.methods import Oracle
 from tests.oracle.precision import InFloat64
 from tests.support import golden_cases as golden
 from tests.support.bridges import bridge
@@ -32,7 +33,7 @@ def exact(model: Any, *batches: Batch, **options: Any) -> Any:
 def test_every_edge(name: str, backend: str) -> None:
     tokens = prompts(3, 6, seed=1)
     with InFloat64():
-        want = patched_effects(build(name, torch.float64), name, *tokens)
+        want = edge_effects(Oracle(build(name, torch.float64), name, tokens))
         scores = exact(BACKENDS[backend](build(name, torch.float64)), Batch(*tokens))
     assert worst(scores, want) <= 1e-12
 
@@ -40,7 +41,7 @@ def test_every_edge(name: str, backend: str) -> None:
 @pytest.mark.parametrize("name", ["gpt2", "gemma2", "gptj"])
 def test_zero_ablation(name: str) -> None:
     tokens = prompts(4, 7)
-    want = patched_effects(build(name), name, *tokens, zero=True)
+    want = edge_effects(Oracle(build(name), name, tokens, "zero"))
     assert worst(exact(bridge(build(name)), Batch(*tokens), ablation="zero"), want) <= 1e-5
 
 
@@ -76,7 +77,7 @@ def test_kl_is_how_far_a_patch_moves_the_predictions() -> None:
     def minus_kl(logits: torch.Tensor) -> torch.Tensor:
         return -(clean.exp() * (clean - logits.log_softmax(-1))).sum(-1)
 
-    want = patched_effects(plain, "gpt2", *tokens, metric=minus_kl)
+    want = edge_effects(Oracle(plain, "gpt2", tokens, metric=minus_kl))
     scores = exact(bridge(build("gpt2")), Batch(*tokens), metric="kl")
     assert worst(scores, want) <= 1e-4
     assert float(scores.matrix.min()) >= -1e-5

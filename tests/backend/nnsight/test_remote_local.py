@@ -155,7 +155,7 @@ def test_what_a_run_says_of_itself(model: Any) -> None:
 
 def test_errors_of_the_program_are_those_of_this_process(model: Any) -> None:
     for remote in (False, "local"):
-        with pytest.raises(UsageError, match="metric 'kl' is at its best on the clean run"):
+        with pytest.raises(UsageError, match="metric 'kl' is at its optimum on the clean run"):
             eap_plugin.prune_scores(model, DATA, metric="kl", remote=remote)
 
 
@@ -220,8 +220,8 @@ def test_a_metric_that_cannot_travel(model: Any) -> None:
 @pytest.mark.parametrize(
     ("how", "said"),
     [
-        ({"remote": "gpt2"}, "a server's address is written http://host:port, got 'gpt2'"),
-        ({"remote": "local", "timeout": 0}, "a time-out is a positive number of seconds, got 0"),
+        ({"remote": "gpt2"}, "a server's address has the form http://host:port, got 'gpt2'"),
+        ({"remote": "local", "timeout": 0}, "timeout must be a positive number of seconds, got 0"),
         ({"timeout": 3}, "a timeout applies only to runs on a server; add remote=, or leave it out"),
     ],
 )
@@ -232,12 +232,16 @@ def test_wrong_requests(how: dict[str, Any], said: str, model: Any) -> None:
 
 def test_models_that_a_server_cannot_know() -> None:
     with pytest.raises(
-        UsageError, match="a server knows models by name, and NNsight wraps one without; use nnsight.Tr"
+        UsageError, match="a server finds models by name, but NNsight wraps one without a name; use nnsight.Tr"
     ):
         eap_plugin.prune_scores(nnsight.NNsight(build("gpt2")), DATA, remote=True)
-    with pytest.raises(UsageError, match="the backend transformer_lens runs in this process only"):
+    with pytest.raises(
+        UsageError, match="the backend transformer_lens cannot run on a server; use the backend nnsight"
+    ):
         eap_plugin.prune_scores(bridge(build("gpt2")), DATA, remote="local")
-    with pytest.raises(UsageError, match="a model on a server has the server's device and dtype; leave device= and dtype= out"):
+    with pytest.raises(
+        UsageError, match="a model on a server has the server's device and dtype; leave device= and dtype= out"
+    ):
         eap_plugin.load_model("ioi-gpt2", backend="nnsight", remote=True, dtype="bfloat16")
 
 

@@ -158,4 +158,4 @@ def test_refusals(tmp_path: Path) -> None:
     fails(patchable, [three], "cached for 8 prompts at a time and differ, so 3 cannot be run")
     without = make_patchable(_model())
     fails(without, tails, r"make the PatchableModel with kv_caches=\(loader.kv_cache,\)")
-    fails(without.wrapped_model, tails, "nothing cached of what comes before")
+    fails(without.wrapped_model, tails, "but the model has no cached keys and values for what comes before")

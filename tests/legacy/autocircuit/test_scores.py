@@ -144,7 +144,7 @@ def test_refusals() -> None:
 def test_models_that_are_no_transformers() -> None:
     """AutoCircuit's own toy model has no heads that attend; its compiled ones attend in both directions."""
     micro = patchable_model(MicroModel(), factorized=True, slice_output="last_seq")
-    with pytest.raises(eap_plugin.UsageError, match="has a MicroModel in it"):
+    with pytest.raises(eap_plugin.UsageError, match="wraps a MicroModel; wrap a HookedTransformer"):
         eap_plugin.wrap_model(micro)
     compiled = make_patchable(get_tracr_model("reverse", "cpu")[0])
     with pytest.raises(eap_plugin.EapPluginError, match="need causal attention"):

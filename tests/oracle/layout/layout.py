@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor, nn
 
 from tests.support.zoo import N_HEADS, N_KV_HEADS
@@ -20,8 +21,10 @@ class Slot:
 
     def part(self, output: Tensor) -> Tensor:
         """Return the head's part, [batch, pos, d_head], as a view of the whole output."""
-        place = (..., *self.index, slice(None))
-        return output.unflatten(-1, (*self.shape, -1))[place]
+        part = torch.unflatten(output, -1, (*self.shape, -1))
+        for index in self.index:
+            part = part.select(output.ndim - 1, index)
+        return part
 
 
 Heads = dict[str, tuple[Slot, ...]]

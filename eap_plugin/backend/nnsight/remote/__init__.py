@@ -1,1 +1,1 @@
-"""Runs on a server: what is sent there, how the answer is waited for, and what comes back."""
+"""Runs on an NDIF server: sending the code, waiting for the result, decoding it, and a simulation for tests."""

@@ -1,7 +1,17 @@
-"""Whether code can travel to a server, found out before anything is sent.
+"""Checking, before anything is sent, that a program can be sent to a server.
 
-nnsight sends the source of functions and classes that a server cannot import, and whatever their names refer to. What
-it cannot send, or would change on the way, is refused here with what to change.
+nnsight pickles a program with its arguments. Functions and classes of registered packages are sent as source text, with
+everything that their names refer to, and the server compiles them again. Other objects are sent by name only, and the
+server imports them.
+
+1. ``require_shippable`` registers the packages of the program and its arguments, unless the server has them.
+2. It pickles the program as nnsight would, with an ``_Inspector`` that records which functions are sent as source and
+   which objects by name. If pickling fails, the error names the object that cannot be pickled.
+3. In each function that is sent as source it looks for what would fail or work differently on the server: decorators
+   (nnsight sends a function without them), ``super()``, and imports in the body of modules that the server lacks.
+4. It checks that the server can import each object that is sent by name.
+
+The first problem found is raised as an error that names the function and says what to change.
 """
 
 from __future__ import annotations
@@ -23,10 +33,10 @@ from eap_plugin.errors import EapPluginError
 
 
 def require_shippable(work: tuple[Any, ...], server: Server) -> None:
-    """Have the packages of a program and its arguments sent along, and check that all of it can be.
+    """Register the packages of a program and its arguments for sending, and check that all of it can be sent.
 
     Raises:
-        EapPluginError: naming the function that cannot travel, and what to change.
+        EapPluginError: naming the function that cannot be sent, and what to change.
     """
     for module in set(_modules(work)):
         root = module.partition(".")[0]
@@ -47,7 +57,7 @@ def require_shippable(work: tuple[Any, ...], server: Server) -> None:
 
 
 class _Inspector(CustomCloudPickler):  # type: ignore[misc]
-    """A pickler that notes which functions go by source, and what goes by name only."""
+    """A pickler that records which functions are sent as source, and which objects by name only."""
 
     def __init__(self) -> None:
         super().__init__(io.BytesIO(), protocol=DEFAULT_PROTOCOL)
@@ -60,18 +70,18 @@ class _Inspector(CustomCloudPickler):  # type: ignore[misc]
 
     def reducer_override(self, obj: Any) -> Any:
         reduced = super().reducer_override(obj)
-        if reduced is NotImplemented and _goes_by_name(obj):
+        if reduced is NotImplemented and _pickled_by_name(obj):
             self.by_reference.append(obj)
         return reduced
 
 
-def _goes_by_name(thing: Any) -> bool:
-    """Whether a pickle holds just the name of something that is not described: classes, functions, cached functions."""
+def _pickled_by_name(thing: Any) -> bool:
+    """Return whether pickle stores only the name of an object that it cannot reduce: a class or a (cached) function."""
     return isinstance(thing, (type, FunctionType)) or hasattr(thing, "cache_info")
 
 
 def _modules(value: Any) -> Iterator[str]:
-    """The modules that a program and its arguments are defined in."""
+    """Yield the modules in which a program and its arguments are defined."""
     if isinstance(value, (tuple, list)):
         for item in value:
             yield from _modules(item)
@@ -87,19 +97,19 @@ def _modules(value: Any) -> Iterator[str]:
 
 
 def _problems(function: FunctionType, server: Server) -> Iterator[str]:
-    """What a server would do differently from this process in a function that goes by source."""
+    """Yield what would fail or work differently on a server in a function that is sent as source."""
     name = _name(function)
     if hasattr(function, "__wrapped__") and _has_source(function):
-        yield f"{name} is decorated, and goes without its decorators; do in its body what they do"
+        yield f"{name} is decorated, but is sent without its decorators; do what they do in its body"
     if "__class__" in function.__code__.co_freevars:
-        yield f"{name} calls super(), which is not found there; name the base class instead"
+        yield f"{name} calls super(), which fails on the server; name the base class instead"
     for module in _imports(function.__code__):
         if not server.has(module):
-            yield f"{name} imports {module} in its body, which is not found there; import it at the top of its module"
+            yield f"{name} imports {module} in its body, which fails on the server; import it at the top of its module"
 
 
 def _has_source(function: FunctionType) -> bool:
-    """Whether it goes as text; what has none, such as a dataclass's methods, goes as it is."""
+    """Return whether a function has source text; generated ones, such as a dataclass's methods, have none."""
     try:
         inspect.getsource(function)
     except (OSError, TypeError):
@@ -108,7 +118,7 @@ def _has_source(function: FunctionType) -> bool:
 
 
 def _imports(code: CodeType) -> Iterator[str]:
-    """The modules that a function's body imports; relative ones with a dot in front, as no server has them."""
+    """Yield the modules that a function's body imports; relative ones keep their dots, so no server has them."""
     last: list[Any] = []
     for instruction in dis.get_instructions(code):
         if instruction.opname == "IMPORT_NAME":
@@ -122,27 +132,27 @@ def _imports(code: CodeType) -> Iterator[str]:
 
 
 def _missing(thing: Any, functions: list[FunctionType]) -> str:
-    """What to do about something that goes by name, of a package that the server lacks."""
+    """Say what to do about an object that is sent by name from a package that the server lacks."""
     users = [_name(f) for f in functions if any(value is thing for value in _used(f).values())]
     by = f"{users[0]} uses {_name(thing)}" if users else _name(thing)
     if hasattr(thing, "cache_info"):
-        return f"{by}, which functools.cache or lru_cache made and which cannot be sent; leave the cache out"
+        return f"{by}, which functools.cache or lru_cache made and which cannot be sent; remove the cache"
     root = _module(thing).partition(".")[0]
     return (
-        f"{by}, and {root} is not installed there; do without it"
-        + (", in annotations of nested functions as well" if root == "jaxtyping" else "")
-        + f', or, if {root} is your own, send it along: nnsight.register("{root}")'
+        f"{by}, but {root} is not installed on the server; do without it"
+        + (", also in annotations of nested functions" if root == "jaxtyping" else "")
+        + f', or, if {root} is your own package, have it sent: nnsight.register("{root}")'
     )
 
 
 def _unpicklable(functions: list[FunctionType], error: Exception) -> str:
-    """Which name of which function cannot be pickled, looked for in the functions that were come by last."""
+    """Say which name in which function refers to an object that cannot be pickled, last pickled function first."""
     reason = " ".join(str(error).split()) or type(error).__name__
     for function in reversed(functions):
         for name, value in _used(function).items():
             if not isinstance(value, (FunctionType, type, ModuleType)) and not _picklable(value):
                 return f"{_name(function)} uses {name}, a {type(value).__name__}, which cannot be sent: {reason}"
-    return f"something that the algorithm, its options or the metric holds cannot be sent: {reason}"
+    return f"an object in the algorithm, its options or the metric cannot be sent: {reason}"
 
 
 def _picklable(value: Any) -> bool:
@@ -154,7 +164,7 @@ def _picklable(value: Any) -> bool:
 
 
 def _used(function: FunctionType) -> dict[str, Any]:
-    """What goes along with a function: what its names outside of it refer to, those in annotations included."""
+    """Return what is sent with a function: the globals and closure variables that it names, also in annotations."""
     code = function.__code__
     cells = zip(code.co_freevars, function.__closure__ or (), strict=False)
     closure = {name: cell.cell_contents for name, cell in cells if _filled(cell)}

@@ -1,4 +1,4 @@
-"""What can go wrong between here and a server, in one line each."""
+"""One-line error messages for what can go wrong with a request to a server."""
 
 from __future__ import annotations
 
@@ -10,32 +10,32 @@ import httpx
 import websocket
 from nnsight.intervention.backends.remote import RemoteError
 
-from eap_plugin.backend.nnsight.remote.server import DECISIVE, Server
+from eap_plugin.backend.nnsight.remote.server import VERSION_SENSITIVE, Server
 from eap_plugin.errors import EapPluginError
 from eap_plugin.model.remote import Remote
 
-_KEY = "set NDIF_API_KEY or run `nnsight login`; keys are from https://login.ndif.us"
+_KEY = "set NDIF_API_KEY or run `nnsight login`; get a key at https://login.ndif.us"
 
-# What a server's refusals begin or end with, and what is said instead of {host}, {model}, {text} and {versions}.
+# Pairs: a phrase in the server's error message, and the message shown instead.
 _LINES: tuple[tuple[str, str], ...] = (
-    ("Missing or invalid API key", "{host} wants an API key; " + _KEY),
-    ("Invalid API key", "{host} does not know this API key; " + _KEY),
+    ("Missing or invalid API key", "{host} requires an API key; " + _KEY),
+    ("Invalid API key", "{host} does not accept this API key; " + _KEY),
     (
         "Could not deploy this model",
         "{host} does not serve {model}; to see what it serves: "
         'NDIF_HOST={host} python -c "import nnsight; print(nnsight.status())"',
     ),
-    ("below the minimum supported", "{host} takes no requests from these versions: {text}"),
-    ("version was not provided", "{host} takes no requests from these versions: {text}"),
-    ("architecture on this server doesn't match", "{host} has {model} with other parts than here; {versions}"),
+    ("below the minimum supported", "{host} does not support the versions installed here: {text}"),
+    ("version was not provided", "{host} does not support the versions installed here: {text}"),
+    ("architecture on this server doesn't match", "{host} has {model} with a different architecture; {versions}"),
     ("payload could not be read", "{host} cannot read what was sent; {versions}"),
     ("cancelled", "the job was cancelled on {host}; run it again"),
-    ("exceeded the execution timeout", "{text}; send less at a time with --prompts-per-request"),
+    ("exceeded the execution timeout", "{text}; send fewer prompts at a time with --prompts-per-request"),
 )
 
 
-def plainly(error: Exception, model: str, remote: Remote, server: Server | None) -> EapPluginError:
-    """An exception on the way to a server or there, as the line that a person needs."""
+def one_line_error(error: Exception, model: str, remote: Remote, server: Server | None) -> EapPluginError:
+    """Turn an exception from a request, here or on the server, into a one-line error that says what to do."""
     text = " ".join(str(error).split()).removeprefix("Failed to send request: ")
     if isinstance(error, RemoteError):
         for sign, line in _LINES:
@@ -44,25 +44,25 @@ def plainly(error: Exception, model: str, remote: Remote, server: Server | None)
                 return EapPluginError(told)
         if "Traceback" in text:
             return EapPluginError(f"the run failed on {remote.host}: {last_line(str(error))}")
-        return EapPluginError(f"{remote.host} refuses the request: {text}")
+        return EapPluginError(f"{remote.host} refused the request: {text}")
     if isinstance(error, (OSError, httpx.HTTPError, websocket.WebSocketException)):
         return EapPluginError(
-            f"cannot reach {remote.host}: {text or type(error).__name__}; check the address and whether it is up"
+            f"cannot reach {remote.host}: {text or type(error).__name__}; check the address and that the server is up"
         )
     return EapPluginError(f"the run failed on {remote.host}: {type(error).__name__}: {text}")
 
 
-LEFTOVERS = ("cannot be on a different thread", "nnsight has no source for [")
-"""What a server says that is not done with the job before: it was cancelled, or its sources are forgotten late."""
+TRANSIENT = ("cannot be on a different thread", "nnsight has no source for [")
+"""Server messages that mean the previous job has left something behind: it was cancelled, or its sources linger."""
 
 
-def fails_once(error: Exception) -> bool:
-    """Whether it is a server's leftover of the job before: the next request does not meet it."""
-    return isinstance(error, RemoteError) and any(leftover in str(error) for leftover in LEFTOVERS)
+def is_transient(error: Exception) -> bool:
+    """Return whether an error is transient, left by the server's previous job: a second request will not meet it."""
+    return isinstance(error, RemoteError) and any(message in str(error) for message in TRANSIENT)
 
 
 def last_line(traceback: str) -> str:
-    """What was raised, from a traceback's text, and in which line of the code that travelled."""
+    """Read from a traceback's text the exception, and the line of the sent code that raised it."""
     raised = re.compile(r"^[A-Za-z_][\w.]*(Error|Exception|Interrupt|Exit|Warning)?(: |$)")
     lines = traceback.rstrip().splitlines()
     starts = [i for i, line in enumerate(lines) if raised.match(line) and not line.startswith("Traceback")]
@@ -72,9 +72,9 @@ def last_line(traceback: str) -> str:
 
 
 def _versions(server: Server | None) -> str:
-    """Where the versions of decisive packages differ."""
+    """Say which versions of the packages in ``VERSION_SENSITIVE`` differ between server and client."""
     there = {} if server is None else {"python": server.python, **server.packages}
-    here = {"python": platform.python_version()} | {name: version(name) for name in DECISIVE}
+    here = {"python": platform.python_version()} | {name: version(name) for name in VERSION_SENSITIVE}
     differ = [
         f"{name} {there[name]} there, {here[name]} here" for name in here if there.get(name, here[name]) != here[name]
     ]

@@ -1,6 +1,7 @@
-"""One request to a server, from sending it to its result, with what nnsight's own waiting lacks.
+"""One request to a server, from sending it to reading its result.
 
-A time-out, a lost connection that is told as such, sizes, and news of how it is getting on.
+This extends nnsight's own backend: it adds a time limit, a clear error if the connection is lost, the sizes of request
+and result, and status messages.
 """
 
 from __future__ import annotations
@@ -20,26 +21,26 @@ from eap_plugin.backend.nnsight.remote.server import CONNECT_WITHIN, address
 from eap_plugin.errors import EapPluginError
 from eap_plugin.model.remote import Remote
 
-GLANCE = 0.5
-"""Seconds between looks at the clock."""
+POLL_INTERVAL = 0.5
+"""Seconds between checks of the time limit."""
 
 
 class Connection(RemoteBackend):  # type: ignore[misc]
-    """Sends the block of a session and waits for its result."""
+    """A connection that sends the code of one session and waits for its result."""
 
     def __init__(self, envoy: Any, remote: Remote) -> None:
-        """Prepare a request for a model."""
+        """Prepare a request to run code on a model."""
         super().__init__(envoy.to_model_key(), host=address(remote), env=envoy._remoteable_get_env())
         self._remote = remote
         if remote.status is not None:
             self.display.enabled = False
 
     def request(self, request: Any, tracer: Any) -> Any:
-        """Send the block of ``tracer``; gives the values it saved.
+        """Send the code of a session and return the values that it saved.
 
         Raises:
-            RemoteError: if the server refuses it or it fails there.
-            EapPluginError: if it takes too long, or the connection breaks.
+            RemoteError: if the server refuses the request, or the code fails there.
+            EapPluginError: if it takes longer than the time limit, or the connection is lost.
         """
         remote, started = self._remote, time.monotonic()
         blob = self._serialize(tracer)
@@ -58,7 +59,7 @@ class Connection(RemoteBackend):  # type: ignore[misc]
         return result
 
     def _wait(self, socket: Any, started: float) -> Any:
-        socket.settimeout(GLANCE)
+        socket.settimeout(POLL_INTERVAL)
         while True:
             try:
                 message = socket.recv()
@@ -70,8 +71,8 @@ class Connection(RemoteBackend):  # type: ignore[misc]
                 message = ""
             if not message:
                 raise EapPluginError(
-                    f"the connection to {self._remote.host} was lost while waiting for the result, which cannot be "
-                    f"had any more; run it again (with --prompts-per-request and --resume, finished parts are kept)"
+                    f"the connection to {self._remote.host} was lost while waiting for the result, which is lost, too; "
+                    f"run it again (with --prompts-per-request and --resume, finished parts are kept)"
                 )
             response = self.parse(message)
             result = self.handle(response)
@@ -83,24 +84,24 @@ class Connection(RemoteBackend):  # type: ignore[misc]
         if limit is not None and time.monotonic() - started > limit:
             raise EapPluginError(
                 f"{self._remote.host} gave no result within {limit:g} s; the job may still be running there; allow "
-                f"more with --timeout, or send less at a time with --prompts-per-request"
+                f"more time with --timeout, or send fewer prompts at a time with --prompts-per-request"
             )
 
     def note(self, response: Any) -> bool:
-        """Pass on a change of status; raises RemoteError if it is a failure, gives whether it is the end."""
+        """Report a change of status and return whether it is the last one; raise ``RemoteError`` if it is a failure."""
         what = "" if response.status == Status.ERROR else f": {response.description}"
         self._remote.tell(" ".join(f"{response.status.value.lower()}{what}".split()))
         return bool(super().note(response))
 
     def finalize(self, content: bytes) -> Any:
-        """The saved values from their bytes; plain values and tensors only, so that nothing is executed."""
+        """Decode the saved values; only plain values and tensors are accepted, so no code is executed."""
         self._remote.bytes_received += len(content)
         self._remote.tell(f"received {size(len(content))}")
         plain = zstandard.ZstdDecompressor().decompress(content) if self.compress else content
         return torch.load(io.BytesIO(plain), map_location="cpu", weights_only=True)
 
     def _post(self, request: Any, blob: bytes) -> Any:
-        """Send; a server's answer may quote the API key, which is taken out."""
+        """Send the request; if the server's error message quotes the API key, remove it."""
         try:
             return super()._post(request, blob)
         except RemoteError as error:
@@ -108,5 +109,5 @@ class Connection(RemoteBackend):  # type: ignore[misc]
 
 
 def size(n: int) -> str:
-    """A number of bytes as people read it."""
+    """Format a number of bytes, such as ``1.5 MB``."""
     return f"{n / 1000:.1f} kB" if n < 1_000_000 else f"{n / 1_000_000:.1f} MB"

@@ -1,6 +1,7 @@
-"""What comes back from a server: plain values and tensors, and this side's own classes made of them again.
+"""Encoding of results: the server encodes them as plain values and tensors, and the client rebuilds its classes.
 
-A class that was sent by value is another one there; only its name and its fields come back.
+A class that was sent as source is a different class on the server. So its instances are sent back as the name of the
+class and the values of its fields.
 """
 
 from __future__ import annotations
@@ -14,10 +15,10 @@ from eap_plugin.errors import EapPluginError
 
 
 def encode_result(value: Any) -> Any:
-    """A value as numbers, texts, tensors on the CPU, and tuples of these; runs on the server.
+    """Encode a value as numbers, strings, tensors on the CPU, and tuples of these; runs on the server.
 
     Raises:
-        EapPluginError: if it holds anything but these, lists, dicts, dataclasses and named tuples.
+        EapPluginError: if it contains anything but these, lists, dicts, dataclasses and named tuples.
     """
     if value is None or isinstance(value, (bool, int, float, str)):
         return value
@@ -33,11 +34,11 @@ def encode_result(value: Any) -> Any:
         return type(value).__name__, [encode_result(item) for item in value]
     if isinstance(value, dict):
         return "dict", [(encode_result(key), encode_result(item)) for key, item in value.items()]
-    raise EapPluginError(f"a {kind} cannot be brought back from a server; return numbers, tensors and dataclasses")
+    raise EapPluginError(f"a {kind} cannot be returned from a server; return numbers, tensors and dataclasses")
 
 
 def decode_result(packed: Any) -> Any:
-    """The value that was packed, of this process's classes."""
+    """Rebuild an encoded value, with this process's classes."""
     if not isinstance(packed, tuple):
         return packed
     kind, content = packed

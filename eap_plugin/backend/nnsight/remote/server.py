@@ -1,4 +1,4 @@
-"""What a server has installed, asked before anything is sent to it."""
+"""The packages that a server has installed, which it is asked for before anything is sent to it."""
 
 from __future__ import annotations
 
@@ -14,49 +14,53 @@ from nnsight.schema.config import CONFIG
 from eap_plugin.errors import EapPluginError
 from eap_plugin.model.remote import Remote
 
-EVERYWHERE = frozenset({"accelerate", "cloudpickle", "einops", "nnsight", "numpy", "peft", "torch", "transformers"})
+ALWAYS_INSTALLED = frozenset(
+    {"accelerate", "cloudpickle", "einops", "nnsight", "numpy", "peft", "torch", "transformers"}
+)
 """Packages that every NDIF server has."""
 
-DECISIVE = ("nnsight", "torch", "transformers")
-"""Packages whose versions, if they differ, can make a run fail."""
+VERSION_SENSITIVE = ("nnsight", "torch", "transformers")
+"""Packages whose versions can make a run fail if they differ between client and server."""
 
 CONNECT_WITHIN = 10.0
 ANSWER_WITHIN = 30.0
-"""Seconds."""
+"""Seconds to wait for a connection, and for the server to say what it has installed."""
 
 
 @dataclass(frozen=True)
 class Server:
-    """What runs there.
+    """The software on a server.
 
     Attributes:
-        python: its version; empty if not known.
-        packages: versions by import name, as far as known.
+        python: the version of Python; empty if not known.
+        packages: known versions of packages, by import name.
     """
 
     python: str = ""
     packages: Mapping[str, str] = field(default_factory=dict)
 
     def has(self, module: str) -> bool:
-        """Whether a module can be imported there."""
+        """Return whether a module can be imported on the server."""
         root = module.partition(".")[0]
-        return root in EVERYWHERE or root in self.packages or root in sys.stdlib_module_names or root == "builtins"
+        return (
+            root in ALWAYS_INSTALLED or root in self.packages or root in sys.stdlib_module_names or root == "builtins"
+        )
 
 
 SIMULATED = Server()
 
 
 def address(remote: Remote) -> str:
-    """The address that requests go to."""
+    """Return the address to which requests are sent."""
     return (remote.url or str(CONFIG.API.HOST)).rstrip("/")
 
 
 def ask(remote: Remote) -> Server:
-    """What a server says that it has; nothing, if it answers but does not say.
+    """Ask a server what it has installed; return an empty ``Server`` if it answers but does not say.
 
     Raises:
         httpx.TransportError: if it cannot be reached.
-        EapPluginError: if its Python is another one than this.
+        EapPluginError: if its minor version of Python differs from this one.
     """
     told: dict[str, Any] = {}
     try:
@@ -67,7 +71,7 @@ def ask(remote: Remote) -> Server:
     server = Server(str(told.get("python_version", "")).partition(" ")[0], dict(told.get("packages", {})))
     if server.python and server.python.split(".")[:2] != platform.python_version().split(".")[:2]:
         raise EapPluginError(
-            f"{remote.host} runs Python {server.python} and this is {platform.python_version()}: code that travels "
-            f"needs the same minor version; use Python {'.'.join(server.python.split('.')[:2])} here"
+            f"{remote.host} runs Python {server.python} and this is Python {platform.python_version()}, but sending "
+            f"code needs the same minor version; use Python {'.'.join(server.python.split('.')[:2])} here"
         )
     return server

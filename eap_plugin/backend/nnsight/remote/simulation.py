@@ -1,6 +1,9 @@
-"""A server in this process: the block of a session is pickled, read where this package cannot be imported, and run.
+"""A simulated server in this process, which runs what a server would run.
 
-nnsight's own simulation then runs the caller's objects; here it is what was read, as on a server.
+1. The code of the session is pickled, as for a real request.
+2. It is unpickled in a state in which modules that a server lacks, such as this package, cannot be imported.
+3. The unpickled code is run on the weights here. nnsight's own simulation would run the caller's objects instead.
+4. The saved values are written to bytes and read back, as plain values and tensors only.
 """
 
 from __future__ import annotations
@@ -28,21 +31,21 @@ _CACHES: tuple[dict[Any, Any], ...] = (linecache.cache, SOURCES, BLOCKS)
 
 
 class Simulation(LocalSimulationBackend):  # type: ignore[misc]
-    """Runs the block of a session as a server would, on the weights that are here."""
+    """A backend of nnsight that runs the code of a session as a server would, on the weights in this process."""
 
     def __init__(self, envoy: Any, remote: Remote) -> None:
-        """Prepare a run of a model."""
+        """Prepare to run code on a model."""
         super().__init__(envoy)
         self._remote = remote
 
     def __call__(self, tracer: Any) -> None:
-        """Run the block of ``tracer``, and set what it saved in the frame it is from."""
+        """Run the code of a session, and assign the values that it saved in the caller's frame."""
         started = time.monotonic()
         pull_env()
         request = RequestModel.serialize(tracer, compress=True)
-        with _caches_kept():
-            with self._elsewhere():
-                there = RequestModel.deserialize(request, _kept_there(self.model), compress=True)
+        with _restored_caches():
+            with self._server_imports():
+                there = RequestModel.deserialize(request, _persistent_objects(self.model), compress=True)
             there.execute(there.info.code)
         answer = io.BytesIO()
         torch.save({name: value for name, value in there.info.frame.f_locals.items() if id(value) in _saves()}, answer)
@@ -56,8 +59,8 @@ class Simulation(LocalSimulationBackend):  # type: ignore[misc]
         self._remote.seconds += time.monotonic() - started
 
     @contextmanager
-    def _elsewhere(self) -> Iterator[None]:
-        """Within it modules that a server lacks cannot be imported, and classes that are read are new ones."""
+    def _server_imports(self) -> Iterator[None]:
+        """Within this context, hide the modules that a server lacks, and let unpickling create new classes."""
         path, classes = list(sys.path), dict(cloudpickle._DYNAMIC_CLASS_TRACKER_BY_ID)
         hidden = self._hide_local_modules()
         cloudpickle._DYNAMIC_CLASS_TRACKER_BY_ID.clear()
@@ -69,8 +72,8 @@ class Simulation(LocalSimulationBackend):  # type: ignore[misc]
             sys.path[:] = path
 
 
-def _kept_there(envoy: Any) -> dict[str, Any]:
-    """List what a request only names; nnsight itself does so for models that servers know by name."""
+def _persistent_objects(envoy: Any) -> dict[str, Any]:
+    """Return the objects that a request refers to by name; nnsight has this list only for models with a name."""
     if hasattr(envoy, "_remoteable_persistent_objects"):
         objects: dict[str, Any] = envoy._remoteable_persistent_objects()
         return objects
@@ -78,8 +81,8 @@ def _kept_there(envoy: Any) -> dict[str, Any]:
 
 
 @contextmanager
-def _caches_kept() -> Iterator[None]:
-    """Sources that are registered within it, under names of this process's files, are forgotten afterwards."""
+def _restored_caches() -> Iterator[None]:
+    """Restore the caches of source text on exit: unpickling stores sources under names of this process's files."""
     before = [dict(cache) for cache in _CACHES]
     try:
         yield
