@@ -82,7 +82,8 @@ def oracle_scores(
     change = {writer: after.written[writer] - added for writer, added in before.written.items()}
     gradients = reader_gradients(model, layout, clean, metric or difference(answers, wrong))
     found = products(change, gradients, before.feeding)
-    return {edge: score.sum(dim=(0, 2)) if positions else score.sum().item() for edge, score in found.items()}
+    by_position = {edge: score.sum(dim=(0, 2)) for edge, score in found.items()}
+    return by_position if positions else {edge: score.sum().item() for edge, score in by_position.items()}
 
 
 def reader_gradients(model: Any, layout: Layout, tokens: Tensor, metric: Metric) -> dict[Reader, Tensor]:
