@@ -1,7 +1,7 @@
 """Integrated scores add up to the change of the metric, at the rate at which their sums converge to integrals.
 
-Not in mixtures of experts, which jump where other experts are chosen, nor with ReLU and clipping, whose kinks change the
-rate.
+Not in mixtures of experts, which jump where other experts are chosen, nor with ReLU and clipping, whose kinks change
+the rate.
 """
 
 from __future__ import annotations

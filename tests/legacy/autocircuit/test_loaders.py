@@ -155,7 +155,7 @@ def test_refusals(tmp_path: Path) -> None:
     fails(patchable, tails, "leave batch_size out, or load the prompts with tail_divergence=False", batch_size=4)
     three = next(iter(tails))
     three = eap_plugin.Batch(three.clean[:3], three.corrupt[:3], three.answers[:3], three.wrong_answers[:3])
-    fails(patchable, [three], "cached for 8 prompts at a time and differ, so 3 cannot be run")
+    fails(patchable, [three], "the cached prefixes are for 8 prompts at a time and differ, so 3 cannot be run")
     without = make_patchable(_model())
     fails(without, tails, r"make the PatchableModel with kv_caches=\(loader.kv_cache,\)")
     fails(without.wrapped_model, tails, "but the model has no cached keys and values for what comes before")

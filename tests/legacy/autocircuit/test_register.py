@@ -120,7 +120,7 @@ def test_an_algorithm_with_options(task: Task) -> None:
         prune_algo("eap", answer_dif=False)
     with pytest.raises(eap_plugin.UsageError, match="unknown algorithm 'aep'; did you mean 'eap'"):
         prune_algo("aep")
-    with pytest.raises(eap_plugin.UsageError, match="scores are of edges"):
+    with pytest.raises(eap_plugin.UsageError, match="AutoCircuit takes scores of edges"):
         prune_algo("eap", level="node").func(task.model, task.train_loader, None)
 
 
