@@ -134,7 +134,8 @@ def test_strict_makes_a_failure_an_error(mixed: Environment) -> None:
 def test_a_failure_in_a_provider_is_one_line(mixed: Environment) -> None:
     shown = mixed.eap("run", "ioi-llama", "--task", "ioi", "--prompts", "4", "--algorithm", "fails-midway")
     assert shown.returncode == 1
-    assert f"(unexpected, in algorithm 'fails-midway' of plugin {named('fails-midway')}; set EAP_DEBUG=1" in shown.stderr
+    whose = f"algorithm 'fails-midway' of plugin {named('fails-midway')}"
+    assert f"(unexpected, in {whose}; set EAP_DEBUG=1" in shown.stderr
     assert shown.stderr.count("\n") == 1
 
 
