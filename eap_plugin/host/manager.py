@@ -79,7 +79,7 @@ class Host:
         """Return what the plugins register as ``kind``; their hooks are called the first time.
 
         Args:
-            kind: "algorithms", "backends", "metrics", "tasks" or "formats".
+            kind: one of ``KINDS``, such as "algorithms".
 
         Raises:
             UsageError: if there is no such kind.
