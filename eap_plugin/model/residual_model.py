@@ -21,7 +21,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from eap_plugin.data.prompts import Prompts
+from eap_plugin.data.prompts import Prefix, Prompts
 from eap_plugin.errors import EapPluginError
 from eap_plugin.model.graph import Graph
 from eap_plugin.model.layer import Layer
@@ -172,6 +172,20 @@ class ResidualModel(ABC):
     @abstractmethod
     def _forward(self, prompts: Prompts, visit: Mapping[Site, Visitor]) -> Float[Tensor, "batch vocab"]:
         """Implement ``forward``; all requested sites are in ``sites``."""
+
+    def prefix(self, prompts: Prompts) -> Prefix | None:
+        """Run prompts without gradients, so that others that begin with them can be run from there on.
+
+        The keys and values must be right for later tokens, padding of the prompts on either side included. Whether they
+        are is checked before they are used (``eap_plugin.runner.prefix_check``).
+
+        Args:
+            prompts: the first tokens of longer prompts.
+
+        Returns:
+            The prefix for ``Prompts.prefix``; ``None`` if the backend or the model cannot keep keys and values.
+        """
+        return None
 
     @abstractmethod
     def frozen(self) -> AbstractContextManager[None]:
