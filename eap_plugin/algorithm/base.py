@@ -73,6 +73,8 @@ class Algorithm(ABC, Generic[O]):
         sign: the meaning of a score's sign.
         additive: whether the scores of all data are the sum of the scores of its batches, and those of a batch the sum
             over its microbatches, weighted by share; false for a method that needs all data together.
+        shares_prefix: whether with ``ablation="corrupt"`` it leaves the positions before the first difference of clean
+            and corrupt prompts to a prefix: it takes its batches from ``with_prefix``, and scores these positions zero.
         local_options: options that name local files, which a run on a server cannot use.
         options: the frozen dataclass of its options, fields declared with ``eap_plugin.host.options.option``.
     """
@@ -82,6 +84,7 @@ class Algorithm(ABC, Generic[O]):
     reference: ClassVar[str]
     gradient_run: ClassVar[str] = "none"
     additive: ClassVar[bool] = True
+    shares_prefix: ClassVar[bool] = False
     sign: ClassVar[str] = "positive: feeding the corrupt value through this edge alone lowers the metric"
     local_options: ClassVar[tuple[str, ...]] = ()
     options: type[O]

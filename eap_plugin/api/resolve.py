@@ -29,6 +29,7 @@ def resolve(
     options: Mapping[str, Any],
     ablation_data: object = None,
     remote: RemoteOptions | None = None,
+    share_prefix: bool = True,
 ) -> Run:
     """Resolve the arguments of ``prune_scores`` into a ``Run``; ``prune_scores`` documents them.
 
@@ -51,6 +52,7 @@ def resolve(
         options=chosen,
         metric=judge,
         batch_size=batch_size,
+        share_prefix=share_prefix,
     )
 
 

@@ -44,6 +44,7 @@ def prune_scores(
     prompts_per_request: int | None = None,
     parts: str | Path | None = None,
     resume: bool = False,
+    share_prefix: bool = True,
     **options: Any,
 ) -> PruneScores | NodeScores:
     """Score every edge of a model on a task, or every writer with ``level="node"`` or ``level="neuron"``.
@@ -69,6 +70,8 @@ def prune_scores(
         prompts_per_request: the most prompt pairs per request; the scores of the requests are added up.
         parts: a folder in which the scores of finished requests are kept until all are finished.
         resume: reuse the requests in ``parts`` that an interrupted run with the same arguments finished.
+        share_prefix: run the tokens before the first difference of clean and corrupt prompts only once, if algorithm
+            and model allow it; saves time and memory, and changes scores by rounding alone.
         **options: options of the algorithm; ``eap algorithms NAME`` lists them.
 
     Raises:
@@ -86,6 +89,7 @@ def prune_scores(
         options=options,
         ablation_data=ablation_data,
         remote=RemoteOptions(remote, timeout, status),
+        share_prefix=share_prefix,
     )
     if resume and parts is None:
         raise UsageError("resume continues from the finished requests in parts; pass that folder as parts=")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Bool, Int
@@ -38,7 +38,8 @@ class Prompts:
         tokens: token ids; those after the prefix, if there is one.
         attention_mask: true at real tokens, false at padding (left or right); ``None`` when nothing is padded.
         last: the position in ``tokens`` of each prompt whose logits are wanted; ``None`` for the last one.
-        prefix: what comes before ``tokens`` and was run already; ``None`` for nothing.
+        prefix: what comes before ``tokens`` and was run already; ``None`` for nothing. It may have fewer rows than
+            ``tokens``, which are then several copies of as many prompts, one copy after another.
     """
 
     tokens: Int[Tensor, "batch pos"]
@@ -60,7 +61,8 @@ class Prompts:
         """The attention mask of prefix and tokens together; ``None`` when nothing is padded."""
         if self.prefix is None or self.prefix.attention_mask is None or self.attention_mask is None:
             return self.attention_mask
-        return torch.cat([self.prefix.attention_mask, self.attention_mask], 1)
+        before = self.prefix.attention_mask
+        return torch.cat([before.repeat(len(self) // len(before), 1), self.attention_mask], 1)
 
     def split(self, n_pos: int) -> tuple[Prompts, Prompts]:
         """Return the first ``n_pos`` tokens of each prompt, and the others; the logits wanted must be of the others."""
@@ -79,8 +81,9 @@ class Prompts:
         return self._map(lambda x: x[rows])
 
     def repeat(self, n: int) -> Prompts:
-        """Return the same prompts ``n`` times, one copy after another."""
-        return self._map(lambda x: x.repeat(n, *[1] * (x.ndim - 1)))
+        """Return the same prompts ``n`` times, one copy after another; their prefix is not copied."""
+        copies = replace(self, prefix=None)._map(lambda x: x.repeat(n, *[1] * (x.ndim - 1)))
+        return replace(copies, prefix=self.prefix)
 
     def to(self, device: torch.device) -> Prompts:
         """Return the same prompts with every tensor on ``device``."""

@@ -14,7 +14,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import torch
@@ -64,10 +64,13 @@ class ResidualModel(ABC):
     Attributes:
         graph: its writers, readers and edges.
         info: its name, sizes, tokenizer and provenance; the model has a property for each of them.
+        prefix_faults: by shape of prompts and prefix, why a prefix cannot be used, as far as that was checked; empty if
+            it can.
     """
 
     graph: Graph
     info: ModelInfo
+    prefix_faults: dict[tuple[int, int, bool], str] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     @property
     def name(self) -> str:
@@ -177,7 +180,7 @@ class ResidualModel(ABC):
         """Run prompts without gradients, so that others that begin with them can be run from there on.
 
         The keys and values must be right for later tokens, padding of the prompts on either side included. Whether they
-        are is checked before they are used (``eap_plugin.runner.prefix_check``).
+        are is checked before they are used (``eap_plugin.runner.shared_prefixes``).
 
         Args:
             prompts: the first tokens of longer prompts.

@@ -3,7 +3,8 @@
 1. The self-check compares the graph's formulas with the model on the first prompt. If it fails, no scores are computed,
    and the report says why.
 2. If the metric compares with the unchanged model (as KL divergence does), its clean logits are added to the batches.
-3. The batches are split into microbatches that fit in memory, and the algorithm computes scores from them.
+3. The batches are split into microbatches that fit in memory, with shared prefixes if the algorithm allows it
+   (``shared_prefixes``), and the algorithm computes scores from them.
 4. Unless the algorithm has computed the metric on clean and corrupt prompts on its way, the model is run for it.
 5. The scores come back on the CPU.
 """
@@ -22,6 +23,7 @@ from eap_plugin.metric.metric import Metric
 from eap_plugin.model.residual_model import ResidualModel
 from eap_plugin.runner.performance import performance, with_clean_logits
 from eap_plugin.runner.self_check.self_check import CheckReport, self_check
+from eap_plugin.runner.shared_prefixes import with_shared_prefixes
 
 
 @dataclass(frozen=True)
@@ -44,7 +46,8 @@ def score(
     attribute: Callable[..., Attribution],
     metric: Metric,
     options: Any,
-    progress: Progress,
+    shared_passes: int,
+    progress: Callable[[Sequence[int]], Progress],
 ) -> Outcome:
     """Check the model on the first prompt (or batch, if batches must be run whole); if it passes, run the algorithm.
 
@@ -55,7 +58,8 @@ def score(
         attribute: the algorithm's ``attribute``.
         metric: the metric to attribute.
         options: the algorithm's options.
-        progress: called when microbatches are done.
+        shared_passes: the number of passes on each microbatch that may continue from a shared prefix; 0 to share none.
+        progress: called with the sizes of the microbatches; returns a callback for the algorithm's progress.
     """
     first = data[0].batch.select(slice(0, None if model.run_constraints.whole_batches else 1))
     report = self_check(model, first.clean_prompts)
@@ -63,9 +67,10 @@ def score(
         return Outcome(report)
     if metric.needs_clean_logits:
         data = with_clean_logits(model, data, size)
-    parts = split_microbatches(data, size)
+    parts = with_shared_prefixes(model, data, size, shared_passes) if shared_passes else split_microbatches(data, size)
+    tick = progress([len(piece.batch) for piece in parts])
     with torch.enable_grad():
-        found = attribute(model, parts, metric, options, progress)
+        found = attribute(model, parts, metric, options, tick)
     if found.clean_metric is None or found.corrupt_metric is None:
         clean, corrupt = performance(model, parts, metric)
         found = replace(found, clean_metric=clean, corrupt_metric=corrupt)

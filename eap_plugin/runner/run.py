@@ -26,6 +26,7 @@ class Run:
         options: its options.
         metric: the metric to attribute.
         batch_size: the maximum number of prompt pairs to run at a time; ``None`` for no maximum.
+        share_prefix: whether the positions that clean and corrupt prompts have in common may be run once.
     """
 
     model: ResidualModel
@@ -37,3 +38,12 @@ class Run:
     options: Any
     metric: Metric
     batch_size: int | None
+    share_prefix: bool = True
+
+    @property
+    def shared_passes(self) -> int:
+        """The passes on each microbatch that may continue from a shared prefix; 0 if none may."""
+        uses_corrupt_run = getattr(self.options, "ablation", None) == "corrupt"
+        if not (self.share_prefix and self.algorithm.shares_prefix and uses_corrupt_run):
+            return 0
+        return sum(self.algorithm.cost(self.options, self.model.graph))

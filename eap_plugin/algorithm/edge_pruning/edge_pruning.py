@@ -60,6 +60,7 @@ class EdgePruning(Algorithm[EdgePruningOptions]):
     gradient_run = "between"
     sign = "never negative: the probability that the edge is kept"
     additive = False
+    shares_prefix = True
     local_options = ("checkpoint",)
     options = EdgePruningOptions
 

@@ -5,7 +5,8 @@ the metric with respect to a reader's input. ``GradientAlgorithm.attribute`` sco
 
 1. Prepare the ablation (``Counterfactual``). A mean is computed once, over all of the data.
 2. For each microbatch, find the first position to record. With ``ablation="corrupt"`` it is the first at which clean
-   and corrupt prompts differ: writers do not change at earlier positions, so their scores are zero.
+   and corrupt prompts differ: writers do not change at earlier positions, so their scores are zero. If the microbatch
+   leaves earlier positions to a prefix, they are run once, and all other runs continue from there (``with_prefix``).
 3. Call the method's ``score_microbatch`` with a ``ScoringContext``. The method records the writers on the clean and on
    the corrupt prompts (``record``, ``corrupt``), and runs the model once or several times to take the gradient at every
    reader (``gradients``).
@@ -31,6 +32,7 @@ from torch import Tensor
 from eap_plugin.algorithm.base import Algorithm, Attribution, Cost, Level, Progress
 from eap_plugin.algorithm.gradient.scorer import EdgeScorer, NeuronScorer, Scorer
 from eap_plugin.data.batch import NO_ANSWER, Batch
+from eap_plugin.data.common_prefix import common_positions
 from eap_plugin.data.microbatches import Microbatch
 from eap_plugin.errors import UsageError
 from eap_plugin.host.options import option
@@ -41,6 +43,7 @@ from eap_plugin.interventions.writer_outputs import Writers
 from eap_plugin.metric.metric import Metric
 from eap_plugin.model.edge_matrix import sum_qkv
 from eap_plugin.model.graph import Graph
+from eap_plugin.model.prefix import with_prefix
 from eap_plugin.model.residual_model import ResidualModel
 from eap_plugin.model.sites import Site, Visitor
 
@@ -91,7 +94,7 @@ class ScoringContext:
         batch: the prompt pairs, on the model's device.
         metric: what to attribute.
         share: the number of prompt pairs divided by that of the whole batch.
-        start: the first position whose scores are not zero.
+        start: the first position whose scores are not zero, counted from the batch's prefix.
         scorer: the scorer whose matrix the scores are added to.
         counterfactual: the counterfactual values of the writers.
     """
@@ -106,7 +109,7 @@ class ScoringContext:
 
     def forward(self, tokens: Int[Tensor, "batch pos"], visit: Mapping[Site, Visitor]) -> Float[Tensor, "batch vocab"]:
         """Run the model on the microbatch's clean or corrupt prompts, and return the logits at the last positions."""
-        return self.model.forward(replace(self.batch.clean_prompts, tokens=tokens), visit)
+        return self.model.forward(self.batch.prompts(tokens), visit)
 
     def record(self, tokens: Int[Tensor, "batch pos"]) -> tuple[Writers, Float[Tensor, "batch vocab"]]:
         """Run the model without gradients, and return the writers' outputs and the logits."""
@@ -184,7 +187,7 @@ class ScoringContext:
     def add(self, change: Writers, gradients: ReaderGradients) -> None:
         """Add the products of changes and gradients to the scores."""
         with torch.no_grad():
-            self.scorer.add(change, gradients, self.start)
+            self.scorer.add(change, gradients, self.batch.n_prefix + self.start)
 
 
 class GradientAlgorithm(Algorithm[O]):
@@ -233,11 +236,12 @@ class GradientAlgorithm(Algorithm[O]):
         kind = NeuronScorer if options.level == "neuron" else EdgeScorer
         scorer = kind(model, _dtype(options, model), n_positions)
         seen: list[tuple[float | None, float | None]] = []
-        for batch, share, _ in data:
+        for piece in data:
+            batch = with_prefix(model, piece)
             if not options.answer_diff:
                 batch = replace(batch, wrong_answers=torch.full_like(batch.wrong_answers, NO_ANSWER))
-            start = first_difference(batch) if counterfactual.corrupt else 0
-            context = ScoringContext(model, batch.to(model.device), metric, share, start, scorer, counterfactual)
+            start = int(common_positions(batch).min()) - batch.n_prefix if counterfactual.corrupt else 0
+            context = ScoringContext(model, batch, metric, piece.share, start, scorer, counterfactual)
             seen.append(self.score_microbatch(context, options))
             progress()
         total = sum(piece.share for piece in data)
@@ -246,15 +250,6 @@ class GradientAlgorithm(Algorithm[O]):
         return Attribution(
             *_at_level(model.graph, matrix, options), clean_metric=clean, corrupt_metric=corrupt, level=options.level
         )
-
-
-def first_difference(batch: Batch) -> int:
-    """Return the first position at which any prompt's clean and corrupt tokens differ; earlier scores are zero.
-
-    For identical prompts, return the last position; all scores are zero in that case.
-    """
-    differs = (batch.clean != batch.corrupt).any(dim=0).nonzero()
-    return int(differs[0, 0]) if len(differs) else batch.clean.shape[1] - 1
 
 
 def _mean(shares: Sequence[float | None], total: float) -> float | None:

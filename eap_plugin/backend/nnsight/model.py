@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
-from transformers import DynamicCache
+from transformers.cache_utils import Cache, DynamicCache
 
 from eap_plugin.backend.attention_hooks import visiting_attention
 from eap_plugin.backend.calls import CalledOnce
@@ -114,7 +114,7 @@ class NNsightModel(ResidualModel):
             unembed.input = unembed.input[:1, :1]  # no logits are needed
         return prefix_of(cache, prompts, self.graph.n_layers)
 
-    def _inputs(self, prompts: Prompts, cache: DynamicCache | None) -> dict[str, Any]:
+    def _inputs(self, prompts: Prompts, cache: Cache | None) -> dict[str, Any]:
         """Return the model's inputs; for padded prompts, with the mask and positions that count real tokens only."""
         inputs: dict[str, Any] = {"input_ids": prompts.tokens, "use_cache": cache is not None}
         if cache is not None:

@@ -21,7 +21,7 @@ from typing import Any
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from transformers import DynamicCache
+from transformers.cache_utils import Cache, DynamicCache
 
 from eap_plugin.backend.effective_weight import MERGE, active_adapters, effective_weight, require_gradients
 from eap_plugin.backend.freezing import frozen_modules
@@ -159,7 +159,7 @@ class BridgeModel(ResidualModel):
             self._run(prompts, cache)
         return prefix_of(cache, prompts, len(self._blocks))
 
-    def _run(self, prompts: Prompts, cache: DynamicCache | None) -> Float[Tensor, "batch pos vocab"]:
+    def _run(self, prompts: Prompts, cache: Cache | None) -> Float[Tensor, "batch pos vocab"]:
         mask = prompts.whole_mask
         padding = {} if mask is None else {"attention_mask": mask.long()}
         logits: Tensor = self.bridge(prompts.tokens, return_type="logits", past_key_values=cache, **padding)

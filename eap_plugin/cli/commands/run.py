@@ -61,6 +61,11 @@ if TYPE_CHECKING:
     help="Split the run into parts of N prompt pairs, and save finished parts next to --output.",
 )
 @click.option("--resume", is_flag=True, help="Continue an interrupted run from its finished parts.")
+@click.option(
+    "--share-prefix/--no-share-prefix",
+    default=True,
+    help="Run what clean and corrupt prompts have in common at their start only once, where possible (default).",
+)
 @click.option("--ablation-task", metavar="TASK", help="Task (name or file) over which -O ablation=mean takes means.")
 @model_options
 @click.option("--output", "-o", type=click.Path(path_type=Path), help="Save the scores to this safetensors file.")
@@ -135,6 +140,7 @@ def _score(
         prompts_per_request=options.prompts_per_request,
         parts=options.parts,
         resume=options.resume,
+        share_prefix=options.share_prefix,
         **options.algorithm_options,
     )
     return scores
