@@ -143,7 +143,7 @@ class Batch:
     def _map(self, change: Callable[[Tensor], Tensor]) -> Batch:
         """Return a batch with ``change`` applied to every tensor."""
         parts = {f.name: getattr(self, f.name) for f in fields(self)}
-        changed = {
+        changed: dict[str, Any] = {
             name: part.map(change) if isinstance(part, Prefix) else change(part)
             for name, part in parts.items()
             if part is not None

@@ -1,12 +1,12 @@
 """Microbatches of prompt pairs that begin alike, so that what clean and corrupt prompts have in common is run once.
 
-With causal attention, everything before the first difference of a clean and a corrupt prompt is the same in both runs, and
-its scores are zero. So a microbatch's first positions can be run once, without gradients, and every further pass can
-continue from their keys and values. A microbatch gains as much as its pair with the earliest difference allows:
+With causal attention, everything before the first difference of a clean and a corrupt prompt is the same in both runs,
+and its scores are zero. So a microbatch's first positions can be run once, without gradients, and every further pass
+can continue from their keys and values. A microbatch gains as much as its pair with the earliest difference allows:
 
 1. ``common_positions`` counts the positions that each pair can leave to a prefix.
-2. ``split_by_prefix`` sorts the pairs of a batch by this number and cuts them into microbatches. More of them share longer
-   prefixes, but each takes time of its own, whatever its size. ``PassCost`` weighs one against the other.
+2. ``split_by_prefix`` sorts the pairs of a batch by this number and cuts them into microbatches. The more there are,
+   the longer are their prefixes, but a pass takes some time whatever its size. ``PassCost`` weighs both.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class PassCost(NamedTuple):
 
     def total(self, pieces: Iterable[Microbatch]) -> int:
         """Return the cost of some microbatches."""
-        return sum(self.of(*piece.batch.clean.shape, piece.n_prefix) for piece in pieces)
+        return sum(self.of(len(piece.batch), piece.batch.clean.shape[1], piece.n_prefix) for piece in pieces)
 
 
 def common_positions(batch: Batch) -> Int[Tensor, "batch"]:
@@ -68,12 +68,12 @@ def split_by_prefix(data: Iterable[Microbatch], size: int | None, cost: PassCost
 
 def _split(piece: Microbatch, size: int, cost: PassCost) -> list[Microbatch]:
     common = common_positions(piece.batch)
-    lengths, counts = common.unique(return_counts=True)
+    lengths, counts = torch.unique(common, return_counts=True)
     order = common.argsort(stable=True)
     parts = []
     for first, stop, shared in _groups(lengths.tolist(), counts.tolist(), piece.batch.clean.shape[1], size, cost):
         rows = order[int(counts[:first].sum()) : int(counts[:stop].sum())]
-        for chosen in (rows if shared else rows.sort().values).split(size):
+        for chosen in torch.split(rows if shared else rows.sort().values, size):
             batch = piece.batch if len(chosen) == len(piece.batch) and not shared else piece.batch.select(chosen)
             share = piece.share * len(chosen) / len(piece.batch)
             parts.append(piece._replace(batch=batch, share=share, n_prefix=int(common[chosen].min()) if shared else 0))
@@ -95,9 +95,7 @@ def _groups(
     Returns:
         For each group, its first length and the one after its last, by index, and whether it gets a prefix.
     """
-    best = [
-        (0, 0, False)
-    ]  # for each number of lengths: the least cost, and where the last group begins and how it is run
+    best = [(0, 0, False)]  # of the first 0, 1, ... lengths: the least cost; the first and the kind of the last group
     for stop in range(1, len(lengths) + 1):
         choices, n_prompts = [], 0
         for first in reversed(range(stop)):

@@ -10,7 +10,7 @@ from eap_plugin.model.residual_model import ResidualModel
 
 
 def with_prefix(model: ResidualModel, piece: Microbatch) -> Batch:
-    """Return the prompt pairs of a microbatch on the model's device, after running the positions that it leaves to a prefix.
+    """Return a microbatch's prompt pairs on the model's device, after running what it leaves to a prefix.
 
     ``clean_prompts``, ``corrupt_prompts`` and ``prompts`` of the batch continue from these positions, and a run on them
     reaches the positions after them only.

@@ -78,14 +78,15 @@ def _fault(model: ResidualModel, prompts: Prompts, n_prefix: int) -> str:
             return "its keys and values cannot be kept"
         found = model.forward(replace(rest, prefix=prefix), {})
     except Exception as error:
-        return f"it fails on prompts that continue from a prefix ({type(error).__name__}: {str(error).partition(chr(10))[0]})"
+        reason = str(error).partition("\n")[0]
+        return f"prompts that continue from a prefix fail ({type(error).__name__}: {reason})"
     want = model.forward(prompts, {})
     allowed = torch.finfo(want.dtype).eps ** 0.5
     size = want.pow(2).mean(-1, keepdim=True).sqrt() + want.abs() + found.abs()
     residue = float(((found - want).abs() / size.clamp_min(torch.finfo(want.dtype).tiny)).max())
     if residue <= allowed:
         return ""
-    return f"prompts that continue from a prefix give other logits (relative difference {residue:.2g}, allowed {allowed:.2g})"
+    return f"prompts that continue from a prefix give other logits (residue {residue:.2g}, allowed {allowed:.2g})"
 
 
 def _checks(parts: Sequence[Microbatch]) -> list[tuple[Prompts, int]]:
