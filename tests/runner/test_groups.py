@@ -21,15 +21,15 @@ from eap_plugin.model.residual_model import ResidualModel
 from tests.algorithm.test_costs import Counter
 from tests.backend.nnsight.test_nnsight import difference
 from tests.support.bridges import bridge
-from tests.support.quick import QUICK
 from tests.support.zoo import build, prompts
 
 DATA = [Batch(*prompts(7, 7)), Batch(*prompts(4, 5, seed=1)), Batch(*prompts(1, 6, seed=2))]
 K = 3
 ALGORITHMS = eap_plugin.algorithms()
 ADDITIVE = [name for name in ALGORITHMS if ALGORITHMS[name].additive]
+STEPS = {name: {"steps": 2} for name in ("eap-ig-inputs", "eap-ig-activations", "eap-gp")}
 CASES: list[tuple[str, dict[str, Any]]] = [
-    *((name, {}) for name in ADDITIVE),
+    *((name, STEPS.get(name, {})) for name in ADDITIVE),
     ("eap", {"level": "node"}),
     ("eap", {"level": "neuron"}),
     ("eap", {"positions": True, "qkv": "summed"}),
@@ -68,7 +68,6 @@ def separately(model: ResidualModel, algorithm: str, options: dict[str, Any]) ->
 
 @pytest.mark.parametrize(("algorithm", "options"), CASES, ids=lambda case: str(case))
 def test_one_run_gives_what_separate_runs_give(algorithm: str, options: dict[str, Any], model: ResidualModel) -> None:
-    options = QUICK.get(algorithm, {}) | options
     expected = separately(model, algorithm, options)
     for how in ({}, {"batch_size": 2}, {"prompts_per_request": 5, "batch_size": 3}):
         scores = eap_plugin.prune_scores(model, DATA, algorithm=algorithm, groups=K, **how, **options)
@@ -89,7 +88,9 @@ def test_scores_do_not_change(model: ResidualModel) -> None:
 @pytest.mark.parametrize("ablation", ["corrupt", "mean"])
 @pytest.mark.parametrize("algorithm", [name for name in ADDITIVE if ALGORITHMS[name].keeps_groups])
 def test_a_gradient_method_needs_no_further_pass(algorithm: str, ablation: str, model: ResidualModel) -> None:
-    options = build_options(ALGORITHMS[algorithm].options, {"ablation": ablation}, algorithm)
+    options = build_options(
+        ALGORITHMS[algorithm].options, {"ablation": ablation, **STEPS.get(algorithm, {})}, algorithm
+    )
     metric, counts = eap_plugin.metrics()["logit_diff"], []
     for n_groups in (None, K):
         counter, data = Counter(), microbatches(assign_groups(DATA, n_groups), 4)
