@@ -107,7 +107,9 @@ class Circuit:
 
     def pruned(self) -> Circuit:
         """Return the circuit without what is not on a path from ``input`` to the logits."""
-        return Circuit(self.graph, keep_connected(self.graph, self.edges), self.neurons, self.scores, self.metadata)
+        edges = keep_connected(self.graph, self.edges)
+        neurons = None if self.neurons is None else self.neurons & edges.any(1, keepdim=True)
+        return Circuit(self.graph, edges, neurons, self.scores, self.metadata)
 
     def complement(self) -> Circuit:
         """Return the circuit of all other edges; only circuits of whole writers have one.
