@@ -15,6 +15,7 @@ from eap_plugin.circuits.storage import CircuitFile, read_circuit_file
 from eap_plugin.errors import UsageError
 from eap_plugin.model.edge_matrix import edge_mask, ungroup_columns, ungrouped
 from eap_plugin.model.graph import Graph
+from eap_plugin.results.prune_scores import Edge
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,6 +101,20 @@ class Circuit:
     def edge_names(self) -> list[str]:
         """The names of the edges in the circuit, in the graph's order."""
         return [self.graph.edge_name(row, column) for row, column in self.edges.nonzero().tolist()]
+
+    def top(self, k: int) -> list[Edge]:
+        """Return the ``k`` edges of largest absolute score, largest first, ties in the graph's order.
+
+        Raises:
+            UsageError: if the scores of the edges are not known.
+        """
+        if self.scores is None:
+            raise UsageError("the scores of this circuit's edges are not known")
+        edges = []
+        for name, score in zip(self.edge_names, self.scores[self.edges].tolist(), strict=True):
+            source, _, reader = name.partition("->")
+            edges.append(Edge(name, source, reader, score))
+        return sorted(edges, key=lambda edge: -abs(edge.score))[: max(0, k)]
 
     def __contains__(self, edge: str) -> bool:
         """Return whether an edge, given by name, is in the circuit."""

@@ -20,12 +20,12 @@ class BootstrapOptions:
 class Bootstrap(Selection[BootstrapOptions]):
     """The strongest of those whose score differs from zero over prompts, then the strongest of the rest.
 
-    Which these are says ``scores.significant(alpha)``, a t-test over groups of prompts, where the reference has a normal
-    interval of the mean of resampled scores. It needs scores that are kept by group of prompts.
+    Which these are says ``scores.significant(alpha)``, a t-test over groups of prompts, where the reference has a
+    normal interval of the mean of resampled scores. It needs scores that are kept by group of prompts.
     """
 
     name = "bootstrap"
-    summary = "those first whose score differs from zero over prompts, the rest by score"
+    summary = "what differs from zero over prompts, then the rest, by score"
     reference = "Nikankin et al. 2025, arXiv 2510.06811"
     options = BootstrapOptions
 

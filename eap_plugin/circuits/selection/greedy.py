@@ -24,7 +24,7 @@ class Greedy(Selection[GreedyOptions]):
     """
 
     name = "greedy"
-    summary = "one edge after the other, the strongest into what was reached from the logits"
+    summary = "each time the strongest edge into what was reached from the logits"
     reference = "EAP-IG, Graph.apply_greedy (Hanna et al. 2024, arXiv 2403.17806)"
     levels = ("edge",)
     options = GreedyOptions

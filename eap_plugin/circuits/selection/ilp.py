@@ -31,7 +31,7 @@ class Ilp(Selection[IlpOptions]):
     """
 
     name = "ilp"
-    summary = "largest total score of which every node has an edge in and out"
+    summary = "the largest total score in which each node has an edge in and out"
     reference = "Nikankin et al. 2025, arXiv 2510.06811"
     levels = ("edge",)
     nested = False

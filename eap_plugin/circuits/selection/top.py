@@ -16,7 +16,7 @@ class Top(Selection[TopOptions]):
     """The strongest, whether or not they are connected."""
 
     name = "top"
-    summary = "those of largest score, or of largest absolute score"
+    summary = "the largest scores, or absolute scores"
     reference = "Syed et al. 2023, arXiv 2310.10348"
     options = TopOptions
 

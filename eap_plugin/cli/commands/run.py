@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,11 +12,11 @@ from eap_plugin.cli.edges import edges_table, scores_json
 from eap_plugin.cli.estimate import tell_estimate
 from eap_plugin.cli.load import ModelChoice, model_options
 from eap_plugin.cli.output import json_option, print_json, stdout, top_option
+from eap_plugin.cli.output_path import check_writable
 from eap_plugin.cli.parts import keeping
 from eap_plugin.cli.run_options import RunOptions
 from eap_plugin.cli.verdict import report_dropped, require_behaviour, summary
 from eap_plugin.cli.work import Work, working
-from eap_plugin.errors import UsageError
 
 if TYPE_CHECKING:
     from eap_plugin.model.residual_model import ResidualModel
@@ -77,7 +76,7 @@ def run(choice: ModelChoice, **given: Any) -> None:
     """
     options = RunOptions(**given)
     if options.output is not None:
-        _check_writable(options.output)
+        check_writable(options.output)
     with keeping(options.parts), working(not (options.quiet or options.as_json)) as work:
         work.step("Loading the model")
         options.check_names()
@@ -161,17 +160,3 @@ def _print(options: RunOptions, scores: PruneScores | NodeScores) -> None:
         console.print(f"\nSaved to {options.output}; to read it: eap show {options.output}", soft_wrap=True)
     elif not options.quiet:
         console.print("\nNot saved; to keep the scores, add -o scores.safetensors")
-
-
-def _check_writable(path: Path) -> None:
-    """Check, before any work is done, that ``path`` can be written.
-
-    Raises:
-        UsageError: if it is a folder, or its folder is missing or read-only.
-    """
-    if path.is_dir():
-        raise UsageError(f"cannot write {path}: it is a folder; add a file name")
-    if not path.parent.is_dir():
-        raise UsageError(f"cannot write {path}: the folder {path.parent} does not exist; make it first")
-    if not os.access(path.parent, os.W_OK):
-        raise UsageError(f"cannot write {path}: no permission to write in {path.parent.resolve()}")
