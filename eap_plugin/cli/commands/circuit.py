@@ -9,8 +9,8 @@ import click
 
 from eap_plugin.cli.circuits import circuit_json, circuit_table, empty_advice, selection_facts
 from eap_plugin.cli.output import facts, json_option, print_json, stdout, top_option
-from eap_plugin.cli.output_path import check_writable
 from eap_plugin.cli.work import working
+from eap_plugin.files import check_writable
 from eap_plugin.host.options import build_options, parse_assignments
 
 

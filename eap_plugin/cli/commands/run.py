@@ -12,11 +12,11 @@ from eap_plugin.cli.edges import edges_table, scores_json
 from eap_plugin.cli.estimate import tell_estimate
 from eap_plugin.cli.load import ModelChoice, model_options
 from eap_plugin.cli.output import json_option, print_json, stdout, top_option
-from eap_plugin.cli.output_path import check_writable
 from eap_plugin.cli.parts import keeping
 from eap_plugin.cli.run_options import RunOptions
 from eap_plugin.cli.verdict import report_dropped, require_behaviour, summary
 from eap_plugin.cli.work import Work, working
+from eap_plugin.files import check_writable
 
 if TYPE_CHECKING:
     from eap_plugin.model.residual_model import ResidualModel
@@ -61,6 +61,12 @@ if TYPE_CHECKING:
 )
 @click.option("--resume", is_flag=True, help="Continue an interrupted run from its finished parts.")
 @click.option("--ablation-task", metavar="TASK", help="Task (name or file) over which -O ablation=mean takes means.")
+@click.option(
+    "--groups",
+    type=click.IntRange(min=2),
+    metavar="K",
+    help="Keep sums of scores over K groups of prompts, for standard errors.",
+)
 @model_options
 @click.option("--output", "-o", type=click.Path(path_type=Path), help="Save the scores to this safetensors file.")
 @top_option
@@ -128,6 +134,7 @@ def _score(
         metric=options.metric,
         batch_size=options.batch_size,
         ablation_data=other,
+        groups=options.groups,
         progress=work.advance,
         timeout=timeout,
         status=work.tell,

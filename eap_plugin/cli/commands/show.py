@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from eap_plugin.cli.circuits import circuit_json, circuit_table, selection_facts
-from eap_plugin.cli.edges import counted, edges_table, scores_json
+from eap_plugin.cli.edges import counted, edges_table, established, scores_json
 from eap_plugin.cli.output import facts, json_option, print_json, stdout, top_option
 from eap_plugin.cli.provenance import provenance
 from eap_plugin.cli.work import working
@@ -40,7 +40,10 @@ def _show_scores(file: Path, top: int, as_json: bool) -> None:
         )
         return
     console = stdout()
-    console.print(facts({**provenance(scores.metadata), "scores": f"of {counted(scores)}"}))
+    about = {**provenance(scores.metadata), "scores": f"of {counted(scores)}"}
+    if sure := established(scores):
+        about["sign established"] = sure
+    console.print(facts(about))
     if top:
         console.print()
         console.print(edges_table(scores, top))
