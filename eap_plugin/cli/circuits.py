@@ -54,12 +54,13 @@ def _content(circuit: Circuit) -> str:
     return text if circuit.neurons is None else f"{text}, {int(circuit.neurons.sum()):,} neurons"
 
 
-def empty_advice(circuit: Circuit) -> str | None:
-    """Return what to do if pruning left nothing of what was selected."""
-    about = circuit.metadata.get("selection", {})
-    if circuit.n_edges or not about.get("selected"):
-        return None
-    return "Nothing that was selected is connected; select more, or with --method greedy or ilp"
+def empty_advice(circuit: Circuit) -> str:
+    """Return what to do if pruning left nothing of what was selected; otherwise an empty string."""
+    about = circuit.metadata["selection"]
+    if circuit.n_edges or not about["selected"]:
+        return ""
+    others = ", or use --method greedy or ilp" if about["level"] == "edge" else ""
+    return f"Nothing selected is connected; select more{others}"
 
 
 def circuit_table(circuit: Circuit, k: int) -> Table:

@@ -22,14 +22,15 @@ from tests.support.circuit_search import GRAPHS, all_edges, computed_from, greed
 
 SMALL = (Graph(1, 1, 1), Graph(1, 2, 1), Graph(1, 3, 1, has_mlp=False), Graph(2, 1, 1, has_mlp=False))
 SEEDS, SHARES = st.integers(0, 2**31), st.floats(0, 1)
-METHODS = ("top", "greedy", "positive-first")
+METHODS = ("top", "greedy", "positive-first", "bootstrap")
 
 
 def scores_for(graph: Graph, seed: int, values: int = 3) -> PruneScores:
-    """Return scores that are whole numbers, hence with many ties."""
-    shape = len(graph.sources), len(graph.readers)
-    matrix = torch.randint(-values, values + 1, shape, generator=torch.Generator().manual_seed(seed))
-    return PruneScores(graph, (matrix * edge_mask(graph)).double())
+    """Return scores of three groups that are whole numbers, hence with many ties."""
+    shape = 3, len(graph.sources), len(graph.readers)
+    groups = torch.randint(-values, values + 1, shape, generator=torch.Generator().manual_seed(seed))
+    groups = (groups * edge_mask(graph)).double()
+    return PruneScores(graph, groups.sum(0), groups=groups)
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -77,6 +78,25 @@ def test_positive_first_takes_a_share_of_positive_scores(graph: Graph, seed: int
     first = sorted(positive, key=lambda edge: -float(scores.edge(edge)))[: int(size * ratio)]
     rest = sorted(set(names) - set(first), key=lambda edge: (-abs(float(scores.edge(edge))), names.index(edge)))
     assert set(circuit.edge_names) == {*first, *rest[: size - len(first)]}
+
+
+@given(GRAPHS, SEEDS, SHARES, st.booleans())
+def test_bootstrap_takes_established_scores_first(graph: Graph, seed: int, share: float, signed: bool) -> None:
+    scores = scores_for(graph, seed)
+    circuit = eap_plugin.select(scores, fraction=share, method="bootstrap", alpha=0.3, signed=signed, prune=False)
+    names, sure = all_edges(graph), scores.significant(0.3)
+    ranked = {edge: float(scores.edge(edge)) if signed else abs(float(scores.edge(edge))) for edge in names}
+    order = sorted(names, key=lambda edge: (not sure[graph.edge(edge)], -ranked[edge], names.index(edge)))
+    taken = order[: int(share * graph.n_edges)]
+    assert set(circuit.edge_names) == set(taken)
+    established = sum(bool(sure[graph.edge(edge)]) for edge in taken)
+    assert circuit.metadata["selection"]["notes"] == {"established": established}
+
+
+def test_bootstrap_needs_groups_of_prompts() -> None:
+    scores = PruneScores(SMALL[0], scores_for(SMALL[0], 0).matrix)
+    with pytest.raises(UsageError, match="eap run --groups 16"):
+        eap_plugin.select(scores, edges=1, method="bootstrap")
 
 
 @cache

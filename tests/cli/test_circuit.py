@@ -13,7 +13,7 @@ from eap_plugin.circuits.circuit import Circuit
 from eap_plugin.cli import main
 from eap_plugin.model.edge_matrix import edge_mask
 from eap_plugin.model.graph import Graph
-from eap_plugin.results.loading import scores_of
+from eap_plugin.results.loading import load_scores, scores_of
 
 GRAPH = Graph(2, 3, 1)
 SHAPES = {"edge": (len(GRAPH.sources), len(GRAPH.readers)), "node": (9,), "neuron": (9, 4)}
@@ -33,16 +33,16 @@ def files(tmp_path, monkeypatch):
     return tmp_path
 
 
-@pytest.mark.parametrize(("level", "size"), [("edge", "30"), ("node", "7"), ("neuron", "6")])
+@pytest.mark.parametrize(("level", "size"), [("edge", "30"), ("node", "7"), ("neuron", "20")])
 def test_circuit_is_printed_saved_and_shown(files, level, size):
     shown = eap("circuit", f"{level}.safetensors", f"--{level}s", size, "--top", "4", "-o", "circuit.json")
     assert shown.exit_code == 0, shown.output
     circuit = Circuit.load(files / "circuit.json")
-    same = eap_plugin.select(eap_plugin_scores(level), **{f"{level}s": int(size)})
-    assert circuit == same
+    assert circuit == eap_plugin.select(load_scores(f"{level}.safetensors"), **{f"{level}s": int(size)})
     about = circuit.metadata["selection"]
     assert f"selected  {size} {level}s" in shown.stdout
-    assert f"{about['selected'] - about['kept']} that are on no path" in shown.stdout
+    removed = about["selected"] - about["kept"]
+    assert f"pruned    {f'{removed} that are on no path' if removed else 'nothing'}" in shown.stdout
     assert f"{circuit.n_edges} of {GRAPH.n_edges} edges" in shown.stdout
     assert max(map(len, shown.stdout.splitlines())) <= 80
     listed = shown.stdout.partition("Edge" if level == "edge" else "Node ")[2].splitlines()[1:5]
@@ -56,12 +56,6 @@ def test_circuit_is_printed_saved_and_shown(files, level, size):
     assert document["nodes"] == circuit.nodes
     assert [edge["name"] for edge in document["edges"]] == (names if level == "edge" else [])
     assert document["metadata"]["selection"] == about
-
-
-def eap_plugin_scores(level):
-    from eap_plugin.results.loading import load_scores
-
-    return load_scores(f"{level}.safetensors")
 
 
 def test_what_a_method_reports_is_printed(files):
@@ -79,7 +73,7 @@ def test_a_circuit_of_which_nothing_is_connected_is_told(files):
     shown = eap("circuit", "edge.safetensors", "--edges", "2")
     assert "selected  2 edges" in shown.stdout
     assert "circuit   0 of 51 edges (0.0%)" in shown.stdout
-    assert "Nothing that was selected is connected; select more, or with --method greedy or ilp" in shown.stdout
+    assert "Nothing selected is connected; select more, or use --method greedy or ilp" in shown.stdout
 
 
 @pytest.mark.parametrize(
@@ -92,7 +86,7 @@ def test_a_circuit_of_which_nothing_is_connected_is_told(files):
         (["--edges", "3", "--method", "topp"], "unknown selection method 'topp'; did you mean 'top'?"),
         (["--edges", "3", "-O", "prune=no"], "unknown top option 'prune'"),
         (["--threshold", "1", "--method", "greedy"], "give greedy a size"),
-        (["--edges", "3", "-o", "nowhere/circuit.json"], "the folder nowhere does not exist; make it first"),
+        (["--edges", "3", "-o", "nowhere/circuit.json"], "nowhere does not exist; make it first"),
     ],
 )
 def test_mistakes_are_one_line(files, args, message):

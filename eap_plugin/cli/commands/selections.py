@@ -30,7 +30,7 @@ def selections(name: str | None, as_json: bool) -> None:
 def _describe(method: Any) -> dict[str, Any]:
     return {
         "summary": method.summary,
-        "reference": getattr(method, "reference", ""),
+        "reference": method.reference,
         "levels": list(method.levels),
         "nested": method.nested,
         "options": options_json(method.options),
