@@ -32,6 +32,7 @@ class RunOptions:
     resume: bool
     share_prefix: bool
     ablation_task: str | None
+    groups: int | None
     output: Path | None
     top: int
     force: bool

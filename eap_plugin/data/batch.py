@@ -28,6 +28,7 @@ class Batch:
         wrong_answers: ids of the wrong next tokens, likewise.
         attention_mask: true at real tokens, false at padding (left or right); ``None`` when nothing is padded.
         clean_logits: the logits of the unmodified model on the clean prompts, for metrics that compare against them.
+        groups: true at the group that each prompt pair belongs to; ``None`` if prompts are not grouped.
         prefix: the first positions, which are the same in clean and corrupt prompts, if they were run already.
     """
 
@@ -37,6 +38,7 @@ class Batch:
     wrong_answers: Int[Tensor, "batch n_wrong"]
     attention_mask: Bool[Tensor, "batch pos"] | None = None
     clean_logits: Float[Tensor, "batch vocab"] | None = None
+    groups: Bool[Tensor, "batch groups"] | None = None
     prefix: Prefix | None = None
 
     def __post_init__(self) -> None:
@@ -114,7 +116,7 @@ class Batch:
         whole = Prompts(tokens, self.attention_mask, self.last)
         return whole if self.prefix is None else replace(whole.split(self.prefix.n_pos)[1], prefix=self.prefix)
 
-    def select(self, rows: slice | Int[Tensor, "rows"]) -> Batch:
+    def select(self, rows: slice | Int[Tensor, "some"]) -> Batch:
         """Return some of the prompt pairs as a new batch."""
         return self._map(lambda part: part[rows])
 

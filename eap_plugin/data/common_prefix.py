@@ -20,7 +20,7 @@ from jaxtyping import Int
 from torch import Tensor
 
 from eap_plugin.data.batch import Batch
-from eap_plugin.data.microbatches import Microbatch
+from eap_plugin.data.microbatches import Microbatch, split_microbatches
 
 
 class PassCost(NamedTuple):
@@ -53,17 +53,27 @@ def common_positions(batch: Batch) -> Int[Tensor, "batch"]:
     return torch.minimum(first, batch.last)
 
 
-def split_by_prefix(data: Iterable[Microbatch], size: int | None, cost: PassCost) -> list[Microbatch]:
+def split_by_prefix(
+    data: Iterable[Microbatch], size: int | None, cost: PassCost, in_order: bool = False
+) -> list[Microbatch]:
     """Split microbatches so that they cost as little as possible, with prefixes where these pay.
-
-    Pairs with the same number of common positions stay together, and pairs without a prefix stay in order.
 
     Args:
         data: the microbatches, or whole batches.
         size: the maximum number of prompt pairs in a microbatch; ``None`` for no maximum.
         cost: the cost of a microbatch.
+        in_order: split as without prefixes, into as few microbatches as ``size`` allows and with the pairs in order.
     """
+    if in_order:
+        return [_whole(piece, cost) for piece in split_microbatches(data, size)]
     return [part for piece in data for part in _split(piece, size or len(piece.batch), cost)]
+
+
+def _whole(piece: Microbatch, cost: PassCost) -> Microbatch:
+    """Return a microbatch with the prefix that all of its pairs have in common, if that pays."""
+    size, n_prefix = piece.batch.clean.shape, int(common_positions(piece.batch).min())
+    pays = cost.of(size[0], size[1], n_prefix) < cost.of(size[0], size[1], 0)
+    return piece._replace(n_prefix=n_prefix if pays else 0)
 
 
 def _split(piece: Microbatch, size: int, cost: PassCost) -> list[Microbatch]:

@@ -4,7 +4,8 @@
    and the report says why.
 2. If the metric compares with the unchanged model (as KL divergence does), its clean logits are added to the batches.
 3. The batches are split into microbatches that fit in memory, with shared prefixes if the algorithm allows it
-   (``shared_prefixes``), and the algorithm computes scores from them.
+   (``shared_prefixes``), and the algorithm computes scores from them: those of all prompts and, if prompts are grouped,
+   those of each group.
 4. Unless the algorithm has computed the metric on clean and corrupt prompts on its way, the model is run for it.
 5. The scores come back on the CPU.
 """
@@ -18,12 +19,14 @@ from typing import Any
 import torch
 
 from eap_plugin.algorithm.base import Attribution, Progress
-from eap_plugin.data.microbatches import Microbatch, split_microbatches
+from eap_plugin.data.microbatches import Microbatch
 from eap_plugin.metric.metric import Metric
 from eap_plugin.model.residual_model import ResidualModel
+from eap_plugin.runner.by_group import attribute_by_group
+from eap_plugin.runner.checked_algorithm import CheckedAlgorithm
 from eap_plugin.runner.performance import performance, with_clean_logits
 from eap_plugin.runner.self_check.self_check import CheckReport, self_check
-from eap_plugin.runner.shared_prefixes import with_shared_prefixes
+from eap_plugin.runner.shared_prefixes import Sharing, split_for
 
 
 @dataclass(frozen=True)
@@ -43,10 +46,10 @@ def score(
     model: ResidualModel,
     data: Sequence[Microbatch],
     size: int | None,
-    attribute: Callable[..., Attribution],
+    attribute: CheckedAlgorithm,
     metric: Metric,
     options: Any,
-    shared_passes: int,
+    sharing: Sharing,
     progress: Callable[[Sequence[int]], Progress],
 ) -> Outcome:
     """Check the model on the first prompt (or batch, if batches must be run whole); if it passes, run the algorithm.
@@ -55,10 +58,10 @@ def score(
         model: the model, frozen.
         data: the prompt pairs, as whole batches or parts of them.
         size: the maximum number of prompt pairs to run at a time; ``None`` for no maximum.
-        attribute: the algorithm's ``attribute``.
+        attribute: the algorithm.
         metric: the metric to attribute.
         options: the algorithm's options.
-        shared_passes: the number of passes on each microbatch that may continue from a shared prefix; 0 to share none.
+        sharing: how the algorithm may share prefixes.
         progress: called with the sizes of the microbatches; returns a callback for the algorithm's progress.
     """
     first = data[0].batch.select(slice(0, None if model.run_constraints.whole_batches else 1))
@@ -67,11 +70,19 @@ def score(
         return Outcome(report)
     if metric.needs_clean_logits:
         data = with_clean_logits(model, data, size)
-    parts = with_shared_prefixes(model, data, size, shared_passes) if shared_passes else split_microbatches(data, size)
+
+    def split(pieces: Sequence[Microbatch]) -> list[Microbatch]:
+        return split_for(model, pieces, size, sharing)
+
+    parts = split(data)
     tick = progress([len(piece.batch) for piece in parts])
     with torch.enable_grad():
-        found = attribute(model, parts, metric, options, tick)
+        if data[0].batch.groups is None or attribute.keeps_groups:
+            found = attribute(model, parts, metric, options, tick)
+        else:
+            found = attribute_by_group(model, data, split, attribute, metric, options, tick)
     if found.clean_metric is None or found.corrupt_metric is None:
         clean, corrupt = performance(model, parts, metric)
         found = replace(found, clean_metric=clean, corrupt_metric=corrupt)
-    return Outcome(report, replace(found, matrix=found.matrix.detach().cpu()))
+    groups = None if found.groups is None else found.groups.detach().cpu()
+    return Outcome(report, replace(found, matrix=found.matrix.detach().cpu(), groups=groups))

@@ -61,6 +61,7 @@ class EdgePruning(Algorithm[EdgePruningOptions]):
     sign = "never negative: the probability that the edge is kept"
     additive = False
     shares_prefix = True
+    depends_on_split = True
     local_options = ("checkpoint",)
     options = EdgePruningOptions
 

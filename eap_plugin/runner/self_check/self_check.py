@@ -74,12 +74,14 @@ class CheckReport:
         rows: the comparisons.
         tolerance: the largest residue that rounding explains.
         unchecked: what could not be checked, and why; empty if everything was.
+        prefix_fault: why runs cannot continue from a shared prefix; empty if they can, or if that was not checked.
     """
 
     model: str
     rows: tuple[CheckRow, ...]
     tolerance: float
     unchecked: str = ""
+    prefix_fault: str = ""
 
     @property
     def worst(self) -> CheckRow:
