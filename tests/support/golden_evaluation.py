@@ -15,6 +15,7 @@ from eap_plugin.circuits.circuit import Circuit
 from eap_plugin.circuits.evaluation.result import Evaluation
 from eap_plugin.data.batch import Batch
 from eap_plugin.interventions import counterfactual
+from eap_plugin.interventions.counterfactual import Ablation
 from eap_plugin.model.residual_model import ResidualModel
 from eap_plugin.results.node_scores import NodeScores
 from eap_plugin.results.prune_scores import PruneScores
@@ -22,7 +23,7 @@ from tests.oracle.precision import InFloat64
 from tests.support import golden_cases
 from tests.support import golden_circuits as golden
 
-ABLATIONS = {"patching": "corrupt", "zero": "zero", "mean-positional": "mean-per-position"}
+ABLATIONS: dict[str, Ablation] = {"patching": "corrupt", "zero": "zero", "mean-positional": "mean-per-position"}
 
 
 @cache
