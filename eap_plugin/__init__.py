@@ -18,8 +18,11 @@ if TYPE_CHECKING:
     from eap_plugin.api import load_task as load_task
     from eap_plugin.api import metrics as metrics
     from eap_plugin.api import prune_scores as prune_scores
+    from eap_plugin.api import select as select
+    from eap_plugin.api import selections as selections
     from eap_plugin.api import tasks as tasks
     from eap_plugin.api import wrap_model as wrap_model
+    from eap_plugin.circuits.circuit import Circuit as Circuit
     from eap_plugin.data.batch import Batch as Batch
     from eap_plugin.errors import EapPluginError as EapPluginError
     from eap_plugin.errors import UsageError as UsageError
@@ -40,9 +43,12 @@ _NAMES = {
         "load_task",
         "metrics",
         "prune_scores",
+        "select",
+        "selections",
         "tasks",
         "wrap_model",
     ),
+    "circuits.circuit": ("Circuit",),
     "data.batch": ("Batch",),
     "errors": ("EapPluginError", "UsageError"),
     "host": ("hookimpl",),

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from eap_plugin.api.circuits import select
 from eap_plugin.api.model_check import check
 from eap_plugin.api.models import load_model, wrap_model
 from eap_plugin.api.prompts import load_task, task_source
-from eap_plugin.api.registries import algorithms, backends, formats, metrics, tasks
+from eap_plugin.api.registries import algorithms, backends, formats, metrics, selections, tasks
 from eap_plugin.api.scoring import estimate_cost, prune_scores
 
 __all__ = [
@@ -18,6 +19,8 @@ __all__ = [
     "load_task",
     "metrics",
     "prune_scores",
+    "select",
+    "selections",
     "task_source",
     "tasks",
     "wrap_model",

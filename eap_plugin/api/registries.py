@@ -6,6 +6,7 @@ from typing import Any
 
 from eap_plugin.algorithm.base import Algorithm
 from eap_plugin.backend.base import Backend
+from eap_plugin.circuits.selection.base import Selection
 from eap_plugin.host import get_host
 from eap_plugin.host.registry import Registry
 from eap_plugin.metric.metric import Metric
@@ -25,6 +26,11 @@ def backends() -> Registry[Backend]:
 def metrics() -> Registry[Metric]:
     """Return the registered metrics, by name."""
     return get_host().registry("metrics")
+
+
+def selections() -> Registry[Selection[Any]]:
+    """Return the registered methods that select circuits, by name."""
+    return get_host().registry("selections")
 
 
 def tasks() -> Registry[TaskGenerator]:

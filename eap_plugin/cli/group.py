@@ -14,8 +14,8 @@ from eap_plugin.cli.commands.listings import backends, metrics, tasks
 from eap_plugin.cli.commands.plugins import plugins
 from eap_plugin.cli.commands.run import run
 from eap_plugin.cli.commands.show import show
-from eap_plugin.cli.interrupt import noticing_interrupts
 from eap_plugin.cli.trouble import INTERRUPTED, debugging, explain
+from eap_plugin.host.interrupts import noticing_interrupts
 
 
 class Group(click.Group):

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from eap_plugin.errors import EapPluginError, UsageError, unknown_name
 from eap_plugin.host.hookspecs import PROJECT
+from eap_plugin.host.interrupts import noticing_interrupts
 from eap_plugin.host.kinds import KINDS
 from eap_plugin.host.plugin import Plugin, PluginInfo, one_line
 from eap_plugin.host.registry import Registry
@@ -79,7 +80,7 @@ class Host:
         """Return what the plugins register as ``kind``; their hooks are called the first time.
 
         Args:
-            kind: "algorithms", "backends", "metrics", "tasks" or "formats".
+            kind: one of ``KINDS``, such as "algorithms".
 
         Raises:
             UsageError: if there is no such kind.
@@ -132,15 +133,24 @@ class Host:
 
     @contextmanager
     def _recording_failure(self, plugin: Plugin, step: str) -> Iterator[None]:
-        """Record an exception as the plugin's failure at ``step``, or raise an error in strict mode."""
-        try:
-            yield
-        except (Exception, SystemExit) as error:
-            doing = f"cannot load {plugin.entry_point.value}" if step == LOAD else step
-            reason = f"{doing}: {one_line(error)}"
-            if self._strict:
-                raise EapPluginError(f"plugin {plugin.info} failed: {reason}; {plugin.info.advice}") from error
-            plugin.failures[step] = reason
+        """Record an exception as the plugin's failure at ``step``, or raise an error in strict mode.
+
+        Only Ctrl-C is raised as it is; a ``KeyboardInterrupt`` that the plugin raises itself is its failure.
+        """
+        with noticing_interrupts() as interrupts:
+            try:
+                yield
+            except BaseException as error:
+                if interrupts.seen:
+                    raise
+                self._record(plugin, step, error)
+
+    def _record(self, plugin: Plugin, step: str, error: BaseException) -> None:
+        doing = f"cannot load {plugin.entry_point.value}" if step == LOAD else step
+        reason = f"{doing}: {one_line(error)}"
+        if self._strict:
+            raise EapPluginError(f"plugin {plugin.info} failed: {reason}; {plugin.info.advice}") from error
+        plugin.failures[step] = reason
 
     @contextmanager
     def _exclusively(self) -> Iterator[None]:

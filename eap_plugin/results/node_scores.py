@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -104,6 +104,13 @@ class NodeScores(Grouped):
         position, row = divmod(rest, len(self.graph.sources))
         name = self.graph.sources[row] + ("" if dimension is None else f"[{dimension}]")
         return Node(name, score, position if self.has_positions else None, stderr)
+
+    def sum_positions(self) -> NodeScores:
+        """Sum the scores over token positions; return them unchanged if they are not kept per position."""
+        if not self.has_positions:
+            return self
+        about = self.metadata | {"derived": [*self.metadata.get("derived", []), "summed over positions"]}
+        return replace(self, matrix=self.matrix.sum(0), metadata=about)
 
     def save(self, path: str | Path) -> None:
         """Write to a safetensors file; see ``eap_plugin.results.storage``."""

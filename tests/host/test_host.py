@@ -1,6 +1,7 @@
 """Plugins are found through entry points, fail on their own, and never win a name silently."""
 
 import os
+import signal
 import subprocess
 import sys
 import textwrap
@@ -136,6 +137,8 @@ def test_an_entry_point_may_be_an_object(site):
         ),
         ("raise RuntimeError('first line\\nsecond line')", "RuntimeError: first line second line"),
         ("import sys; sys.exit(3)", "SystemExit: 3"),
+        ("raise KeyboardInterrupt('not pressed')", "KeyboardInterrupt: not pressed"),
+        ("class Stop(BaseException): pass\nraise Stop('everything')", "Stop: everything"),
         ("def broken(:", "SyntaxError"),
         ("def register_metrics(register): pass", "implements no hook; decorate one with eap_plugin.hookimpl"),
     ],
@@ -149,6 +152,13 @@ def test_a_plugin_that_cannot_be_imported_is_reported_and_the_others_work(site, 
     advice = "update bad, tell its author, or set EAP_PLUGIN_DISABLE=bad:plugin"
     assert host.warnings() == [f"plugin bad:plugin 1.0 failed: {reason(host, 'bad:plugin')}; {advice}"]
     assert "zero" in host.registry("metrics")
+
+
+def test_ctrl_c_while_a_plugin_is_imported_is_not_its_failure(site):
+    site.install("slow", "import os, signal\nos.kill(os.getpid(), signal.SIGINT)\n")
+    with pytest.raises(KeyboardInterrupt):
+        site.host().plugins()
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
 @pytest.mark.parametrize(
