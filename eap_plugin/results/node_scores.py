@@ -110,7 +110,8 @@ class NodeScores(Grouped):
         if not self.has_positions:
             return self
         about = self.metadata | {"derived": [*self.metadata.get("derived", []), "summed over positions"]}
-        return replace(self, matrix=self.matrix.sum(0), metadata=about)
+        groups = None if self.groups is None else self.groups.sum(1)
+        return replace(self, matrix=self.matrix.sum(0), metadata=about, groups=groups)
 
     def save(self, path: str | Path) -> None:
         """Write to a safetensors file; see ``eap_plugin.results.storage``."""
