@@ -14,6 +14,7 @@ from eap_plugin.cli.commands.listings import backends, metrics, tasks
 from eap_plugin.cli.commands.plugins import plugins
 from eap_plugin.cli.commands.run import run
 from eap_plugin.cli.commands.show import show
+from eap_plugin.cli.output import accept_any_text
 from eap_plugin.cli.trouble import INTERRUPTED, debugging, explain
 from eap_plugin.host.interrupts import noticing_interrupts
 
@@ -27,6 +28,7 @@ class Group(click.Group):
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command; with ``EAP_DEBUG=1``, errors keep their traceback."""
+        accept_any_text()
         with noticing_interrupts() as interrupts:
             try:
                 return super().invoke(ctx)

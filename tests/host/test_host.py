@@ -47,7 +47,7 @@ class Site:
         self.folder = folder
 
     def install(self, dist, code, *, version="1.0", entry="plugin", attribute=""):
-        module = dist.replace("-", "_")
+        module = f"module_of_{dist.replace('-', '_')}" if dist == "eap-plugin" else dist.replace("-", "_")
         (self.folder / f"{module}.py").write_text(textwrap.dedent(code))
         info = self.folder / f"{module}-{version}.dist-info"
         info.mkdir()
@@ -63,6 +63,7 @@ class Site:
 def site(tmp_path, monkeypatch):
     monkeypatch.delenv("EAP_PLUGIN_STRICT", raising=False)
     monkeypatch.delenv("EAP_PLUGIN_DISABLE", raising=False)
+    monkeypatch.delenv("EAP_PLUGIN_PREFER", raising=False)
     monkeypatch.syspath_prepend(tmp_path)
     before = set(sys.modules)
     yield Site(tmp_path)
@@ -247,10 +248,29 @@ def test_a_name_claimed_twice_belongs_to_neither_and_the_other_names_work(site):
         with pytest.raises(EapPluginError) as error:
             use()
         assert "metric 'zero' is registered by first:plugin 1.0 and by second:plugin 2.0" in str(error.value)
-        assert "EAP_PLUGIN_DISABLE=second:plugin" in str(error.value)
+        assert "EAP_PLUGIN_PREFER=first:plugin" in str(error.value)
         assert metrics.conflicts == [str(error.value)]
     with pytest.raises(UsageError, match=r"unknown metric 'nouhgt'.*; metric 'zero' is registered by first"):
         metrics["nouhgt"]
+
+
+def test_a_built_in_name_stays_the_built_in_one_unless_another_is_preferred(site, monkeypatch):
+    site.install("eap-plugin", GOOD)
+    site.install("other", GOOD, version="2.0")
+    metrics = site.host().registry("metrics")
+    assert metrics.provider("zero").distribution == "eap-plugin"
+    assert list(metrics) == ["nought", "zero"]
+    assert metrics.conflicts[1] == (
+        "metric 'zero' is registered by eap-plugin:plugin 1.0 and by other:plugin 2.0; "
+        "that of eap-plugin:plugin is used, EAP_PLUGIN_PREFER=other:plugin chooses the other"
+    )
+    monkeypatch.setenv("EAP_PLUGIN_PREFER", "other")
+    assert site.host().registry("metrics").provider("zero").distribution == "other"
+    monkeypatch.setenv("EAP_PLUGIN_PREFER", "othr")
+    assert site.host().warnings() == [
+        "EAP_PLUGIN_PREFER: unknown plugin 'othr'; did you mean 'other'? "
+        "(known: eap-plugin, eap-plugin:plugin, other, other:plugin, plugin)"
+    ]
 
 
 @pytest.mark.parametrize("name", ["acme-eap", "Acme_EAP", "special", "acme-eap:special", " nobody , special"])
