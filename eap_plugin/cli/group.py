@@ -9,6 +9,8 @@ import click
 from eap_plugin import __version__
 from eap_plugin.cli.commands.algorithms import algorithms
 from eap_plugin.cli.commands.check import check
+from eap_plugin.cli.commands.combine import combine
+from eap_plugin.cli.commands.compare import compare
 from eap_plugin.cli.commands.demo import demo
 from eap_plugin.cli.commands.listings import backends, metrics, tasks
 from eap_plugin.cli.commands.plugins import plugins
@@ -54,5 +56,5 @@ def eap() -> None:
     """
 
 
-for command in (demo, run, show, check, algorithms, backends, metrics, tasks, plugins):
+for command in (demo, run, show, compare, combine, check, algorithms, backends, metrics, tasks, plugins):
     eap.add_command(command)

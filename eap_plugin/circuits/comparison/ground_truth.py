@@ -10,7 +10,6 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from jaxtyping import Bool
-from scipy.stats import rankdata
 from torch import Tensor
 
 from eap_plugin.circuits.comparison.ranking import top_mask, tops, values
@@ -18,7 +17,6 @@ from eap_plugin.circuits.selection.base import scored
 from eap_plugin.errors import UsageError
 from eap_plugin.results.prune_scores import PruneScores
 from eap_plugin.results.text_table import fixed, shortened, text_table
-
 
 MIB_SHARES = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
 """The sizes of MIB's circuits, as shares of all edges."""
@@ -111,8 +109,8 @@ def recovery(
     n_true = int(true.sum())
     if not 0 < n_true < len(true):
         raise UsageError(
-            f"a known circuit of {n_true} of {len(true)} edges tells nothing about scores; give one that has some edges, "
-            f"but not all"
+            f"a known circuit of {n_true} of {len(true)} edges tells nothing about scores; "
+            f"give one that has some edges, but not all"
         )
     sizes = sorted({n_true, *tops(None, len(true))}) if ks is None else tops(ks, len(true))
     strengths = values(scores).abs()
@@ -135,6 +133,8 @@ def found(chosen: Bool[Tensor, "n"], true: Bool[Tensor, "n"]) -> Found:
 
 def auroc(strengths: Tensor, true: Bool[Tensor, "n"]) -> float:
     """Return the area under the ROC curve, from the ranks of the true edges (Mann and Whitney's U)."""
+    from scipy.stats import rankdata  # takes a second, which other commands should not
+
     ranks, n_true = rankdata(strengths.numpy()), int(true.sum())
     wins = ranks[true.numpy()].sum() - n_true * (n_true + 1) / 2
     return float(wins / (n_true * (len(true) - n_true)))

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from jaxtyping import Bool, Float
-from scipy.stats import hypergeom, spearmanr
 from torch import Tensor
 
 from eap_plugin.circuits.selection.base import Scores, best, scored
@@ -38,6 +37,8 @@ def chance_overlap(shared: int, first: int, second: int, total: int) -> Overlap:
         The overlap; its expectation by chance, first · second / total; and the probability that it is at least as large
         by chance.
     """
+    from scipy.stats import hypergeom  # takes a second, which other commands should not
+
     return Overlap(shared, first * second / total, float(hypergeom.sf(shared - 1, total, first, second)))
 
 
@@ -45,6 +46,8 @@ def rank_correlation(x: Float[Tensor, "n"], y: Float[Tensor, "n"]) -> float:
     """Return Spearman's rank correlation, ties at their mean rank; NaN if one of the two is constant or has no pair."""
     if len(x) < 2 or bool((x == x[0]).all()) or bool((y == y[0]).all()):
         return float("nan")
+    from scipy.stats import spearmanr  # see chance_overlap
+
     return float(spearmanr(x.numpy(), y.numpy()).statistic)
 
 
