@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from math import isnan
 
 
@@ -15,6 +15,12 @@ def text_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
         for pairs in (list(zip(row, widths, strict=True)) for row in cells)
     ]
     return "\n".join(line.rstrip() for line in lines)
+
+
+def labelled(facts: Mapping[str, str]) -> str:
+    """Align values to the right, in a column behind their labels; one line each."""
+    width, end = max(map(len, facts)), max(map(len, facts.values()))
+    return "\n".join(f"{label.ljust(width)}  {value.rjust(end)}" for label, value in facts.items())
 
 
 def fixed(value: float, signed: bool = True) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from math import ceil
+from pathlib import Path
 
 import pytest
 import torch
@@ -80,7 +81,7 @@ def test_the_area_is_that_of_mib(model: str, reference: str) -> None:
     assert mib_sizes(n_edges) == [ceil(size) for size in expected["edges_requested"]]
 
 
-def test_a_compiled_program(tmp_path) -> None:  # type: ignore[no-untyped-def]
+def test_a_compiled_program(tmp_path: Path) -> None:
     """Scores that are 1 on the circuit of a compiled program, and less elsewhere, recover it wholly."""
     program = load("reverse")
     edges = program.circuits[CASES["reverse"].circuit]
@@ -100,3 +101,21 @@ def test_a_compiled_program(tmp_path) -> None:  # type: ignore[no-untyped-def]
         assert result.auroc == result.average_precision == 1 and result.n_true == len(edges)
         at = next(at for at in result.at if at.size == len(edges))
         assert at == (len(edges), 1, 1, 0)
+
+
+def test_what_cannot_be_compared(tmp_path: Path) -> None:
+    scores, circuit = random_scores(GRAPH), Circuit(Graph(1, 1, 1), random_scores(Graph(1, 1, 1)).is_edge)
+    (tmp_path / "binary.txt").write_bytes(b"\xff\xfe\x00")
+    everything = [GRAPH.edge_name(row, column) for row, column in scores.is_edge.nonzero().tolist()]
+    for subject, truth, said in (
+        (scores, [], "a known circuit of 0 of 36 edges tells nothing about scores"),
+        (scores, everything, "a known circuit of 36 of 36 edges tells nothing about scores"),
+        (scores, ["a0.h0->m7"], "unknown reader 'm7'"),
+        (scores, circuit, "the known circuit is of another graph"),
+        (scores, tmp_path / "none.txt", "there is no file"),
+        (scores, tmp_path / "binary.txt", "is not a text file; give a circuit, or a text with an edge in each line"),
+        (NodeScores(GRAPH, torch.zeros(7)), ["m0->logits"], "so it needs scores of edges .* got scores of nodes"),
+        (Circuit(GRAPH, scores.is_edge), ["m0->logits"], "so it needs scores of edges .* got a circuit"),
+    ):
+        with pytest.raises(UsageError, match=said):
+            eap_plugin.compare_with_truth(subject, truth)  # type: ignore[arg-type]

@@ -16,7 +16,7 @@ from eap_plugin.circuits.comparison.ranking import top_mask, tops, values
 from eap_plugin.circuits.selection.base import scored
 from eap_plugin.errors import UsageError
 from eap_plugin.results.prune_scores import PruneScores
-from eap_plugin.results.text_table import fixed, shortened, text_table
+from eap_plugin.results.text_table import fixed, labelled, shortened, text_table
 
 MIB_SHARES = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
 """The sizes of MIB's circuits, as shares of all edges."""
@@ -73,7 +73,7 @@ class Recovery:
                 f"{shortened(self.name, 80)}",
                 f"{self.n_true:,} of {self.n:,} edges are in the known circuit",
                 "",
-                *(f"{label:17}  {fixed(area, signed=False)}" for label, area in areas.items()),
+                labelled({label: fixed(area, signed=False) for label, area in areas.items()}),
                 "",
                 text_table(("Top", "Precision", "Recall"), rows),
             ]

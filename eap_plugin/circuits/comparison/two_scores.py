@@ -20,7 +20,7 @@ from eap_plugin.circuits.selection.base import Scores, scored
 from eap_plugin.results.loading import scores_of
 from eap_plugin.results.node_scores import Node
 from eap_plugin.results.prune_scores import Edge
-from eap_plugin.results.text_table import fixed, shortened, text_table
+from eap_plugin.results.text_table import fixed, labelled, shortened, text_table
 
 
 @dataclass(frozen=True)
@@ -92,9 +92,13 @@ class ScoreComparison:
             f"A  {shortened(self.names[0], 76)}",
             f"B  {shortened(self.names[1], 76)}",
             "",
-            f"rank correlation of {self.n:,} {self.level}s  {fixed(self.rank_correlation)}",
-            f"the same of |score|{'':{len(f'{self.n:,} {self.level}s')}}  {fixed(self.abs_rank_correlation)}",
-            f"same sign{'':{10 + len(f'{self.n:,} {self.level}s')}}  {fixed(self.same_sign, signed=False)}",
+            labelled(
+                {
+                    f"rank correlation of {self.n:,} {self.level}s": fixed(self.rank_correlation),
+                    "the same of |score|": fixed(self.abs_rank_correlation),
+                    "same sign": fixed(self.same_sign, signed=False),
+                }
+            ),
             "",
             text_table(
                 ("Top", "Shared", "By chance", "p", "Same sign", "Rank correlation"),
