@@ -317,7 +317,7 @@ def test_unreachable_hub_is_told_at_once(tokenizer):
     with pytest.raises(EapPluginError, match="hub cannot be reached, and mib-bench/ioi was not downloaded before"):
         load("mib/ioi", tokenizer)
     assert time.monotonic() - start < 2
-    assert config.HF_HUB_OFFLINE == before
+    assert before == config.HF_HUB_OFFLINE
 
 
 @pytest.mark.usefixtures("unreachable")
