@@ -33,6 +33,7 @@ def provenance(run: Run) -> dict[str, Any]:
         "host": model.remote.host if model.remote else "",
         "versions": _versions(),
         "task": data.name if isinstance(data, Task) else type(data).__name__,
+        **({"task_origin": asdict(data.origin)} if isinstance(data, Task) and data.origin else {}),
         "task_digest": prompt_digest(run.batches),
         "n_prompts": sum(len(batch) for batch in run.batches),
         "n_batches": len(run.batches),
