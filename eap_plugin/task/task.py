@@ -97,9 +97,11 @@ class Task:
         rows = [row for row, ids in enumerate(self.clean) if ids not in used][:limit]
         if not rows:
             raise UsageError(f"task {self.name!r} has no prompts besides the {len(other)} that are used already")
-        columns = {name: getattr(self, name) for name in ("clean", "corrupt", "answers", "wrong_answers")}
-        picked = {name: tuple(column[row] for row in rows) for name, column in columns.items()}
-        return replace(self, **picked, dropped=(), origin=None)
+        clean, corrupt, answers, wrong = (
+            tuple(column[row] for row in rows)
+            for column in (self.clean, self.corrupt, self.answers, self.wrong_answers)
+        )
+        return Task(self.name, clean, corrupt, answers, wrong)
 
     def batch(self) -> Batch:
         """Return all prompts as one batch, padded on the right where lengths differ, the shortest first.
