@@ -48,6 +48,7 @@ def evaluation_provenance(
         "host": model.remote.host if model.remote else "",
         "versions": _versions(),
         "task": data.name if isinstance(data, Task) else type(data).__name__,
+        **({"task_origin": asdict(data.origin)} if isinstance(data, Task) and data.origin else {}),
         "task_digest": prompt_digest(batches),
         "n_prompts": sum(len(batch) for batch in batches),
         "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
