@@ -25,8 +25,8 @@ def independence(
 ) -> HypothesisTest:
     """Test whether the scores of the model without the circuit are independent of the model's own.
 
-    The statistic is the Hilbert-Schmidt independence criterion (Gretton et al. 2007) with Gaussian kernels. The width of
-    each kernel is the median distance between two prompts' scores. The p-value is that of a permutation test,
+    The statistic is the Hilbert-Schmidt independence criterion (Gretton et al. 2007) with Gaussian kernels. The width
+    of each kernel is the median distance between two prompts' scores. The p-value is that of a permutation test,
     (1 + number of permutations with at least this value) / (1 + permutations).
 
     Args:
@@ -61,9 +61,7 @@ def _kernel(scores: npt.NDArray[np.float64]) -> Square:
     distances = np.abs(scores[:, None] - scores)
     apart = distances[np.triu_indices(len(scores), 1)]
     width = np.median(apart) if len(apart) else 0.0
-    if width == 0:
-        return (distances == 0).astype(np.float64)
-    kernel: Square = np.exp(-((distances / width) ** 2) / 2)
+    kernel: Square = np.exp(-((distances / width) ** 2) / 2) if width else np.float64(distances == 0)
     return kernel
 
 
