@@ -37,7 +37,7 @@ def equivalence(
         rejected=rejected,
         passed=not rejected,
         sentence=(
-            f"The circuit's score is higher than the model's on {higher} of {count} prompts{equal}, "
+            f"The circuit's score is higher than the model's on {higher} of {count} prompts{equal}, a share "
             f"{'significantly' if rejected else 'not significantly'} further than {epsilon:g} from one half."
         ),
     )

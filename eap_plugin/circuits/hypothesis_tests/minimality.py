@@ -49,12 +49,7 @@ def minimality(
         for edge, effect, p_value in zip(edges, effects.tolist(), p_values, strict=True)
     )
     unneeded = sum(not edge.needed for edge in found)
-    told = (
-        f"{unneeded} of the circuit's {len(found)} edges {'change' if unneeded > 1 else 'changes'} the scores no more "
-        "than randomly added edges do."
-        if unneeded
-        else f"None of the circuit's {len(found)} edges was shown to matter no more than randomly added edges do."
-    )
+    told = {0: "none was shown to be superfluous", 1: "1 is superfluous"}.get(unneeded, f"{unneeded} are superfluous")
     return Minimality(
         name="minimality",
         null=f"every edge of the circuit matters more than at least {quantile:.0%} of randomly added edges",
@@ -62,7 +57,7 @@ def minimality(
         p_value=min(p_values),
         rejected=unneeded > 0,
         passed=unneeded == 0,
-        sentence=told,
+        sentence=f"Of the circuit's {len(found)} edges, compared with randomly added ones, {told}.",
         edges=found,
     )
 
