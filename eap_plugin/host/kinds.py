@@ -48,7 +48,9 @@ KINDS = {
     "algorithms": Kind("algorithm", "register_algorithms", ("summary", "reference", "options", "cost", "attribute")),
     "backends": Kind("backend", "register_backends", ("summary", "accepts", "wrap", "load")),
     "metrics": Kind("metric", "register_metrics", ("summary", "__call__")),
-    "selections": Kind("selection method", "register_selections", ("summary", "levels", "options", "select")),
+    "selections": Kind(
+        "selection method", "register_selections", ("summary", "reference", "levels", "nested", "options", "select")
+    ),
     "score_formats": Kind("score format", "register_score_formats", ("summary", "suffixes")),
     "tasks": Kind("task", "register_tasks", ("summary", "generate")),
     "formats": Kind("format", "register_formats", ("summary", "suffixes", "read")),

@@ -36,6 +36,7 @@ def provenance(run: Run) -> dict[str, Any]:
         "task_digest": prompt_digest(run.batches),
         "n_prompts": sum(len(batch) for batch in run.batches),
         "n_batches": len(run.batches),
+        **({} if run.n_groups is None else {"n_groups": run.n_groups}),
         "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
     }
 
