@@ -19,7 +19,7 @@ from eap_plugin.circuits.hypothesis_tests.independence import independence
 from eap_plugin.circuits.hypothesis_tests.minimality import holm, minimality
 from eap_plugin.circuits.hypothesis_tests.random_circuits import RandomCircuits
 from eap_plugin.circuits.hypothesis_tests.result import Minimality
-from eap_plugin.circuits.hypothesis_tests.run_tests import AT_ONCE, TESTS, Settings, run_tests
+from eap_plugin.circuits.hypothesis_tests.run_tests import AT_ONCE, TESTS, Settings, count_runs, run_tests
 from eap_plugin.circuits.pruning import keep_connected
 from eap_plugin.errors import UsageError
 from eap_plugin.model.edge_matrix import edge_mask, reader_feeds
@@ -300,6 +300,7 @@ def test_a_superfluous_edge_is_named(drawn):
     assert found.rejected and not found.passed
     assert found.sentence == "Of the circuit's 13 edges, compared with randomly added ones, 1 is superfluous."
     few = Settings(tests=("minimality",), drawn=drawn, max_edges=4)
+    assert count_runs(Circuit(GRAPH, edges), few) == 3 + 4 + 200
     (some,) = run_tests(Circuit(GRAPH, edges), linear.run, few)
     assert isinstance(some, Minimality)
     assert len(some.edges) == 4
@@ -315,6 +316,7 @@ def test_a_random_circuit_is_neither_sufficient_nor_necessary():
 def test_only_runs_that_are_needed_are_made_and_results_do_not_depend_on_the_others():
     linear = LinearModel(12)
     every = run_tests(linear.circuit, linear.run, Settings(seed=4))
+    assert sum(linear.calls) == count_runs(linear.circuit, Settings()) == 3 + 100 + 100 + (12 + 200)
     linear.calls.clear()
     alone = [run_tests(linear.circuit, linear.run, Settings(tests=(name,), seed=4))[0] for name in TESTS]
     assert tuple(alone) == every

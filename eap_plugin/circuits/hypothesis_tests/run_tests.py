@@ -63,6 +63,14 @@ class Settings:
     seed: int = 0
 
 
+def count_runs(circuit: Circuit, settings: Settings) -> int:
+    """Return the number of circuits that ``run_tests`` runs."""
+    edges = circuit.n_edges if settings.max_edges is None else min(circuit.n_edges, settings.max_edges)
+    draws = settings.random_circuits
+    needed = {"sufficiency": draws, "necessity": draws, "minimality": edges + 2 * draws}
+    return 3 + sum(needed.get(name, 0) for name in settings.tests)
+
+
 def run_tests(circuit: Circuit, run: Run, settings: Settings) -> tuple[HypothesisTest, ...]:
     """Make hypothesis tests on a circuit of edges, in the order of ``TESTS``.
 
