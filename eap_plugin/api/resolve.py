@@ -10,6 +10,7 @@ from eap_plugin.algorithm.base import Algorithm
 from eap_plugin.api.models import placed
 from eap_plugin.api.prompts import batches_for
 from eap_plugin.api.registries import algorithms, metrics
+from eap_plugin.data.prompt_groups import assign_groups
 from eap_plugin.errors import UsageError
 from eap_plugin.host.options import build_options
 from eap_plugin.metric.metric import Judge, Metric, as_metric
@@ -29,6 +30,7 @@ def resolve(
     options: Mapping[str, Any],
     ablation_data: object = None,
     remote: RemoteOptions | None = None,
+    groups: int | None = None,
 ) -> Run:
     """Resolve the arguments of ``prune_scores`` into a ``Run``; ``prune_scores`` documents them.
 
@@ -41,16 +43,19 @@ def resolve(
     judge = resolve_metric(metric)
     chosen = _options(provider, options, there)
     _check_ablation_data(provider, chosen, ablation_data)
+    if groups is not None:
+        _check_groups(groups, there, provider, sum(map(len, batches)))
     return Run(
         model=there,
         data=data,
-        batches=batches,
+        batches=assign_groups(batches, groups),
         reference=() if ablation_data is None else batches_for(there, ablation_data),
         algorithm=provider,
         checked=_checked(algorithm, provider),
         options=chosen,
         metric=judge,
         batch_size=batch_size,
+        n_groups=groups,
     )
 
 
@@ -82,11 +87,33 @@ def _check_ablation_data(provider: Algorithm[Any], chosen: Any, ablation_data: o
         )
 
 
+def _check_groups(groups: int, model: ResidualModel, provider: Algorithm[Any], n_prompts: int) -> None:
+    """Refuse groups if their number is wrong, or the algorithm cannot score the prompts of each on their own."""
+    if not provider.additive:
+        raise UsageError(
+            f"scores of {provider.name} are not sums over prompts, so they have no sums over groups of prompts; "
+            f"run it without groups"
+        )
+    if not 2 <= groups <= n_prompts:
+        raise UsageError(f"groups must be between 2 and the number of prompt pairs, {n_prompts}; got {groups}")
+    if model.run_constraints.whole_batches and not provider.keeps_groups:
+        raise UsageError(
+            f"{provider.name} runs the prompts of each group separately, but prompts have different cached prefixes, "
+            f"which depend on their place in the batch; leave groups out, or load the prompts with "
+            f"tail_divergence=False"
+        )
+
+
 def _checked(algorithm: str | Algorithm[Any], provider: Algorithm[Any]) -> CheckedAlgorithm:
     """Wrap the algorithm's ``attribute`` in checks; an algorithm passed as an object belongs to no plugin."""
     if isinstance(algorithm, Algorithm):
         return CheckedAlgorithm(
-            provider.attribute, f"algorithm {provider.name!r} of {type(provider).__module__}", "fix it"
+            provider.attribute,
+            f"algorithm {provider.name!r} of {type(provider).__module__}",
+            "fix it",
+            provider.keeps_groups,
         )
     registry = algorithms()
-    return CheckedAlgorithm(provider.attribute, registry.origin(algorithm), registry.provider(algorithm).advice)
+    return CheckedAlgorithm(
+        provider.attribute, registry.origin(algorithm), registry.provider(algorithm).advice, provider.keeps_groups
+    )

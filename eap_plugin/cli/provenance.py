@@ -7,7 +7,7 @@ from typing import Any
 
 from eap_plugin.cli.output import number
 
-LABELS = {"n_prompts": "prompt pairs", "n_batches": "batches"}
+LABELS = {"n_prompts": "prompt pairs", "n_batches": "batches", "n_groups": "groups of prompts"}
 
 
 def provenance(metadata: Mapping[str, Any]) -> dict[str, str]:

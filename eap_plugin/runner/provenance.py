@@ -32,6 +32,7 @@ def provenance(run: Run) -> dict[str, Any]:
         "sign": algorithm.sign,
         **evaluation_provenance(model, data, run.batches, metric),
         "n_batches": len(run.batches),
+        **({} if run.n_groups is None else {"n_groups": run.n_groups}),
     }
 
 

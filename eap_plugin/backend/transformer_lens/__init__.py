@@ -65,7 +65,7 @@ class TransformerLens(Backend):
         self, name: str, *, device: str = "cpu", dtype: str = "float32", revision: str | None = None
     ) -> ResidualModel:
         """See ``Backend.load``; the weights are Hugging Face's, without any folding."""
-        path, kind = model_path(name), torch_dtype(dtype)
+        path, kind = model_path(name, revision), torch_dtype(dtype)
         with load_errors(name):
             model = _boot(path, device, kind, revision)
         wrapped = self.wrap(model)
