@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from eap_plugin.api import backends as backends
     from eap_plugin.api import check as check
     from eap_plugin.api import estimate_cost as estimate_cost
+    from eap_plugin.api import evaluate as evaluate
+    from eap_plugin.api import find_circuit as find_circuit
+    from eap_plugin.api import held_out_task as held_out_task
     from eap_plugin.api import load_model as load_model
     from eap_plugin.api import load_task as load_task
     from eap_plugin.api import metrics as metrics
@@ -23,6 +26,7 @@ if TYPE_CHECKING:
     from eap_plugin.api import tasks as tasks
     from eap_plugin.api import wrap_model as wrap_model
     from eap_plugin.circuits.circuit import Circuit as Circuit
+    from eap_plugin.circuits.evaluation.result import Evaluation as Evaluation
     from eap_plugin.data.batch import Batch as Batch
     from eap_plugin.errors import EapPluginError as EapPluginError
     from eap_plugin.errors import UsageError as UsageError
@@ -39,6 +43,9 @@ _NAMES = {
         "backends",
         "check",
         "estimate_cost",
+        "evaluate",
+        "find_circuit",
+        "held_out_task",
         "load_model",
         "load_task",
         "metrics",
@@ -49,6 +56,7 @@ _NAMES = {
         "wrap_model",
     ),
     "circuits.circuit": ("Circuit",),
+    "circuits.evaluation.result": ("Evaluation",),
     "data.batch": ("Batch",),
     "errors": ("EapPluginError", "UsageError"),
     "host": ("hookimpl",),

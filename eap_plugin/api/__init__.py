@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from eap_plugin.api.circuits import select
+from eap_plugin.api.evaluation import evaluate
+from eap_plugin.api.finding import find_circuit
 from eap_plugin.api.model_check import check
 from eap_plugin.api.models import load_model, wrap_model
-from eap_plugin.api.prompts import load_task, task_source
+from eap_plugin.api.prompts import held_out_task, load_task, task_source
 from eap_plugin.api.registries import algorithms, backends, formats, metrics, selections, tasks
 from eap_plugin.api.scoring import estimate_cost, prune_scores
 
@@ -14,7 +16,10 @@ __all__ = [
     "backends",
     "check",
     "estimate_cost",
+    "evaluate",
+    "find_circuit",
     "formats",
+    "held_out_task",
     "load_model",
     "load_task",
     "metrics",
