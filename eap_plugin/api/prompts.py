@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from eap_plugin.api.models import wrap_model
@@ -45,8 +46,12 @@ def load_task(
         raise UsageError(f"the tokenizer of {wrapped.name} has no beginning-of-sequence token to prepend")
     source = task_source(name, format)
     if isinstance(source, list):
-        return encode_task(Path(name).stem, source, wrapped.tokenizer, prepend_bos=bos, limit=n_prompts)
-    return source.generate(wrapped.tokenizer, n_prompts=n_prompts, seed=seed, prepend_bos=bos)
+        task = encode_task(Path(name).stem, source, wrapped.tokenizer, prepend_bos=bos, limit=n_prompts)
+        known = {"name": str(Path(name).resolve()), "format": format}
+    else:
+        task = source.generate(wrapped.tokenizer, n_prompts=n_prompts, seed=seed, prepend_bos=bos)
+        known = {"name": str(name), "format": None}
+    return replace(task, source=known | {"n_prompts": n_prompts, "seed": seed, "prepend_bos": bos})
 
 
 def task_source(name: str | Path, format: str | None = None) -> TaskGenerator | list[PromptPair]:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -48,6 +48,7 @@ class Task:
         answers: ids of the right next tokens of each prompt, at least one.
         wrong_answers: ids of the wrong next tokens of each prompt.
         dropped: the pairs that were left out, and why.
+        source: the arguments of ``load_task`` that made it, so that it can be loaded again; empty if it was not loaded.
     """
 
     name: str
@@ -56,6 +57,7 @@ class Task:
     answers: tuple[Ids, ...]
     wrong_answers: tuple[Ids, ...]
     dropped: tuple[Dropped, ...] = ()
+    source: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
 
     def __len__(self) -> int:
         """Return the number of prompt pairs."""
