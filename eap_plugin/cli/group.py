@@ -11,6 +11,7 @@ from eap_plugin.cli.commands.algorithms import algorithms
 from eap_plugin.cli.commands.check import check
 from eap_plugin.cli.commands.circuit import circuit
 from eap_plugin.cli.commands.demo import demo
+from eap_plugin.cli.commands.evaluate import evaluate
 from eap_plugin.cli.commands.listings import backends, metrics, tasks
 from eap_plugin.cli.commands.plugins import plugins
 from eap_plugin.cli.commands.run import run
@@ -56,5 +57,5 @@ def eap() -> None:
     """
 
 
-for command in (demo, run, show, circuit, check, algorithms, selections, backends, metrics, tasks, plugins):
+for command in (demo, run, show, circuit, evaluate, check, algorithms, selections, backends, metrics, tasks, plugins):
     eap.add_command(command)
