@@ -12,6 +12,7 @@ from eap_plugin.api.evaluation import evaluate
 from eap_plugin.api.models import placed
 from eap_plugin.api.prompts import batches_for, held_out_task, load_task
 from eap_plugin.api.registries import metrics
+from eap_plugin.api.resolve import resolve_metric
 from eap_plugin.circuits.circuit import Circuit
 from eap_plugin.circuits.evaluation.result import Point
 from eap_plugin.circuits.finding import smallest_size
@@ -76,8 +77,8 @@ def find_circuit(
 
     Returns:
         The circuit. Its metadata has under ``found`` what was wanted, its faithfulness with the 95 % interval over
-        prompts, whether prompts were held out and how many there were, every size that was measured with its
-        faithfulness, and how many of the larger ones fall short.
+        prompts, whether prompts were held out and how many there were, metric and ablation, every size that was
+        measured with its faithfulness, and how many of the larger ones fall short.
 
     Raises:
         UsageError: if the scores are not of these prompts, held-out prompts are missing or not others, or an argument
@@ -91,7 +92,7 @@ def find_circuit(
     _check_scored(there, own, scores)
     judged = own if same_prompts else _held_out(there, own, held_out)
     flat = scores.sum_positions()
-    judge = metric or _scored_metric(scores)
+    judge = resolve_metric(metric or _scored_metric(scores))
     points: dict[int, Point] = {}
 
     def measure(sizes: Sequence[int]) -> list[float]:
@@ -126,6 +127,7 @@ def find_circuit(
         "interval": point.interval and list(point.interval),
         "held_out": not same_prompts,
         "n_prompts": sum(map(len, batches_for(there, judged))),
+        "metric": judge.name,
         "ablation": ablation,
         "measured": [list(measurement) for measurement in found.measured.items()],
         "n_larger_short": found.n_short,
