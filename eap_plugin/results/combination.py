@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from eap_plugin.data.ranks import mean_ranks
 from eap_plugin.errors import UsageError
 from eap_plugin.model.edge_matrix import edge_mask
 from eap_plugin.results.grouped import same_groups
@@ -90,12 +91,9 @@ def _signed_ranks(scores: PruneScores | NodeScores, matrix: Tensor) -> Tensor:
     """Return sign · rank / n, for ranks by absolute value among all that is scored."""
     scored = edge_mask(scores.graph) if scores.level == "edge" else torch.ones_like(matrix, dtype=torch.bool)
     scored = scored.to(matrix.device).expand(matrix.shape)
-    strengths = matrix[scored].abs()
-    ordered = strengths.sort().values
-    below, up_to = (torch.searchsorted(ordered, strengths, right=right) for right in (False, True))
-    ranks = (below + 1 + up_to).to(matrix.dtype) / 2
+    ranks = mean_ranks(matrix[scored].abs())
     signed = torch.zeros_like(matrix)
-    signed[scored] = matrix[scored].sign() * ranks / len(strengths)
+    signed[scored] = matrix[scored].sign() * (ranks / len(ranks)).to(matrix.dtype)
     return signed
 
 
