@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from eap_plugin.api.circuits import select
 from eap_plugin.api.comparison import compare, compare_with_truth
+from eap_plugin.api.evaluation import evaluate
 from eap_plugin.api.model_check import check
 from eap_plugin.api.models import load_model, wrap_model
 from eap_plugin.api.prompts import load_task, task_source
@@ -19,6 +20,7 @@ __all__ = [
     "compare",
     "compare_with_truth",
     "estimate_cost",
+    "evaluate",
     "formats",
     "load_model",
     "load_task",

@@ -42,7 +42,7 @@ def resolve(
     there = placed(model, remote or RemoteOptions())
     batches = batches_for(there, data)
     provider = algorithm if isinstance(algorithm, Algorithm) else algorithms()[algorithm]
-    judge = _metric(metric)
+    judge = resolve_metric(metric)
     chosen = _options(provider, options, there)
     _check_ablation_data(provider, chosen, ablation_data)
     if groups is not None:
@@ -62,7 +62,8 @@ def resolve(
     )
 
 
-def _metric(metric: str | Metric | Judge) -> Metric:
+def resolve_metric(metric: str | Metric | Judge) -> Metric:
+    """Return a metric, given by name, as a function or as itself."""
     if isinstance(metric, str):
         return metrics()[metric]
     return metric if isinstance(metric, Metric) else as_metric(metric)
