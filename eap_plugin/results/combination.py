@@ -38,8 +38,9 @@ def combine(
             ``reader``: the largest absolute score of each reader (of edges only). What is all zero stays so.
 
     Returns:
-        The combination. Its metadata keep what those of all parts agree on, and have all of them under ``parts``. A
-        mean without normalization keeps sums over groups of prompts if all parts have the same groups.
+        The combination. Its metadata keep what those of all parts agree on (the unit only if scores still have it), and
+        have all of them under ``parts``. A mean without normalization keeps sums over groups of prompts if all parts
+        have the same groups.
 
     Raises:
         UsageError: if there are fewer than two parts, they differ in graph, level or shape, or a choice is unknown.
@@ -109,6 +110,8 @@ def _metadata(parts: Sequence[PruneScores | NodeScores], how: str, normalize: st
         for name, value in first.items()
         if name not in _NOT_SHARED and all(name in other and other[name] == value for other in others)
     }
+    if how == "rank-mean" or normalize != "none":
+        shared.pop("metric_unit", None)
     algorithms = [str(part.metadata.get("algorithm", "unknown")) for part in parts]
     return shared | {
         "algorithm": f"{how} of {', '.join(algorithms)}",
