@@ -189,7 +189,7 @@ def test_clear_alternatives_are_found():
     assert sufficiency(model, near, noise).p_value < 1e-4
     assert necessity(model, far, model + noise).p_value < 1e-4
     assert not equivalence(model, model - 0.1).passed
-    assert not independence(model, model**2).passed
+    assert independence(model, model**2, permutations=99).p_value == 0.01
     assert independence(model, noise[2]).passed
     assert equivalence(model, near).passed
 
@@ -311,6 +311,16 @@ def test_a_random_circuit_is_neither_sufficient_nor_necessary():
     other = Circuit(GRAPH, RandomCircuits(GRAPH, "paths", seed=77).circuit(12))
     results = run_tests(other, linear.run, Settings(tests=("sufficiency", "necessity")))
     assert [result.passed for result in results] == [False, False]
+    source, every = RandomCircuits(GRAPH, "paths", seed=0), edge_mask(GRAPH)
+    draws = [source.circuit(12) for _ in range(100)]
+    model = linear.run([every])[0]
+
+    def distances(masks: list[torch.Tensor]) -> torch.Tensor:
+        return (linear.run(masks) - model).square().mean(1)
+
+    further = distances(draws) > distances([other.edges])
+    less = distances([every & ~draw for draw in draws]) < distances([every & ~other.edges])
+    assert [result.statistic for result in results] == [float(further.double().mean()), float(less.double().mean())]
 
 
 def test_only_runs_that_are_needed_are_made_and_results_do_not_depend_on_the_others():
