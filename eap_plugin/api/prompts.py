@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from eap_plugin.api.models import wrap_model
@@ -12,7 +13,7 @@ from eap_plugin.errors import UsageError
 from eap_plugin.model.residual_model import ResidualModel
 from eap_plugin.task.base import TaskGenerator
 from eap_plugin.task.load import read_task_file
-from eap_plugin.task.task import PromptPair, Task, encode_task
+from eap_plugin.task.task import PromptPair, Task, TaskOrigin, encode_task
 
 
 def load_task(
@@ -45,8 +46,36 @@ def load_task(
         raise UsageError(f"the tokenizer of {wrapped.name} has no beginning-of-sequence token to prepend")
     source = task_source(name, format)
     if isinstance(source, list):
-        return encode_task(Path(name).stem, source, wrapped.tokenizer, prepend_bos=bos, limit=n_prompts)
-    return source.generate(wrapped.tokenizer, n_prompts=n_prompts, seed=seed, prepend_bos=bos)
+        task = encode_task(Path(name).stem, source, wrapped.tokenizer, prepend_bos=bos, limit=n_prompts)
+    else:
+        task = source.generate(wrapped.tokenizer, n_prompts=n_prompts, seed=seed, prepend_bos=bos)
+    return replace(task, origin=TaskOrigin(str(name), format, n_prompts, seed, bos))
+
+
+def held_out_task(task: Task, model: object) -> Task:
+    """Load the next prompts of a task, at most as many as it has, for judging what was found on its own prompts.
+
+    Of a generated task, these are the next prompts of the same seed; of a file or a dataset, the rows after those that
+    the task has. Prompts whose clean prompt is one of the task's are left out.
+
+    Raises:
+        UsageError: if the task was not loaded with ``load_task``, or there are no other prompts.
+    """
+    if task.origin is None:
+        raise UsageError(
+            f"task {task.name!r} was not loaded by name, so other prompts of it cannot be; give them as held_out, or "
+            f"choose same_prompts"
+        )
+    known = task.origin
+    more = load_task(
+        known.name,
+        model,
+        n_prompts=known.n_prompts + len(task),
+        seed=known.seed,
+        format=known.format,
+        prepend_bos=known.prepend_bos,
+    )
+    return more.without(task, limit=len(task))
 
 
 def task_source(name: str | Path, format: str | None = None) -> TaskGenerator | list[PromptPair]:

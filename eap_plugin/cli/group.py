@@ -10,6 +10,8 @@ from eap_plugin import __version__
 from eap_plugin.cli.commands.algorithms import algorithms
 from eap_plugin.cli.commands.check import check
 from eap_plugin.cli.commands.circuit import circuit
+from eap_plugin.cli.commands.combine import combine
+from eap_plugin.cli.commands.compare import compare
 from eap_plugin.cli.commands.demo import demo
 from eap_plugin.cli.commands.listings import backends, metrics, tasks
 from eap_plugin.cli.commands.plugins import plugins
@@ -56,5 +58,19 @@ def eap() -> None:
     """
 
 
-for command in (demo, run, show, circuit, check, algorithms, selections, backends, metrics, tasks, plugins):
+for command in (
+    demo,
+    run,
+    show,
+    circuit,
+    compare,
+    combine,
+    check,
+    algorithms,
+    selections,
+    backends,
+    metrics,
+    tasks,
+    plugins,
+):
     eap.add_command(command)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -38,6 +38,25 @@ class Dropped:
 
 
 @dataclass(frozen=True)
+class TaskOrigin:
+    """The arguments of ``load_task`` that gave a task: what is needed to load it, or more of it, again.
+
+    Attributes:
+        name: the registered task, or the file as it was given.
+        format: the file's format; ``None`` if it was detected.
+        n_prompts: the number of prompt pairs that was asked for.
+        seed: the seed.
+        prepend_bos: whether each prompt begins with the beginning-of-sequence token.
+    """
+
+    name: str
+    format: str | None
+    n_prompts: int
+    seed: int
+    prepend_bos: bool
+
+
+@dataclass(frozen=True)
 class Task:
     """Prompt pairs as token ids, of any lengths, which form one batch.
 
@@ -48,6 +67,7 @@ class Task:
         answers: ids of the right next tokens of each prompt, at least one.
         wrong_answers: ids of the wrong next tokens of each prompt.
         dropped: the pairs that were left out, and why.
+        origin: what it was loaded from; ``None`` if not with ``load_task``.
     """
 
     name: str
@@ -56,6 +76,7 @@ class Task:
     answers: tuple[Ids, ...]
     wrong_answers: tuple[Ids, ...]
     dropped: tuple[Dropped, ...] = ()
+    origin: TaskOrigin | None = field(default=None, compare=False)
 
     def __len__(self) -> int:
         """Return the number of prompt pairs."""
@@ -65,6 +86,22 @@ class Task:
     def digest(self) -> str:
         """A hash of the token ids and answers, by which two score files can be compared for having the same prompts."""
         return prompt_digest([self.batch()])
+
+    def without(self, other: Task, limit: int) -> Task:
+        """Return the first ``limit`` prompt pairs whose clean prompt is no clean prompt of another task.
+
+        Raises:
+            UsageError: if there is none.
+        """
+        used = set(other.clean)
+        rows = [row for row, ids in enumerate(self.clean) if ids not in used][:limit]
+        if not rows:
+            raise UsageError(f"task {self.name!r} has no prompts besides the {len(other)} that are used already")
+        clean, corrupt, answers, wrong = (
+            tuple(column[row] for row in rows)
+            for column in (self.clean, self.corrupt, self.answers, self.wrong_answers)
+        )
+        return Task(self.name, clean, corrupt, answers, wrong)
 
     def batch(self) -> Batch:
         """Return all prompts as one batch, padded on the right where lengths differ, the shortest first.
