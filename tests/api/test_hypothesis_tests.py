@@ -16,7 +16,7 @@ from eap_plugin.circuits.hypothesis_tests.run_tests import run_tests
 from eap_plugin.circuits.hypothesis_tests.settings import TESTS, HypothesisTestSettings
 from eap_plugin.errors import UsageError
 
-SETTINGS = HypothesisTestSettings(random_circuits=29, max_edges=3, permutations=99)
+SETTINGS = HypothesisTestSettings(random_circuits=5, quantile=0.5, max_edges=3, permutations=99)
 
 
 @pytest.fixture(scope="module")
