@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from eap_plugin.api.circuits import select
+from eap_plugin.api.files import export, load_circuit, load_scores
 from eap_plugin.api.model_check import check
 from eap_plugin.api.models import load_model, wrap_model
 from eap_plugin.api.prompts import load_task, task_source
-from eap_plugin.api.registries import algorithms, backends, formats, metrics, selections, tasks
+from eap_plugin.api.registries import algorithms, backends, formats, metrics, score_formats, selections, tasks
 from eap_plugin.api.scoring import estimate_cost, prune_scores
 
 __all__ = [
@@ -14,11 +15,15 @@ __all__ = [
     "backends",
     "check",
     "estimate_cost",
+    "export",
     "formats",
+    "load_circuit",
     "load_model",
+    "load_scores",
     "load_task",
     "metrics",
     "prune_scores",
+    "score_formats",
     "select",
     "selections",
     "task_source",

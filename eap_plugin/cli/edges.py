@@ -1,4 +1,4 @@
-"""Edges, nodes or neurons and their scores, as tables and as JSON."""
+"""Edges, nodes or neurons and their scores, and circuits, as tables and as JSON."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from rich.table import Table
 from eap_plugin.cli.output import numbers, table
 
 if TYPE_CHECKING:
+    from eap_plugin.circuits.circuit import Circuit
     from eap_plugin.results.node_scores import Node, NodeScores
     from eap_plugin.results.prune_scores import Edge, PruneScores
 
@@ -40,6 +41,31 @@ def edges_table(scores: PruneScores | NodeScores, k: int) -> Table:
         for edge, text in zip(edges, numbers([edge.score for edge in edges]), strict=True)
     ]
     return table(columns, rows, right=("Position",))
+
+
+def circuit_json(circuit: Circuit, k: int) -> dict[str, Any]:
+    """Return the size of a circuit and its strongest edges as plain values."""
+    edges = [
+        {"name": name} if score is None else {"name": name, "score": score} for name, score in _strongest(circuit, k)
+    ]
+    return {"n_edges": circuit.n_edges, "n_nodes": len(circuit.nodes), "edges": edges}
+
+
+def circuit_table(circuit: Circuit, k: int) -> Table:
+    """Return a table of the ``k`` strongest edges of a circuit, or of its first ones if it has no scores."""
+    edges = _strongest(circuit, k)
+    if circuit.scores is None:
+        return table(["Edge of the circuit"], [[name] for name, _ in edges])
+    texts = numbers([score for _, score in edges if score is not None])
+    return table(["Edge of the circuit", "Score"], [[name, text] for (name, _), text in zip(edges, texts, strict=True)])
+
+
+def _strongest(circuit: Circuit, k: int) -> list[tuple[str, float | None]]:
+    """Return the names and scores of the strongest edges, strongest first; the first ones if there are no scores."""
+    if circuit.scores is None:
+        return [(name, None) for name in circuit.edge_names[:k]]
+    scored = zip(circuit.edge_names, circuit.scores[circuit.edges].tolist(), strict=True)
+    return sorted(scored, key=lambda edge: -abs(edge[1]))[:k]
 
 
 def _top(scores: PruneScores | NodeScores, k: int) -> Sequence[Edge | Node]:

@@ -9,8 +9,10 @@ import click
 from eap_plugin import __version__
 from eap_plugin.cli.commands.algorithms import algorithms
 from eap_plugin.cli.commands.check import check
+from eap_plugin.cli.commands.check_mib import check_mib
 from eap_plugin.cli.commands.demo import demo
-from eap_plugin.cli.commands.listings import backends, metrics, tasks
+from eap_plugin.cli.commands.export import export
+from eap_plugin.cli.commands.listings import backends, metrics, score_formats, tasks
 from eap_plugin.cli.commands.plugins import plugins
 from eap_plugin.cli.commands.run import run
 from eap_plugin.cli.commands.show import show
@@ -52,5 +54,18 @@ def eap() -> None:
     """
 
 
-for command in (demo, run, show, check, algorithms, backends, metrics, tasks, plugins):
+for command in (
+    demo,
+    run,
+    show,
+    export,
+    check,
+    check_mib,
+    algorithms,
+    backends,
+    metrics,
+    tasks,
+    score_formats,
+    plugins,
+):
     eap.add_command(command)

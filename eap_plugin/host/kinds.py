@@ -49,7 +49,11 @@ KINDS = {
     "backends": Kind("backend", "register_backends", ("summary", "accepts", "wrap", "load")),
     "metrics": Kind("metric", "register_metrics", ("summary", "__call__")),
     "selections": Kind("selection method", "register_selections", ("summary", "levels", "options", "select")),
-    "score_formats": Kind("score format", "register_score_formats", ("summary", "suffixes")),
+    "score_formats": Kind(
+        "score format",
+        "register_score_formats",
+        ("summary", "suffixes", "holds", "recognizes", "losses", "read", "write"),
+    ),
     "tasks": Kind("task", "register_tasks", ("summary", "generate")),
     "formats": Kind("format", "register_formats", ("summary", "suffixes", "read")),
 }

@@ -29,6 +29,7 @@ def provenance(run: Run) -> dict[str, Any]:
         "metric": metric.name,
         "metric_unit": metric.unit,
         "model": model.name,
+        "d_model": model.info.d_model,
         "provenance": model.provenance,
         "host": model.remote.host if model.remote else "",
         "versions": _versions(),
