@@ -51,12 +51,7 @@ class Neuronpedia(ScoreFormat):
 
     def losses(self, results: Exportable) -> list[str]:
         """See ``ScoreFormat.losses``."""
-        lost = neurons_lost(results)
-        if results.graph.n_kv_heads < results.graph.n_heads:
-            lost.append(
-                "key/value heads of several query heads: a link for each of these, with an equal share of the score"
-            )
-        return lost
+        return neurons_lost(results)
 
     def read(self, path: Path, graph: Graph | None = None) -> Contents:
         """See ``ScoreFormat.read``."""

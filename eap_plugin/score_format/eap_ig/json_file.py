@@ -25,7 +25,7 @@ class EapIgJson(ScoreFormat):
     name = "eap-ig-json"
     summary = "EAP-IG's and MIB's graphs, as JSON"
     suffixes = (".json",)
-    holds = ("edge", "node", "neuron", "circuit")
+    holds = ("edge", "node", "circuit")
 
     def recognizes(self, path: Path) -> bool:
         """See ``ScoreFormat.recognizes``."""
@@ -79,16 +79,18 @@ def read_json(path: Path) -> GraphFile:
 
 
 def write_json(file: GraphFile, path: Path) -> None:
-    """Write a file that ``Graph.from_json`` reads."""
+    """Write a file that ``Graph.from_json`` reads.
+
+    Raises:
+        UsageError: if neurons are scored or chosen: ``from_json`` gives those of a layer's last head to all its heads.
+    """
+    if file.neurons is not None or file.neuron_scores is not None:
+        raise UsageError("EAP-IG does not read neurons from JSON as they are; write the format eap-ig-pt")
     nodes: dict[str, dict[str, Any]] = {}
     for row, name in enumerate(file.graph.sources):
         nodes[name] = {"in_graph": bool(file.nodes[row])}
         if file.node_scores is not None:
             nodes[name]["score"] = float(file.node_scores[row])
-        if file.neurons is not None:
-            nodes[name]["neurons"] = file.neurons[row].tolist()
-        if file.neuron_scores is not None:
-            nodes[name]["neurons_scores"] = file.neuron_scores[row].tolist()
     nodes["logits"] = {"in_graph": bool(file.edges[:, -1].any())}
     rows, columns = edge_mask(file.graph).nonzero(as_tuple=True)
     scores = torch.zeros(file.edges.shape) if file.edge_scores is None else file.edge_scores
