@@ -36,7 +36,7 @@ class AutoCircuitPt(ScoreFormat):
 
     def losses(self, results: Exportable) -> list[str]:
         """See ``ScoreFormat.losses``."""
-        lost = ["the provenance"]
+        lost = [*super().losses(results), "the provenance"]
         if results.graph.n_kv_heads < results.graph.n_heads:
             lost.append(
                 "key/value heads of several query heads: their scores are split into equal shares, one for each"

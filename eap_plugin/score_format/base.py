@@ -62,7 +62,8 @@ class ScoreFormat(ABC):
 
     def losses(self, results: Exportable) -> list[str]:
         """Return what the format cannot hold of these results, one phrase for each, such as ``the provenance``."""
-        return []
+        kept_by_group = not isinstance(results, Circuit) and results.groups is not None
+        return ["sums over groups of prompts, and so standard errors"] * kept_by_group
 
     @abstractmethod
     def read(self, path: Path, graph: Graph | None = None) -> Contents:

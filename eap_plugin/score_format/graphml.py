@@ -23,7 +23,7 @@ class GraphMl(ScoreFormat):
 
     def losses(self, results: Exportable) -> list[str]:
         """See ``ScoreFormat.losses``."""
-        return graph_losses(results)
+        return super().losses(results) + graph_losses(results)
 
     def read(self, path: Path, graph: Graph | None = None) -> Contents:
         """See ``ScoreFormat.read``."""

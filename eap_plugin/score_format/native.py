@@ -26,6 +26,10 @@ class SafetensorsScores(ScoreFormat):
         require_graph(scores.graph, graph)
         return Contents(scores)
 
+    def losses(self, results: Exportable) -> list[str]:
+        """Return nothing: these files hold everything."""
+        return []
+
     def write(self, results: Exportable, path: Path) -> None:
         """See ``ScoreFormat.write``."""
         if isinstance(results, Circuit):

@@ -51,7 +51,7 @@ class Neuronpedia(ScoreFormat):
 
     def losses(self, results: Exportable) -> list[str]:
         """See ``ScoreFormat.losses``."""
-        return neurons_lost(results)
+        return super().losses(results) + neurons_lost(results)
 
     def read(self, path: Path, graph: Graph | None = None) -> Contents:
         """See ``ScoreFormat.read``."""

@@ -28,7 +28,7 @@ class Parquet(ScoreFormat):
 
     def losses(self, results: Exportable) -> list[str]:
         """See ``ScoreFormat.losses``."""
-        return neurons_lost(results)
+        return super().losses(results) + neurons_lost(results)
 
     def read(self, path: Path, graph: Graph | None = None) -> Contents:
         """See ``ScoreFormat.read``."""

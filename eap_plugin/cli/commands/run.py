@@ -61,6 +61,12 @@ if TYPE_CHECKING:
 )
 @click.option("--resume", is_flag=True, help="Continue an interrupted run from its finished parts.")
 @click.option("--ablation-task", metavar="TASK", help="Task (name or file) over which -O ablation=mean takes means.")
+@click.option(
+    "--groups",
+    type=click.IntRange(min=2),
+    metavar="K",
+    help="Keep sums of scores over K groups of prompts, for standard errors.",
+)
 @model_options
 @click.option("--output", "-o", type=click.Path(path_type=Path), help="Save the scores to this safetensors file.")
 @top_option
@@ -128,6 +134,7 @@ def _score(
         metric=options.metric,
         batch_size=options.batch_size,
         ablation_data=other,
+        groups=options.groups,
         progress=work.advance,
         timeout=timeout,
         status=work.tell,

@@ -1,19 +1,19 @@
-"""``eap show``: show the contents of a file of scores or a circuit, in any format."""
+"""``eap show``: show the contents of a file of scores or of a circuit, in any format."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import click
 
-from eap_plugin.cli.edges import circuit_json, circuit_table, counted, edges_table, scores_json
+from eap_plugin.cli.circuits import circuit_json, circuit_table, selection_facts
+from eap_plugin.cli.edges import counted, edges_table, established, scores_json
 from eap_plugin.cli.output import facts, json_option, print_json, stdout, top_option
 from eap_plugin.cli.provenance import provenance
 from eap_plugin.cli.work import working
 
 
-@click.command(short_help="Show the contents of a file of scores or a circuit.")
+@click.command(short_help="Show the contents of a file of scores or of a circuit.")
 @click.argument("file", type=click.Path(path_type=Path))
 @click.option("--format", help="Format of the file, if it is not recognized (see eap score-formats).")
 @top_option
@@ -27,22 +27,23 @@ def show(file: Path, format: str | None, top: int, as_json: bool) -> None:
         from eap_plugin.api.files import load
 
         contents = load(file, format)
-        scores, circuit = contents.scores, contents.circuit
-        about, graph = contents.main.metadata, contents.main.graph
+    scores, circuit, about = contents.scores, contents.circuit, contents.main.metadata
     if as_json:
-        document: dict[str, Any] = {"metadata": about, "graph": graph.to_dict()}
-        document |= {} if scores is None else scores_json(scores, top)
-        document |= {} if circuit is None else {"circuit": circuit_json(circuit, top)}
-        print_json(document)
+        shown = {} if circuit is None else circuit_json(circuit, top)
+        if scores is not None:
+            shown = {"circuit": shown} if shown else {}
+            shown |= {"metadata": about, "graph": scores.graph.to_dict(), **scores_json(scores, top)}
+        print_json(shown)
         return
+    held = provenance({name: value for name, value in about.items() if name != "selection"})
+    if scores is not None:
+        held["scores"] = f"of {counted(scores)}"
+        if sure := established(scores):
+            held["sign established"] = sure
     console = stdout()
-    held = {} if scores is None else {"scores": f"of {counted(scores)}"}
-    if circuit is not None:
-        held["circuit"] = f"{circuit.n_edges:,} of {graph.n_edges:,} edges, {len(circuit.nodes):,} nodes"
-    console.print(facts({**provenance(about), **held}))
-    if top and scores is not None:
+    console.print(facts({**held, **({} if circuit is None else selection_facts(circuit))}))
+    tables = [edges_table(scores, top)] if scores is not None else []
+    tables += [circuit_table(circuit, top)] if circuit is not None else []
+    for table in tables if top else []:
         console.print()
-        console.print(edges_table(scores, top))
-    if top and circuit is not None:
-        console.print()
-        console.print(circuit_table(circuit, top))
+        console.print(table)

@@ -33,7 +33,7 @@ class EapIgJson(ScoreFormat):
 
     def losses(self, results: Exportable) -> list[str]:
         """See ``ScoreFormat.losses``."""
-        return losses(results)
+        return super().losses(results) + losses(results)
 
     def read(self, path: Path, graph: Graph | None = None) -> Contents:
         """See ``ScoreFormat.read``."""

@@ -30,7 +30,7 @@ class EapIgPt(ScoreFormat):
 
     def losses(self, results: Exportable) -> list[str]:
         """See ``ScoreFormat.losses``."""
-        return losses(results)
+        return super().losses(results) + losses(results)
 
     def read(self, path: Path, graph: Graph | None = None) -> Contents:
         """See ``ScoreFormat.read``."""
