@@ -71,8 +71,9 @@ class GraphFile:
         scores = self._scores(about)
         circuit = None
         if scores is None or bool(self.edges.any()):
-            found = scores.matrix if isinstance(scores, PruneScores) else None
-            circuit = regroup_circuit(Circuit(self.graph, self.edges, self.neurons, found, about), graph)
+            known = self.edge_scores is not None and bool(self.edge_scores.any())
+            of_edges = self.edge_scores if known else None
+            circuit = regroup_circuit(Circuit(self.graph, self.edges, self.neurons, of_edges, about), graph)
         if isinstance(scores, PruneScores):
             scores = regroup_scores(scores, graph)
         elif scores is not None and graph is not None:
