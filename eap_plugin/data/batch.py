@@ -116,6 +116,12 @@ class Batch:
         whole = Prompts(tokens, self.attention_mask, self.last)
         return whole if self.prefix is None else replace(whole.split(self.prefix.n_pos)[1], prefix=self.prefix)
 
+    @property
+    def first_difference(self) -> int:
+        """The first position at which any prompt's clean and corrupt tokens differ; the last one if none do."""
+        differs = (self.clean != self.corrupt).any(dim=0).nonzero()
+        return int(differs[0, 0]) if len(differs) else self.clean.shape[1] - 1
+
     def select(self, rows: slice | Int[Tensor, "some"]) -> Batch:
         """Return some of the prompt pairs as a new batch."""
         return self._map(lambda part: part[rows])

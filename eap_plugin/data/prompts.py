@@ -57,6 +57,11 @@ class Prompts:
         return torch.ones_like(self.tokens, dtype=torch.bool) if self.attention_mask is None else self.attention_mask
 
     @property
+    def rows(self) -> list[tuple[int, ...]]:
+        """The real token ids of each prompt."""
+        return [tuple(ids[real].tolist()) for ids, real in zip(self.tokens.cpu(), self.real.cpu(), strict=True)]
+
+    @property
     def whole_mask(self) -> Bool[Tensor, "batch all_pos"] | None:
         """The attention mask of prefix and tokens together; ``None`` when nothing is padded."""
         if self.prefix is None or self.prefix.attention_mask is None or self.attention_mask is None:

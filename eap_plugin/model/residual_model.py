@@ -34,6 +34,12 @@ from eap_plugin.model.sites import Site, Visitor
 P = ParamSpec("P")
 T = TypeVar("T")
 
+Forward = Callable[[Prompts, Mapping[Site, Visitor]], Tensor]
+"""A forward pass: from prompts, and the visitor of each requested site, to logits [batch, vocab]."""
+
+Observer = Callable[[Forward, Prompts, Mapping[Site, Visitor]], Tensor]
+"""A function that is called in place of each forward pass, which it makes by calling its first argument."""
+
 
 @dataclass(frozen=True)
 class SourceComparison:
@@ -66,11 +72,13 @@ class ResidualModel(ABC):
         info: its name, sizes, tokenizer and provenance; the model has a property for each of them.
         prefix_faults: by shape of prompts and prefix, why a prefix cannot be used, as far as that was checked; empty if
             it can.
+        observer: called in place of each forward pass, which it makes; ``None`` for none.
     """
 
     graph: Graph
     info: ModelInfo
     prefix_faults: dict[tuple[int, int, bool], str] = field(default_factory=dict, init=False, repr=False, compare=False)
+    observer: Observer | None = field(default=None, init=False, repr=False, compare=False)
 
     @property
     def name(self) -> str:
@@ -170,7 +178,8 @@ class ResidualModel(ABC):
             raise EapPluginError(
                 f"{self.name} has no {' or '.join(missing)} that can be hooked; choose an algorithm that needs none"
             )
-        return self._forward(prompts if isinstance(prompts, Prompts) else Prompts(prompts), visit)
+        prompts = prompts if isinstance(prompts, Prompts) else Prompts(prompts)
+        return self._forward(prompts, visit) if self.observer is None else self.observer(self._forward, prompts, visit)
 
     @abstractmethod
     def _forward(self, prompts: Prompts, visit: Mapping[Site, Visitor]) -> Float[Tensor, "batch vocab"]:

@@ -127,7 +127,7 @@ def run_requests(
 
 def _run_part(run: Run, part: Sequence[Microbatch], counter: _ProgressCounter) -> Attribution:
     progress = silent if run.model.remote else counter.over
-    outcome = run.model.run(score, part, run.batch_size, run.checked, run.metric, run.options, run.sharing, progress)
+    outcome = run.model.run(score, part, run.batch_size, run.checked, run.metric, run.prepared, run.sharing, progress)
     outcome.report.raise_if_failed()
     return cast(Attribution, outcome.found)
 

@@ -32,7 +32,6 @@ from torch import Tensor
 from eap_plugin.algorithm.base import Algorithm, Attribution, Cost, Level, Progress
 from eap_plugin.algorithm.gradient.scorer import EdgeScorer, NeuronScorer, Scorer
 from eap_plugin.data.batch import NO_ANSWER, Batch
-from eap_plugin.data.common_prefix import common_positions
 from eap_plugin.data.microbatches import Microbatch
 from eap_plugin.data.prompt_groups import members
 from eap_plugin.errors import UsageError
@@ -254,7 +253,7 @@ class GradientAlgorithm(Algorithm[O]):
             batch = with_prefix(model, piece)
             if not options.answer_diff:
                 batch = replace(batch, wrong_answers=torch.full_like(batch.wrong_answers, NO_ANSWER))
-            start = int(common_positions(batch).min()) - batch.n_prefix if counterfactual.corrupt else 0
+            start = batch.first_difference - batch.n_prefix if counterfactual.corrupt else 0
             context = ScoringContext(model, batch, metric, piece.share, start, scorer, counterfactual)
             seen.append(self.score_microbatch(context, options))
             progress()
