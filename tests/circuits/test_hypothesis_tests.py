@@ -17,9 +17,10 @@ from eap_plugin.circuits.hypothesis_tests.against_random import distance, necess
 from eap_plugin.circuits.hypothesis_tests.equivalence import equivalence
 from eap_plugin.circuits.hypothesis_tests.independence import independence
 from eap_plugin.circuits.hypothesis_tests.minimality import holm, minimality
-from eap_plugin.circuits.hypothesis_tests.random_circuits import RandomCircuits
+from eap_plugin.circuits.hypothesis_tests.random_paths import RandomPaths
 from eap_plugin.circuits.hypothesis_tests.result import Minimality
-from eap_plugin.circuits.hypothesis_tests.run_tests import AT_ONCE, TESTS, Settings, count_runs, run_tests
+from eap_plugin.circuits.hypothesis_tests.run_tests import AT_ONCE, run_tests
+from eap_plugin.circuits.hypothesis_tests.settings import TESTS, HypothesisTestSettings
 from eap_plugin.circuits.pruning import keep_connected
 from eap_plugin.errors import UsageError
 from eap_plugin.model.edge_matrix import edge_mask, reader_feeds
@@ -189,48 +190,30 @@ def test_clear_alternatives_are_found():
     assert sufficiency(model, near, noise).p_value < 1e-4
     assert necessity(model, far, model + noise).p_value < 1e-4
     assert not equivalence(model, model - 0.1).passed
-    assert not independence(model, model**2).passed
+    assert independence(model, model**2, permutations=99).p_value == 0.01
     assert independence(model, noise[2]).passed
     assert equivalence(model, near).passed
 
 
-def test_too_few_random_circuits_are_refused():
-    with pytest.raises(UsageError, match=r"with 28 random circuits no result could be significant \(quantile 0.9, "):
-        sufficiency(torch.zeros(2), torch.ones(2), torch.ones(28, 2))
-    with pytest.raises(UsageError, match="needs an edge to test"):
-        minimality([], torch.zeros(0), torch.ones(40))
-
-
-@pytest.mark.parametrize("drawn", ["paths", "edges"])
 @given(size=st.integers(0, GRAPH.n_edges), seed=st.integers(0, 5))
-def test_random_circuits_have_exactly_the_size(drawn, size, seed):
-    circuit, again = (RandomCircuits(GRAPH, drawn, seed).circuit(size) for _ in range(2))
+def test_circuits_of_paths_have_exactly_the_size_and_at_most_one_path_cut(size, seed):
+    circuit, again = (RandomPaths(GRAPH, seed).circuit(size) for _ in range(2))
     assert torch.equal(circuit, again)
     assert int(circuit.sum()) == size
     assert not (circuit & ~edge_mask(GRAPH)).any()
-    if drawn == "paths":
-        longest = 2 * GRAPH.n_layers
-        assert int((circuit & ~keep_connected(GRAPH, circuit)).sum()) <= longest
+    longest = 2 * GRAPH.n_layers
+    assert int((circuit & ~keep_connected(GRAPH, circuit)).sum()) <= longest
 
 
-@pytest.mark.parametrize("drawn", ["paths", "edges"])
 @given(size=st.integers(0, GRAPH.n_edges - 1), seed=st.integers(0, 3))
-def test_additions_lose_one_edge_that_was_added(drawn, size, seed):
-    source = RandomCircuits(GRAPH, drawn, seed)
+def test_added_paths_lose_one_edge_that_was_added(size, seed):
+    source = RandomPaths(GRAPH, seed)
     circuit = source.circuit(size)
-    inflated, knocked_out = source.addition(circuit)
+    inflated, knocked_out = source.added(circuit)
     assert not (circuit & ~knocked_out).any()
     assert not (knocked_out & ~inflated).any()
     assert int((inflated & ~knocked_out).sum()) == 1
     assert not (inflated & ~edge_mask(GRAPH)).any()
-    if drawn == "edges":
-        assert torch.equal(knocked_out, circuit)
-
-
-def test_edges_are_drawn_uniformly():
-    source = RandomCircuits(GRAPH, "edges", seed=0)
-    drawn = sum(source.circuit(10).double() for _ in range(600))
-    assert chisquare(drawn[edge_mask(GRAPH)].numpy()).pvalue > 0.01
 
 
 def test_paths_are_random_walks():
@@ -252,7 +235,7 @@ def test_paths_are_random_walks():
 
     expected = chances(0, 1.0)
     assert sum(expected.values()) == pytest.approx(1)
-    source = RandomCircuits(graph, "paths", seed=0)
+    source = RandomPaths(graph, seed=0)
     last = [tuple(source.circuit(1).nonzero()[0].tolist()) for _ in range(2000)]
     assert chisquare([last.count(edge) for edge in expected], [2000 * p for p in expected.values()]).pvalue > 0.01
 
@@ -262,7 +245,7 @@ class LinearModel:
 
     def __init__(self, important: int) -> None:
         rng = torch.Generator().manual_seed(0)
-        path = RandomCircuits(GRAPH, "paths", seed=9).circuit(important)
+        path = RandomPaths(GRAPH, seed=9).circuit(important)
         self.weights = 1e-3 * torch.randn(path.shape, generator=rng, dtype=torch.float64)
         self.weights[path] = 1.0
         self.prompts = torch.randn(40, generator=rng, dtype=torch.float64)
@@ -277,9 +260,10 @@ class LinearModel:
         return kept[:, None] * self.prompts + (kept / whole)[:, None] * self.noise
 
 
-def test_the_circuit_of_a_linear_model_passes():
+@pytest.mark.parametrize("drawn", ["paths", "edges"])
+def test_the_circuit_of_a_linear_model_passes(drawn):
     linear = LinearModel(12)
-    results = run_tests(linear.circuit, linear.run, Settings())
+    results = run_tests(linear.circuit, linear.run, HypothesisTestSettings(drawn=drawn))
     assert [result.name for result in results] == list(TESTS)
     passed = {result.name: result.passed for result in results}
     assert passed == {**dict.fromkeys(TESTS, True), "independence": False}
@@ -294,42 +278,69 @@ def test_a_superfluous_edge_is_named(drawn):
     edges = linear.circuit.edges.clone()
     edges[GRAPH.edge(idle)] = True
     linear.weights[GRAPH.edge(idle)] = 0.0
-    (found,) = run_tests(Circuit(GRAPH, edges), linear.run, Settings(tests=("minimality",), drawn=drawn))
+    (found,) = run_tests(Circuit(GRAPH, edges), linear.run, HypothesisTestSettings(tests=("minimality",), drawn=drawn))
     assert isinstance(found, Minimality)
     assert [edge.edge for edge in found.edges if not edge.needed] == [idle]
     assert found.rejected and not found.passed
     assert found.sentence == "Of the circuit's 13 edges, compared with randomly added ones, 1 is superfluous."
-    few = Settings(tests=("minimality",), drawn=drawn, max_edges=4)
-    assert count_runs(Circuit(GRAPH, edges), few) == 3 + 4 + 200
+    linear.calls.clear()
+    few = HypothesisTestSettings(tests=("minimality",), drawn=drawn, max_edges=4)
     (some,) = run_tests(Circuit(GRAPH, edges), linear.run, few)
     assert isinstance(some, Minimality)
     assert len(some.edges) == 4
+    assert sum(linear.calls) == few.n_runs(Circuit(GRAPH, edges)) == 3 + 4 + (200 if drawn == "paths" else 100)
 
 
 def test_a_random_circuit_is_neither_sufficient_nor_necessary():
     linear = LinearModel(12)
-    other = Circuit(GRAPH, RandomCircuits(GRAPH, "paths", seed=77).circuit(12))
-    results = run_tests(other, linear.run, Settings(tests=("sufficiency", "necessity")))
+    other = Circuit(GRAPH, RandomPaths(GRAPH, seed=77).circuit(12))
+    results = run_tests(other, linear.run, HypothesisTestSettings(tests=("sufficiency", "necessity")))
     assert [result.passed for result in results] == [False, False]
+    source, every = RandomPaths(GRAPH, seed=0), edge_mask(GRAPH)
+    draws = [source.circuit(12) for _ in range(100)]
+    model = linear.run([every])[0]
+
+    def distances(masks: list[torch.Tensor]) -> torch.Tensor:
+        return (linear.run(masks) - model).square().mean(1)
+
+    further = distances(draws) > distances([other.edges])
+    less = distances([every & ~draw for draw in draws]) < distances([every & ~other.edges])
+    assert [result.statistic for result in results] == [float(further.double().mean()), float(less.double().mean())]
 
 
 def test_only_runs_that_are_needed_are_made_and_results_do_not_depend_on_the_others():
     linear = LinearModel(12)
-    every = run_tests(linear.circuit, linear.run, Settings(seed=4))
-    assert sum(linear.calls) == count_runs(linear.circuit, Settings()) == 3 + 100 + 100 + (12 + 200)
+    every = run_tests(linear.circuit, linear.run, HypothesisTestSettings(seed=4))
+    assert sum(linear.calls) == HypothesisTestSettings().n_runs(linear.circuit) == 3 + 100 + 100 + (12 + 200)
     linear.calls.clear()
-    alone = [run_tests(linear.circuit, linear.run, Settings(tests=(name,), seed=4))[0] for name in TESTS]
+    alone = [run_tests(linear.circuit, linear.run, HypothesisTestSettings(tests=(name,), seed=4))[0] for name in TESTS]
     assert tuple(alone) == every
     assert sum(linear.calls) == 5 * 3 + 100 + 100 + (12 + 200)
 
 
-def test_what_cannot_be_tested_is_a_usage_error():
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"tests": ("minimalty",)}, r"unknown test 'minimalty'; did you mean 'minimality'\?"),
+        ({"drawn": "nodes"}, "drawn as 'paths' or 'edges', got 'nodes'"),
+        ({"quantile": 1.0}, "quantile must be between 0 and 1, got 1.0"),
+        ({"alpha": 0.0}, "alpha must be between 0 and 1, got 0.0"),
+        ({"epsilon": 0.5}, "epsilon must be at least 0 and below 0.5"),
+        ({"permutations": 0}, "permutations and max_edges must be at least 1"),
+        ({"max_edges": 0}, "permutations and max_edges must be at least 1"),
+        ({"random_circuits": 28}, r"with 28 random circuits no result could be significant \(quantile 0.9, level"),
+    ],
+)
+def test_settings_that_make_no_sense_are_usage_errors(given, message):
+    with pytest.raises(UsageError, match=message):
+        HypothesisTestSettings(**given)
+
+
+def test_circuits_that_cannot_be_tested_are_usage_errors():
     linear = LinearModel(12)
-    with pytest.raises(UsageError, match=r"unknown test 'minimalty'; did you mean 'minimality'\?"):
-        run_tests(linear.circuit, linear.run, Settings(tests=("minimalty",)))
     for edges in (edge_mask(GRAPH), torch.zeros_like(edge_mask(GRAPH))):
         with pytest.raises(UsageError, match="test one that has some, but not all"):
-            run_tests(Circuit(GRAPH, edges), linear.run, Settings())
+            run_tests(Circuit(GRAPH, edges), linear.run, HypothesisTestSettings())
     neurons = torch.ones(len(GRAPH.sources), 8, dtype=torch.bool)
     with pytest.raises(UsageError, match="a circuit of neurons"):
-        run_tests(Circuit(GRAPH, linear.circuit.edges, neurons), linear.run, Settings())
+        run_tests(Circuit(GRAPH, linear.circuit.edges, neurons), linear.run, HypothesisTestSettings())

@@ -10,7 +10,6 @@ from scipy.stats import binomtest
 from torch import Tensor
 
 from eap_plugin.circuits.hypothesis_tests.result import EdgeNeed, Minimality
-from eap_plugin.errors import UsageError
 
 
 def minimality(
@@ -29,17 +28,12 @@ def minimality(
     ``alpha`` at most. The statistic is the number of edges that are rejected, the p-value the smallest.
 
     Args:
-        edges: the names of the edges tested.
+        edges: the names of the edges tested, at least one.
         effects: the effect of each.
         random_effects: the effects of random edges, each knocked out of the circuit inflated by it.
         quantile: the share of random edges that a needed edge is to exceed.
         alpha: the significance level.
-
-    Raises:
-        UsageError: if no edge is tested, or there are no random effects.
     """
-    if not len(edges) or not len(random_effects):
-        raise UsageError("minimality needs an edge to test, and random edges to compare it with")
     exceeded = (effects[:, None] > random_effects).sum(1).tolist()
     draws = len(random_effects)
     by_count = {k: float(binomtest(k, draws, quantile, alternative="less").pvalue) for k in set(exceeded)}

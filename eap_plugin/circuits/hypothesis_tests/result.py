@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -51,3 +53,10 @@ class Minimality(HypothesisTest):
     """The result of the test of minimality, with what it found for each edge."""
 
     edges: tuple[EdgeNeed, ...]
+
+
+def read_test(record: Mapping[str, Any]) -> HypothesisTest:
+    """Return the test whose fields, as ``dataclasses.asdict`` gives them, are in ``record``."""
+    if "edges" not in record:
+        return HypothesisTest(**record)
+    return Minimality(**{**record, "edges": tuple(EdgeNeed(**edge) for edge in record["edges"])})

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from itertools import islice
 
 import torch
@@ -22,12 +21,12 @@ from eap_plugin.circuits.hypothesis_tests.against_random import distance, necess
 from eap_plugin.circuits.hypothesis_tests.equivalence import equivalence
 from eap_plugin.circuits.hypothesis_tests.independence import independence
 from eap_plugin.circuits.hypothesis_tests.minimality import minimality
-from eap_plugin.circuits.hypothesis_tests.random_circuits import Drawn, RandomCircuits
+from eap_plugin.circuits.hypothesis_tests.random_paths import RandomPaths
 from eap_plugin.circuits.hypothesis_tests.result import HypothesisTest, Minimality
-from eap_plugin.errors import UsageError, unknown_name
+from eap_plugin.circuits.hypothesis_tests.settings import TESTS, HypothesisTestSettings
+from eap_plugin.circuits.random_circuits import random_circuit
 from eap_plugin.model.edge_matrix import edge_mask
 
-TESTS = ("sufficiency", "necessity", "minimality", "equivalence", "independence")
 AT_ONCE = 64
 """The most circuits that are handed over to be run at a time, which bounds the memory that their matrices take."""
 
@@ -36,42 +35,7 @@ Run = Callable[[Sequence[Mask]], Float[Tensor, "circuits prompts"]]
 """Run circuits alone, all other edges patched, and return the metric on every prompt."""
 
 
-@dataclass(frozen=True)
-class Settings:
-    """What the tests compare with, and how strict they are.
-
-    Attributes:
-        tests: the tests to make.
-        random_circuits: the number of random circuits, and of random additions for minimality.
-        drawn: what random circuits are drawn from; see ``random_circuits``.
-        max_edges: the most edges tested for minimality, drawn at random; ``None`` for all of the circuit.
-        quantile: the share of random circuits or additions that is to be beaten.
-        epsilon: how far from one half equivalence allows the chance of a higher score to be.
-        permutations: the number of permutations in the test of independence.
-        alpha: the significance level of each test.
-        seed: the seed of everything random.
-    """
-
-    tests: tuple[str, ...] = TESTS
-    random_circuits: int = 100
-    drawn: Drawn = "paths"
-    max_edges: int | None = None
-    quantile: float = 0.9
-    epsilon: float = 0.1
-    permutations: int = 1000
-    alpha: float = 0.05
-    seed: int = 0
-
-
-def count_runs(circuit: Circuit, settings: Settings) -> int:
-    """Return the number of circuits that ``run_tests`` runs."""
-    edges = circuit.n_edges if settings.max_edges is None else min(circuit.n_edges, settings.max_edges)
-    draws = settings.random_circuits
-    needed = {"sufficiency": draws, "necessity": draws, "minimality": edges + 2 * draws}
-    return 3 + sum(needed.get(name, 0) for name in settings.tests)
-
-
-def run_tests(circuit: Circuit, run: Run, settings: Settings) -> tuple[HypothesisTest, ...]:
+def run_tests(circuit: Circuit, run: Run, settings: HypothesisTestSettings) -> tuple[HypothesisTest, ...]:
     """Make hypothesis tests on a circuit of edges, in the order of ``TESTS``.
 
     Args:
@@ -80,24 +44,13 @@ def run_tests(circuit: Circuit, run: Run, settings: Settings) -> tuple[Hypothesi
         settings: which tests, and with what.
 
     Raises:
-        UsageError: if a test is unknown, the circuit is one of neurons, or it has no edge or all edges of the model.
+        UsageError: if the circuit is one of neurons, or it has no edge or all edges of the model.
     """
-    for name in settings.tests:
-        if name not in TESTS:
-            raise unknown_name("test", name, TESTS)
+    settings.check(circuit)
     everything = edge_mask(circuit.graph)
-    if circuit.neurons is not None:
-        raise UsageError("hypothesis tests compare sets of edges, but this is a circuit of neurons")
-    if not 0 < circuit.n_edges < int(everything.sum()):
-        raise UsageError(
-            f"hypothesis tests compare a circuit with others of its size, but this one has {circuit.n_edges} of "
-            f"{circuit.graph.n_edges} edges; test one that has some, but not all"
-        )
     model, alone, without = run([everything, circuit.edges, circuit.complement().edges])
     strict = {"quantile": settings.quantile, "alpha": settings.alpha}
-    source = RandomCircuits(circuit.graph, settings.drawn, settings.seed)
-    compared = {"sufficiency", "necessity"} & set(settings.tests)
-    draws = [source.circuit(circuit.n_edges) for _ in range(settings.random_circuits if compared else 0)]
+    draws = _draws(circuit, settings) if {"sufficiency", "necessity"} & set(settings.tests) else []
     makers: dict[str, Callable[[], HypothesisTest]] = {
         "sufficiency": lambda: sufficiency(model, alone, _run(run, draws), **strict),
         "necessity": lambda: necessity(model, without, _run(run, (everything & ~draw for draw in draws)), **strict),
@@ -110,21 +63,49 @@ def run_tests(circuit: Circuit, run: Run, settings: Settings) -> tuple[Hypothesi
     return tuple(makers[name]() for name in TESTS if name in settings.tests)
 
 
-def _minimality(circuit: Circuit, alone: Float[Tensor, "prompts"], run: Run, settings: Settings) -> Minimality:
+def _draws(circuit: Circuit, settings: HypothesisTestSettings) -> list[Mask]:
+    """Draw random circuits of the circuit's size."""
+    if settings.drawn == "edges":
+        return [random_circuit(circuit, settings.seed + 1 + i).edges for i in range(settings.random_circuits)]
+    source = RandomPaths(circuit.graph, settings.seed)
+    return [source.circuit(circuit.n_edges) for _ in range(settings.random_circuits)]
+
+
+def _minimality(
+    circuit: Circuit, alone: Float[Tensor, "prompts"], run: Run, settings: HypothesisTestSettings
+) -> Minimality:
     edges = circuit.edge_names
     if settings.max_edges is not None and settings.max_edges < len(edges):
         chosen = random.Random(settings.seed).sample(range(len(edges)), settings.max_edges)
         edges = [edges[place] for place in sorted(chosen)]
-    effects = distance(_run(run, (_without(circuit, edge) for edge in edges)), alone)
-    source = RandomCircuits(circuit.graph, settings.drawn, settings.seed)
-    pairs = [source.addition(circuit.edges) for _ in range(settings.random_circuits)]
+    effects = distance(_run(run, (_changed(circuit, circuit.graph.edge(edge), False) for edge in edges)), alone)
+    return minimality(
+        edges,
+        effects,
+        _addition_effects(circuit, alone, run, settings),
+        quantile=settings.quantile,
+        alpha=settings.alpha,
+    )
+
+
+def _addition_effects(
+    circuit: Circuit, alone: Float[Tensor, "prompts"], run: Run, settings: HypothesisTestSettings
+) -> Float[Tensor, "draws"]:
+    """Return the effects of knocking random edges out of the circuit inflated by them."""
+    if settings.drawn == "edges":
+        missing = circuit.complement().edges.nonzero().tolist()
+        drawn = random.Random(settings.seed).choices(missing, k=settings.random_circuits)
+        return distance(_run(run, (_changed(circuit, (row, column), True) for row, column in drawn)), alone)
+    source = RandomPaths(circuit.graph, settings.seed)
+    pairs = [source.added(circuit.edges) for _ in range(settings.random_circuits)]
     inflated, knocked_out = (_run(run, masks) for masks in zip(*pairs, strict=True))
-    return minimality(edges, effects, distance(inflated, knocked_out), quantile=settings.quantile, alpha=settings.alpha)
+    return distance(inflated, knocked_out)
 
 
-def _without(circuit: Circuit, edge: str) -> Mask:
+def _changed(circuit: Circuit, edge: tuple[int, int], kept: bool) -> Mask:
+    """Return the circuit's edges with one edge kept or knocked out."""
     mask = circuit.edges.clone()
-    mask[circuit.graph.edge(edge)] = False
+    mask[edge] = kept
     return mask
 
 

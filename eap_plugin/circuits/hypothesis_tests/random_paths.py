@@ -1,8 +1,8 @@
-"""Random circuits of a given size, and random additions to a circuit.
+"""Random circuits that are made of paths, and random paths added to a circuit.
 
-A circuit of edges drawn uniformly is mostly in pieces that lead nowhere, and easily beaten. So Shi et al. (2024, arXiv
-2410.13032) draw paths: from ``input``, choose a reader after the writer at hand uniformly, then a writer computed from
-it, until the logits are reached; collect the paths' edges until there are enough.
+A circuit of edges drawn uniformly (``circuits.random_circuits``) is mostly in pieces that lead nowhere, and easily
+beaten. So Shi et al. (2024, arXiv 2410.13032) draw paths: from ``input``, choose a reader after the writer at hand
+uniformly, then a writer computed from it, until the logits are reached; collect edges of paths until there are enough.
 
 They stop when the circuit has *at least* the size wanted. Here, it has *exactly* that size: of the last path, only as
 many edges are taken, from the logits backwards, as are missing. And since a random walk rarely finds the last edges of
@@ -12,7 +12,6 @@ a large circuit, the next path after one that adds nothing goes through a unifor
 from __future__ import annotations
 
 import random
-from typing import Literal
 
 import torch
 from jaxtyping import Bool
@@ -21,23 +20,15 @@ from torch import Tensor
 from eap_plugin.model.edge_matrix import edge_mask, reader_feeds
 from eap_plugin.model.graph import Graph
 
-Drawn = Literal["paths", "edges"]
 Edge = tuple[int, int]
 
 
-class RandomCircuits:
-    """A source of random circuits of one graph.
+class RandomPaths:
+    """A source of random paths of one graph, always the same for the same seed."""
 
-    Args:
-        graph: the graph.
-        drawn: what is drawn: "paths", as in the paper, or "edges", uniformly among all edges of the graph.
-        seed: the seed.
-    """
-
-    def __init__(self, graph: Graph, drawn: Drawn = "paths", seed: int = 0) -> None:
+    def __init__(self, graph: Graph, seed: int) -> None:
         """List, for every writer and reader, what comes before and after it."""
         mask, feeds = edge_mask(graph), reader_feeds(graph)
-        self._drawn = drawn
         self._rng = random.Random(seed)
         self._shape = mask.shape
         self._edges: list[Edge] = [(row, column) for row, column in mask.nonzero().tolist()]
@@ -48,24 +39,22 @@ class RandomCircuits:
 
     def circuit(self, size: int) -> Bool[Tensor, "sources readers"]:
         """Draw a circuit of exactly ``size`` edges, at most as many as the graph has."""
-        if self._drawn == "edges":
-            return self._matrix(set(self._rng.sample(self._edges, size)))
         kept: set[Edge] = set()
         while len(kept) < size:
             kept.update(self._addition(kept)[-(size - len(kept)) :])
         return self._matrix(kept)
 
-    def addition(
+    def added(
         self, circuit: Bool[Tensor, "sources readers"]
     ) -> tuple[Bool[Tensor, "sources readers"], Bool[Tensor, "sources readers"]]:
-        """Draw an addition to a circuit that lacks an edge: a path or, if edges are drawn, an edge.
+        """Draw a path with an edge that the circuit lacks.
 
         Returns:
-            The circuit with the addition, and the same without one of the edges added, uniformly drawn.
+            The circuit with the path added, and the same without one of the added edges, uniformly drawn.
         """
         kept = {(row, column) for row, column in circuit.nonzero().tolist()}
-        added = [self._missing(kept)] if self._drawn == "edges" else self._addition(kept)
-        inflated = kept | set(added)
+        added = self._addition(kept)
+        inflated = kept.union(added)
         return self._matrix(inflated), self._matrix(inflated - {self._rng.choice(added)})
 
     def _addition(self, kept: set[Edge]) -> list[Edge]:
