@@ -51,7 +51,7 @@ def minimality(
         p_value=min(p_values),
         rejected=unneeded > 0,
         passed=unneeded == 0,
-        sentence=f"Of the circuit's {len(found)} edges, compared with randomly added ones, {told}.",
+        sentence=f"Of {len(found)} edges tested, compared with randomly added ones, {told}.",
         edges=found,
     )
 
