@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from eap_plugin.api import compare_with_truth as compare_with_truth
     from eap_plugin.api import estimate_cost as estimate_cost
     from eap_plugin.api import evaluate as evaluate
+    from eap_plugin.api import find_circuit as find_circuit
+    from eap_plugin.api import held_out_task as held_out_task
     from eap_plugin.api import load_model as load_model
     from eap_plugin.api import load_task as load_task
     from eap_plugin.api import metrics as metrics
@@ -49,6 +51,8 @@ _NAMES = {
         "compare_with_truth",
         "estimate_cost",
         "evaluate",
+        "find_circuit",
+        "held_out_task",
         "load_model",
         "load_task",
         "metrics",

@@ -12,7 +12,9 @@ from eap_plugin.api.evaluation import evaluate
 from eap_plugin.api.models import placed
 from eap_plugin.api.prompts import batches_for, held_out_task, load_task
 from eap_plugin.api.registries import metrics
+from eap_plugin.api.resolve import resolve_metric
 from eap_plugin.circuits.circuit import Circuit
+from eap_plugin.circuits.evaluation.result import Point
 from eap_plugin.circuits.finding import smallest_size
 from eap_plugin.circuits.selection.base import Scores, Selection
 from eap_plugin.data.prompt_digest import prompt_digest
@@ -75,8 +77,8 @@ def find_circuit(
 
     Returns:
         The circuit. Its metadata has under ``found`` what was wanted, its faithfulness with the 95 % interval over
-        prompts, whether prompts were held out and how many there were, the faithfulness of every size that was
-        measured, and how many larger ones fall short.
+        prompts, whether prompts were held out and how many there were, metric and ablation, every size that was
+        measured with its faithfulness, and how many of the larger ones fall short.
 
     Raises:
         UsageError: if the scores are not of these prompts, held-out prompts are missing or not others, or an argument
@@ -86,12 +88,12 @@ def find_circuit(
     if not 0 < faithfulness <= 1:
         raise UsageError(f"faithfulness must be above 0 and at most 1, got {faithfulness:g}")
     there = placed(model, RemoteOptions(remote, timeout, status))
-    own = load_task(task, there, **_as_scored(task, scores)) if isinstance(task, str | Path) else task
+    own = load_task(task, there, **_as_scored(scores)) if isinstance(task, str | Path) else task
     _check_scored(there, own, scores)
     judged = own if same_prompts else _held_out(there, own, held_out)
     flat = scores.sum_positions()
-    judge = metric or _scored_metric(scores)
-    points = {}
+    judge = resolve_metric(metric or _scored_metric(scores))
+    points: dict[int, Point] = {}
 
     def measure(sizes: Sequence[int]) -> list[float]:
         result = evaluate(
@@ -122,20 +124,20 @@ def find_circuit(
     about = {
         "wanted": faithfulness,
         "faithfulness": point.faithfulness,
-        "interval": point.interval,
+        "interval": point.interval and list(point.interval),
         "held_out": not same_prompts,
         "n_prompts": sum(map(len, batches_for(there, judged))),
+        "metric": judge.name,
         "ablation": ablation,
-        "measured": found.measured,
+        "measured": [list(measurement) for measurement in found.measured.items()],
         "n_larger_short": found.n_short,
     }
     return replace(circuit, metadata=circuit.metadata | {"found": about})
 
 
-def _as_scored(name: object, scores: Scores) -> dict[str, Any]:
-    """Return the arguments of ``load_task`` with which a task of that name was loaded when it was scored."""
-    known = scores.metadata.get("task_origin", {})
-    return {key: known[key] for key in known if key != "name"} if known.get("name") == str(name) else {}
+def _as_scored(scores: Scores) -> dict[str, Any]:
+    """Return the arguments of ``load_task`` with which the scored prompts were loaded, but not their name."""
+    return {key: value for key, value in scores.metadata.get("task_source", {}).items() if key != "name"}
 
 
 def _check_scored(model: ResidualModel, task: object, scores: Scores) -> None:

@@ -13,7 +13,7 @@ from eap_plugin.errors import UsageError
 from eap_plugin.model.residual_model import ResidualModel
 from eap_plugin.task.base import TaskGenerator
 from eap_plugin.task.load import read_task_file
-from eap_plugin.task.task import PromptPair, Task, TaskOrigin, encode_task
+from eap_plugin.task.task import PromptPair, Task, encode_task
 
 
 def load_task(
@@ -47,9 +47,11 @@ def load_task(
     source = task_source(name, format)
     if isinstance(source, list):
         task = encode_task(Path(name).stem, source, wrapped.tokenizer, prepend_bos=bos, limit=n_prompts)
+        known = {"name": str(Path(name).resolve()), "format": format}
     else:
         task = source.generate(wrapped.tokenizer, n_prompts=n_prompts, seed=seed, prepend_bos=bos)
-    return replace(task, origin=TaskOrigin(str(name), format, n_prompts, seed, bos))
+        known = {"name": str(name), "format": None}
+    return replace(task, source=known | {"n_prompts": n_prompts, "seed": seed, "prepend_bos": bos})
 
 
 def held_out_task(task: Task, model: object) -> Task:
@@ -61,20 +63,12 @@ def held_out_task(task: Task, model: object) -> Task:
     Raises:
         UsageError: if the task was not loaded with ``load_task``, or there are no other prompts.
     """
-    if task.origin is None:
+    if not task.source:
         raise UsageError(
             f"task {task.name!r} was not loaded by name, so other prompts of it cannot be; give them as held_out, or "
             f"choose same_prompts"
         )
-    known = task.origin
-    more = load_task(
-        known.name,
-        model,
-        n_prompts=known.n_prompts + len(task),
-        seed=known.seed,
-        format=known.format,
-        prepend_bos=known.prepend_bos,
-    )
+    more = load_task(model=model, **{**task.source, "n_prompts": task.source["n_prompts"] + len(task)})
     return more.without(task, limit=len(task))
 
 

@@ -13,6 +13,7 @@ from eap_plugin.cli.commands.circuit import circuit
 from eap_plugin.cli.commands.combine import combine
 from eap_plugin.cli.commands.compare import compare
 from eap_plugin.cli.commands.demo import demo
+from eap_plugin.cli.commands.evaluate import evaluate
 from eap_plugin.cli.commands.listings import backends, metrics, tasks
 from eap_plugin.cli.commands.plugins import plugins
 from eap_plugin.cli.commands.run import run
@@ -63,6 +64,7 @@ for command in (
     run,
     show,
     circuit,
+    evaluate,
     compare,
     combine,
     check,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -38,25 +38,6 @@ class Dropped:
 
 
 @dataclass(frozen=True)
-class TaskOrigin:
-    """The arguments of ``load_task`` that gave a task: what is needed to load it, or more of it, again.
-
-    Attributes:
-        name: the registered task, or the file as it was given.
-        format: the file's format; ``None`` if it was detected.
-        n_prompts: the number of prompt pairs that was asked for.
-        seed: the seed.
-        prepend_bos: whether each prompt begins with the beginning-of-sequence token.
-    """
-
-    name: str
-    format: str | None
-    n_prompts: int
-    seed: int
-    prepend_bos: bool
-
-
-@dataclass(frozen=True)
 class Task:
     """Prompt pairs as token ids, of any lengths, which form one batch.
 
@@ -67,7 +48,7 @@ class Task:
         answers: ids of the right next tokens of each prompt, at least one.
         wrong_answers: ids of the wrong next tokens of each prompt.
         dropped: the pairs that were left out, and why.
-        origin: what it was loaded from; ``None`` if not with ``load_task``.
+        source: the arguments of ``load_task`` that made it, so that it can be loaded again; empty if it was not loaded.
     """
 
     name: str
@@ -76,7 +57,7 @@ class Task:
     answers: tuple[Ids, ...]
     wrong_answers: tuple[Ids, ...]
     dropped: tuple[Dropped, ...] = ()
-    origin: TaskOrigin | None = field(default=None, compare=False)
+    source: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
 
     def __len__(self) -> int:
         """Return the number of prompt pairs."""

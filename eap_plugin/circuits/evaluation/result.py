@@ -205,15 +205,20 @@ def _interval(given: list[float] | None) -> Interval | None:
 
 def _row(point: Point) -> list[str]:
     by = "" if point.signed is None else "score" if point.signed else "|score|"
-    random = "" if point.random_mean is None else f"{point.random_mean:.3f}"
+    random = "" if point.random_mean is None else _number(point.random_mean)
     return [
         str(point.size), f"{100 * point.fraction:.3g} %", by, str(point.n_edges), f"{point.mean:.4g}",
-        f"{point.faithfulness:.3f}", _range(point.interval), random, _range(point.random_band),
+        _number(point.faithfulness), _range(point.interval), random, _range(point.random_band),
     ]  # fmt: skip
 
 
+def _number(value: float) -> str:
+    """Format with three decimals, never as negative zero."""
+    return f"{round(value, 3) + 0.0:.3f}"
+
+
 def _range(interval: Interval | None) -> str:
-    return "" if interval is None else f"{interval.low:.3f} to {interval.high:.3f}"
+    return "" if interval is None else f"{_number(interval.low)} to {_number(interval.high)}"
 
 
 def _area(name: str, area: Area) -> str:

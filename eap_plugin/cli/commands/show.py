@@ -58,7 +58,7 @@ def _show_circuit(file: Path, top: int, as_json: bool) -> None:
         print_json(circuit_json(circuit, top))
         return
     console = stdout()
-    origin = {name: value for name, value in circuit.metadata.items() if name != "selection"}
+    origin = {name: value for name, value in circuit.metadata.items() if name not in ("selection", "found")}
     console.print(facts({**provenance(origin), **selection_facts(circuit)}))
     if top:
         console.print()
