@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from eap_plugin.api import estimate_cost as estimate_cost
     from eap_plugin.api import evaluate as evaluate
     from eap_plugin.api import export as export
+    from eap_plugin.api import find_circuit as find_circuit
+    from eap_plugin.api import held_out_task as held_out_task
     from eap_plugin.api import load_circuit as load_circuit
     from eap_plugin.api import load_model as load_model
     from eap_plugin.api import load_scores as load_scores
@@ -54,6 +56,8 @@ _NAMES = {
         "compare_with_truth",
         "estimate_cost",
         "evaluate",
+        "find_circuit",
+        "held_out_task",
         "export",
         "load_circuit",
         "load_model",

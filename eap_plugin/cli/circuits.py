@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeGuard
 
 from rich.table import Table
 
-from eap_plugin.cli.output import number, numbers, percent, printable, table
+from eap_plugin.cli.output import number, numbers, percent, table
 
 if TYPE_CHECKING:
     from eap_plugin.circuits.circuit import Circuit
@@ -15,8 +15,9 @@ if TYPE_CHECKING:
 
 def selection_facts(circuit: Circuit) -> dict[str, str]:
     """Return how a circuit was selected and what it contains, by label."""
-    about = circuit.metadata.get("selection")
-    return {**(_selected(about) if _complete(about) else {}), "circuit": _content(circuit)}
+    about, found = (circuit.metadata.get(name) for name in ("selection", "found"))
+    made = {**(_selected(about) if _complete(about) else {}), "circuit": _content(circuit)}
+    return made | _found(found) if found else made
 
 
 def _complete(about: object) -> TypeGuard[Mapping[str, Any]]:
@@ -34,7 +35,7 @@ def _selected(about: Mapping[str, Any]) -> dict[str, str]:
     how = "score" if about["signed"] else "absolute score"
     options = "".join(f", {name} {value}" for name, value in about["options"].items())
     texts = {
-        "method": printable(f"{about['method']}, by {how}{options}"),
+        "method": f"{about['method']}, by {how}{options}",
         "selected": f"{about['selected']:,} {unit}",
     }
     if about["selected"] < about["size"]:
@@ -42,7 +43,23 @@ def _selected(about: Mapping[str, Any]) -> dict[str, str]:
     if about["pruned"]:
         removed = about["selected"] - about["kept"]
         texts["pruned"] = f"{removed:,} that are on no path from the embedding to the logits" if removed else "nothing"
-    return texts | {printable(name): printable(_note(value)) for name, value in about["notes"].items()}
+    return texts | {name: _note(value) for name, value in about["notes"].items()}
+
+
+def _found(about: Mapping[str, Any]) -> dict[str, str]:
+    """Return how faithful a circuit is that was searched for, and how thorough the search was."""
+    interval = about["interval"]
+    text = f"{about['faithfulness']:.3f}"
+    if interval:
+        text += f" (95 %: {interval[0]:.3f} to {interval[1]:.3f})"
+    text += f" on {about['n_prompts']:,} {'held-out' if about['held_out'] else 'scored'} prompt pairs"
+    texts = {"wanted": f"faithfulness {about['wanted']:g}", "faithfulness": text}
+    if about["held_out"] and "on_scored" in about:
+        texts["when scored"] = f"{about['on_scored']:.3f} on the prompt pairs that were scored"
+    short = about["n_larger_short"]
+    searched = f"{len(about['measured'])} sizes measured: no smaller one is as faithful as wanted"
+    texts["search"] = searched + (f", nor are {short} larger ones" if short else "")
+    return texts
 
 
 def _note(value: object) -> str:

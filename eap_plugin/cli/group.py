@@ -14,6 +14,7 @@ from eap_plugin.cli.commands.circuit import circuit
 from eap_plugin.cli.commands.combine import combine
 from eap_plugin.cli.commands.compare import compare
 from eap_plugin.cli.commands.demo import demo
+from eap_plugin.cli.commands.evaluate import evaluate
 from eap_plugin.cli.commands.export import export
 from eap_plugin.cli.commands.listings import backends, metrics, score_formats, tasks
 from eap_plugin.cli.commands.plugins import plugins
@@ -66,6 +67,7 @@ for command in (
     show,
     export,
     circuit,
+    evaluate,
     compare,
     combine,
     check,

@@ -100,11 +100,6 @@ def _plain(value: Any) -> Any:
     return value if isinstance(value, (str, int, float, type(None))) else str(value)
 
 
-def printable(text: str) -> str:
-    """Return text from a file with what a terminal would not show as it is, such as control characters, escaped."""
-    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
-
-
 def number(value: float) -> str:
     """Format a number with its sign and four significant digits, such as ``+1.230`` or ``-4.560e-07``."""
     return f"{value:+#.4g}".rstrip(".")

@@ -5,16 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from eap_plugin.cli.output import number, printable
+from eap_plugin.cli.output import number
 
 LABELS = {"n_prompts": "prompt pairs", "n_batches": "batches", "n_groups": "groups of prompts"}
 
 
 def provenance(metadata: Mapping[str, Any]) -> dict[str, str]:
     """Return what a score file records about its origin, by label; empty values are left out."""
-    texts = {
-        printable(LABELS.get(name, name.replace("_", " "))): printable(_text(value)) for name, value in metadata.items()
-    }
+    texts = {LABELS.get(name, name.replace("_", " ")): _text(value) for name, value in metadata.items()}
     return {label: text for label, text in texts.items() if text}
 
 

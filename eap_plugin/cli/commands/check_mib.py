@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from eap_plugin.cli.output import json_option, print_json, printable, stdout
+from eap_plugin.cli.output import json_option, print_json, stdout
 from eap_plugin.cli.work import working
 
 
@@ -28,7 +28,7 @@ def check_mib(folder: Path, as_json: bool) -> None:
         print_json({"ok": not faults, "faults": faults})
     else:
         for fault in faults:
-            stdout().print(printable(fault), soft_wrap=True)
+            stdout().print(fault, soft_wrap=True)
         if not faults:
             stdout().print(f"OK: {folder} is a submission that MIB takes.", soft_wrap=True)
     if faults:
