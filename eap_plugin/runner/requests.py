@@ -22,7 +22,7 @@ from eap_plugin.algorithm.base import Algorithm, Attribution, Level, Progress
 from eap_plugin.data.batch import Batch
 from eap_plugin.data.microbatches import Microbatch, microbatches, split_microbatches
 from eap_plugin.errors import UsageError
-from eap_plugin.results.loading import load_scores, scores_of
+from eap_plugin.results.loading import read_scores, scores_of
 from eap_plugin.runner.program import score
 from eap_plugin.runner.run import Run
 
@@ -73,7 +73,7 @@ class RequestCache:
         path = self._path(index)
         if not path.exists():
             return None
-        found = load_scores(path)
+        found = read_scores(path)
         about, level = found.metadata, cast(Level, found.level)
         metrics = about["clean_metric"], about["corrupt_metric"]
         return Attribution(found.graph, found.matrix, *metrics, level, found.groups)
