@@ -34,6 +34,11 @@ if TYPE_CHECKING:
     from eap_plugin.backend.module_hooks import at_input as at_input
     from eap_plugin.backend.module_hooks import at_output as at_output
     from eap_plugin.backend.module_hooks import visiting as visiting
+    from eap_plugin.circuits.selection.base import Selected as Selected
+    from eap_plugin.circuits.selection.base import Selection as Selection
+    from eap_plugin.circuits.selection.base import best as best
+    from eap_plugin.circuits.selection.base import scored as scored
+    from eap_plugin.circuits.selection.base import strength as strength
     from eap_plugin.data.batch import NO_ANSWER as NO_ANSWER
     from eap_plugin.data.batch import Batch as Batch
     from eap_plugin.data.microbatches import Microbatch as Microbatch
@@ -75,6 +80,8 @@ if TYPE_CHECKING:
     from eap_plugin.model.sites import Site as Site
     from eap_plugin.model.sites import Visitor as Visitor
     from eap_plugin.model.sites import sites_of as sites_of
+    from eap_plugin.score_format.base import Contents as Contents
+    from eap_plugin.score_format.base import ScoreFormat as ScoreFormat
     from eap_plugin.task.base import TaskFormat as TaskFormat
     from eap_plugin.task.base import TaskGenerator as TaskGenerator
     from eap_plugin.task.sampling import sample_pairs as sample_pairs
@@ -93,6 +100,7 @@ _NAMES = {
     "backend.freezing": ("frozen_modules",),
     "backend.loading": ("load_errors", "model_path", "torch_dtype"),
     "backend.module_hooks": ("Attach", "ValueHook", "at_input", "at_output", "visiting"),
+    "circuits.selection.base": ("Selected", "Selection", "best", "scored", "strength"),
     "data.batch": ("NO_ANSWER", "Batch"),
     "data.microbatches": ("Microbatch",),
     "data.prompts": ("Prompts",),
@@ -119,6 +127,7 @@ _NAMES = {
     "model.norm": ("Norm",),
     "model.residual_model": ("ResidualModel",),
     "model.sites": ("SITES", "Site", "Visitor", "sites_of"),
+    "score_format.base": ("Contents", "ScoreFormat"),
     "task.base": ("TaskFormat", "TaskGenerator"),
     "task.sampling": ("sample_pairs", "single_tokens"),
     "task.task": ("PromptPair", "Task", "encode_task", "next_token_ids"),

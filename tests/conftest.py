@@ -4,6 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+from hypothesis import settings
+
+settings.register_profile("any machine", deadline=None)
+settings.load_profile("any machine")
+
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:
     """Print the largest errors that tests found, a row for each model."""

@@ -53,6 +53,8 @@ class Attribution:
         clean_metric: the metric on the clean prompts, averaged over batches; ``None`` if it was not computed.
         corrupt_metric: the metric on the corrupt prompts, likewise.
         level: what is scored: edges, nodes (writers) or neurons (dimensions of a writer's output).
+        groups: the scores summed over the prompts of each group, [groups, *shape of the matrix]; their sum is the
+            matrix. ``None`` if prompts are not grouped.
     """
 
     graph: Graph
@@ -60,6 +62,7 @@ class Attribution:
     clean_metric: float | None = None
     corrupt_metric: float | None = None
     level: Level = "edge"
+    groups: Float[Tensor, "groups *pos sources *columns"] | None = None
 
 
 class Algorithm(ABC, Generic[O]):
@@ -73,6 +76,10 @@ class Algorithm(ABC, Generic[O]):
         sign: the meaning of a score's sign.
         additive: whether the scores of all data are the sum of the scores of its batches, and those of a batch the sum
             over its microbatches, weighted by share; false for a method that needs all data together.
+        keeps_groups: whether ``attribute`` returns sums over groups (``Batch.groups``) itself. If not, an additive
+            algorithm is run on the prompts of each group separately.
+        score_options: options that name a file of scores of edges of the same graph. The file is read where the user
+            is, and ``attribute`` receives the matrix, [sources, readers], in place of the name.
         local_options: options that name local files, which a run on a server cannot use.
         options: the frozen dataclass of its options, fields declared with ``eap_plugin.host.options.option``.
     """
@@ -82,7 +89,9 @@ class Algorithm(ABC, Generic[O]):
     reference: ClassVar[str]
     gradient_run: ClassVar[str] = "none"
     additive: ClassVar[bool] = True
+    keeps_groups: ClassVar[bool] = False
     sign: ClassVar[str] = "positive: feeding the corrupt value through this edge alone lowers the metric"
+    score_options: ClassVar[tuple[str, ...]] = ()
     local_options: ClassVar[tuple[str, ...]] = ()
     options: type[O]
 

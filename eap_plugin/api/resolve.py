@@ -10,11 +10,14 @@ from eap_plugin.algorithm.base import Algorithm
 from eap_plugin.api.models import placed
 from eap_plugin.api.prompts import batches_for
 from eap_plugin.api.registries import algorithms, metrics
+from eap_plugin.data.prompt_groups import assign_groups
 from eap_plugin.errors import UsageError
 from eap_plugin.host.options import build_options
 from eap_plugin.metric.metric import Judge, Metric, as_metric
+from eap_plugin.model.graph import Graph
 from eap_plugin.model.remote import RemoteOptions
 from eap_plugin.model.residual_model import ResidualModel
+from eap_plugin.results.prune_scores import PruneScores
 from eap_plugin.runner.checked_algorithm import CheckedAlgorithm
 from eap_plugin.runner.run import Run
 
@@ -29,6 +32,7 @@ def resolve(
     options: Mapping[str, Any],
     ablation_data: object = None,
     remote: RemoteOptions | None = None,
+    groups: int | None = None,
 ) -> Run:
     """Resolve the arguments of ``prune_scores`` into a ``Run``; ``prune_scores`` documents them.
 
@@ -38,23 +42,28 @@ def resolve(
     there = placed(model, remote or RemoteOptions())
     batches = batches_for(there, data)
     provider = algorithm if isinstance(algorithm, Algorithm) else algorithms()[algorithm]
-    judge = _metric(metric)
+    judge = resolve_metric(metric)
     chosen = _options(provider, options, there)
     _check_ablation_data(provider, chosen, ablation_data)
+    if groups is not None:
+        _check_groups(groups, there, provider, sum(map(len, batches)))
     return Run(
         model=there,
         data=data,
-        batches=batches,
+        batches=assign_groups(batches, groups),
         reference=() if ablation_data is None else batches_for(there, ablation_data),
         algorithm=provider,
         checked=_checked(algorithm, provider),
         options=chosen,
+        prepared=_with_scores(provider, chosen, there.graph),
         metric=judge,
         batch_size=batch_size,
+        n_groups=groups,
     )
 
 
-def _metric(metric: str | Metric | Judge) -> Metric:
+def resolve_metric(metric: str | Metric | Judge) -> Metric:
+    """Return a metric, given by name, as a function or as itself."""
     if isinstance(metric, str):
         return metrics()[metric]
     return metric if isinstance(metric, Metric) else as_metric(metric)
@@ -71,6 +80,16 @@ def _options(provider: Algorithm[Any], given: Mapping[str, Any], model: Residual
     return chosen
 
 
+def _with_scores(provider: Algorithm[Any], chosen: Any, graph: Graph) -> Any:
+    """Return the options with the scores of edges in place of the names of their files."""
+    scores = {}
+    for name in provider.score_options:
+        path = getattr(chosen, name)
+        if path is not None:
+            scores[name] = PruneScores.load(path, graph).sum_positions().matrix
+    return replace(chosen, **scores)
+
+
 def _check_ablation_data(provider: Algorithm[Any], chosen: Any, ablation_data: object) -> None:
     """Refuse ablation data if the chosen ablation takes no means over data."""
     ablation = getattr(chosen, "ablation", None)
@@ -81,11 +100,33 @@ def _check_ablation_data(provider: Algorithm[Any], chosen: Any, ablation_data: o
         )
 
 
+def _check_groups(groups: int, model: ResidualModel, provider: Algorithm[Any], n_prompts: int) -> None:
+    """Refuse groups if their number is wrong, or the algorithm cannot score the prompts of each on their own."""
+    if not provider.additive:
+        raise UsageError(
+            f"scores of {provider.name} are not sums over prompts, so they have no sums over groups of prompts; "
+            f"run it without groups"
+        )
+    if not 2 <= groups <= n_prompts:
+        raise UsageError(f"groups must be between 2 and the number of prompt pairs, {n_prompts}; got {groups}")
+    if model.run_constraints.whole_batches and not provider.keeps_groups:
+        raise UsageError(
+            f"{provider.name} runs the prompts of each group separately, but prompts have different cached prefixes, "
+            f"which depend on their place in the batch; leave groups out, or load the prompts with "
+            f"tail_divergence=False"
+        )
+
+
 def _checked(algorithm: str | Algorithm[Any], provider: Algorithm[Any]) -> CheckedAlgorithm:
     """Wrap the algorithm's ``attribute`` in checks; an algorithm passed as an object belongs to no plugin."""
     if isinstance(algorithm, Algorithm):
         return CheckedAlgorithm(
-            provider.attribute, f"algorithm {provider.name!r} of {type(provider).__module__}", "fix it"
+            provider.attribute,
+            f"algorithm {provider.name!r} of {type(provider).__module__}",
+            "fix it",
+            provider.keeps_groups,
         )
     registry = algorithms()
-    return CheckedAlgorithm(provider.attribute, registry.origin(algorithm), registry.provider(algorithm).advice)
+    return CheckedAlgorithm(
+        provider.attribute, registry.origin(algorithm), registry.provider(algorithm).advice, provider.keeps_groups
+    )

@@ -9,6 +9,7 @@ from typing import Any, Literal, overload
 from eap_plugin.algorithm.base import Algorithm
 from eap_plugin.api.resolve import resolve
 from eap_plugin.data.microbatches import microbatches
+from eap_plugin.data.prompt_groups import group_weights
 from eap_plugin.errors import EapPluginError, UsageError
 from eap_plugin.metric.metric import Judge, Metric
 from eap_plugin.model.remote import RemoteOptions
@@ -37,6 +38,7 @@ def prune_scores(
     metric: str | Metric | Judge = "logit_diff",
     batch_size: int | None = None,
     ablation_data: object = None,
+    groups: int | None = None,
     progress: Callable[[int, int], None] | None = None,
     remote: bool | str = False,
     timeout: float | None = None,
@@ -60,6 +62,9 @@ def prune_scores(
         batch_size: the most prompt pairs to run at once; affects memory and speed, not scores.
         ablation_data: data of any kind that ``data`` accepts. The ablations ``mean`` and ``mean-per-position`` take
             their means over its corrupt prompts; by default over those of ``data``.
+        groups: the number of disjoint groups of prompts over which to keep the sums of scores, at least 2, from which
+            follow ``stderr``, ``significant`` and ``resample`` of the result. Prompts are divided at random, but
+            always in the same way. The model is not run on more prompts for them.
         progress: called with the number of prompt pairs done so far and their total number.
         remote: where to run the model instead of here, as one request that returns the scores: ``True`` for the
             server that nnsight is configured for (by default NDIF), ``"http://host:port"``, or ``"local"`` for a
@@ -86,6 +91,7 @@ def prune_scores(
         options=options,
         ablation_data=ablation_data,
         remote=RemoteOptions(remote, timeout, status),
+        groups=groups,
     )
     if resume and parts is None:
         raise UsageError("resume continues from the finished requests in parts; pass that folder as parts=")
@@ -105,7 +111,8 @@ def prune_scores(
         about["remote"] = run.model.remote.record()
     if kept:
         kept.remove()
-    return scores_of(found.level, found.graph, found.matrix, about)
+    weights = group_weights(run.batches)
+    return scores_of(found.level, found.graph, found.matrix, about, found.groups, weights)
 
 
 def estimate_cost(

@@ -4,27 +4,65 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from difflib import get_close_matches
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError
 
-from eap_plugin.errors import UsageError
+from eap_plugin.errors import EapPluginError, UsageError
 from eap_plugin.shipped import SHIPPED
 
+_HUB_TIMEOUT = 10.0
+"""Seconds to wait for the hub's answer whether it has a model."""
 
-def model_path(name: str) -> str:
+
+def model_path(name: str, revision: str | None = None) -> str:
     """Return the path or hub name to load for a name, which may be that of a shipped model.
 
+    Args:
+        name: a shipped model, a folder, or a name on the Hugging Face hub.
+        revision: the branch, tag or commit that is wanted of a model on the hub.
+
     Raises:
-        UsageError: if it is a path but not a model folder.
+        UsageError: if it is a path but not a model folder, or there is no such model on the hub.
+        EapPluginError: if the model is not in the hub's cache and the hub cannot be reached.
     """
     path = str(SHIPPED.get(name, name))
     looks_local = path.startswith((".", "/", "~")) or Path(path).exists()
     if looks_local and not (Path(path) / "config.json").is_file():
         raise UsageError(f"{path} is not a model folder: it has no config.json; give one that save_pretrained wrote")
+    if not looks_local:
+        _find_on_hub(name, revision)
     return path
+
+
+def _find_on_hub(name: str, revision: str | None) -> None:
+    """Find a model in the hub's cache or, with one request that is not tried again, on the hub."""
+    from huggingface_hub import HfApi, try_to_load_from_cache
+    from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, HFValidationError
+
+    close = get_close_matches(name, SHIPPED, n=1, cutoff=0.75)
+    hint = f"did you mean {close[0]!r}?" if close else f"the shipped models are {', '.join(SHIPPED)}"
+    try:
+        if isinstance(try_to_load_from_cache(name, "config.json", revision=revision), str):
+            return
+        HfApi().model_info(name, revision=revision, timeout=_HUB_TIMEOUT)
+    except GatedRepoError:
+        return  # loading it says how to get access
+    except (HfHubHTTPError, HFValidationError) as error:
+        raise UsageError(f"cannot load the model {name!r}: {first_line(error)}; {hint}") from error
+    except Exception as error:
+        raise EapPluginError(
+            f"cannot load the model {name!r}: it is not a folder here, not in the hub's cache, and the hub cannot be "
+            f"reached ({first_line(error)}); {hint}"
+        ) from error
+
+
+def first_line(error: BaseException) -> str:
+    """Return the first line of an exception's message, or the name of its class if it has none."""
+    return str(error).strip().split("\n")[0].rstrip(".") or type(error).__name__
 
 
 def torch_dtype(name: str) -> Any:
@@ -68,5 +106,4 @@ def load_errors(name: str) -> Iterator[None]:
     try:
         yield
     except (OSError, ValueError, KeyError, RuntimeError, AssertionError, SafetensorError) as error:
-        first_line = str(error).strip().split("\n")[0] or type(error).__name__
-        raise UsageError(f"cannot load the model {name!r}: {first_line}") from error
+        raise UsageError(f"cannot load the model {name!r}: {first_line(error)}") from error

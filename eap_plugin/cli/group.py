@@ -9,13 +9,21 @@ import click
 from eap_plugin import __version__
 from eap_plugin.cli.commands.algorithms import algorithms
 from eap_plugin.cli.commands.check import check
+from eap_plugin.cli.commands.check_mib import check_mib
+from eap_plugin.cli.commands.circuit import circuit
+from eap_plugin.cli.commands.combine import combine
+from eap_plugin.cli.commands.compare import compare
 from eap_plugin.cli.commands.demo import demo
-from eap_plugin.cli.commands.listings import backends, metrics, tasks
+from eap_plugin.cli.commands.evaluate import evaluate
+from eap_plugin.cli.commands.export import export
+from eap_plugin.cli.commands.listings import backends, metrics, score_formats, tasks
 from eap_plugin.cli.commands.plugins import plugins
 from eap_plugin.cli.commands.run import run
+from eap_plugin.cli.commands.selections import selections
 from eap_plugin.cli.commands.show import show
-from eap_plugin.cli.interrupt import noticing_interrupts
+from eap_plugin.cli.output import accept_any_text
 from eap_plugin.cli.trouble import INTERRUPTED, debugging, explain
+from eap_plugin.host.interrupts import noticing_interrupts
 
 
 class Group(click.Group):
@@ -27,6 +35,7 @@ class Group(click.Group):
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command; with ``EAP_DEBUG=1``, errors keep their traceback."""
+        accept_any_text()
         with noticing_interrupts() as interrupts:
             try:
                 return super().invoke(ctx)
@@ -52,5 +61,23 @@ def eap() -> None:
     """
 
 
-for command in (demo, run, show, check, algorithms, backends, metrics, tasks, plugins):
+for command in (
+    demo,
+    run,
+    show,
+    export,
+    circuit,
+    evaluate,
+    compare,
+    combine,
+    check,
+    check_mib,
+    algorithms,
+    selections,
+    backends,
+    metrics,
+    tasks,
+    score_formats,
+    plugins,
+):
     eap.add_command(command)

@@ -31,6 +31,7 @@ class RunOptions:
     prompts_per_request: int | None
     resume: bool
     ablation_task: str | None
+    groups: int | None
     output: Path | None
     top: int
     force: bool

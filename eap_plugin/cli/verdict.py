@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from eap_plugin.cli.edges import counted
+from eap_plugin.cli.edges import counted, established
 from eap_plugin.cli.output import number, stderr
 from eap_plugin.errors import EapPluginError
 
@@ -54,16 +54,20 @@ def summary(scores: PruneScores | NodeScores) -> str:
     what = f"{m['algorithm']} on {m['model']}: {counted(scores)}"
     unit = f" ({m['metric_unit']})" if m["metric_unit"] else ""
     clean, corrupt = number(m["clean_metric"]), number(m["corrupt_metric"])
-    return (
-        f"{what}, {m['n_prompts']} prompt pair{'s' * (m['n_prompts'] != 1)} of {m['task']}\n"
-        f"{m['metric']}: {clean} on clean, {corrupt} on corrupt prompts{unit}"
-        f"{_traffic(m['remote']) if 'remote' in m else ''}"
-    )
+    lines = [
+        f"{what}, {m['n_prompts']} prompt pair{'s' * (m['n_prompts'] != 1)} of {m['task']}",
+        f"{m['metric']}: {clean} on clean, {corrupt} on corrupt prompts{unit}",
+    ]
+    if sure := established(scores):
+        lines.append(f"sign established: {sure}")
+    if "remote" in m:
+        lines.append(_traffic(m["remote"]))
+    return "\n".join(lines)
 
 
 def _traffic(remote: Mapping[str, Any]) -> str:
     return (
-        f"\n{remote['requests']} request{'s' * (remote['requests'] != 1)} to {remote['host']}: "
+        f"{remote['requests']} request{'s' * (remote['requests'] != 1)} to {remote['host']}: "
         f"{remote['bytes_sent'] / 1000:.1f} kB sent, {remote['bytes_received'] / 1000:.1f} kB received, "
         f"{remote['seconds']:.1f} s"
     )

@@ -28,6 +28,7 @@ class Batch:
         wrong_answers: ids of the wrong next tokens, likewise.
         attention_mask: true at real tokens, false at padding (left or right); ``None`` when nothing is padded.
         clean_logits: the logits of the unmodified model on the clean prompts, for metrics that compare against them.
+        groups: true at the group that each prompt pair belongs to; ``None`` if prompts are not grouped.
     """
 
     clean: Int[Tensor, "batch pos"]
@@ -36,6 +37,7 @@ class Batch:
     wrong_answers: Int[Tensor, "batch n_wrong"]
     attention_mask: Bool[Tensor, "batch pos"] | None = None
     clean_logits: Float[Tensor, "batch vocab"] | None = None
+    groups: Bool[Tensor, "batch groups"] | None = None
 
     def __post_init__(self) -> None:
         """Check dtypes and shapes, so that a mistake is an error here and not a wrong score later."""
@@ -97,7 +99,13 @@ class Batch:
         """The corrupt prompts, read at each one's last real token."""
         return Prompts(self.corrupt, self.attention_mask, self.last)
 
-    def select(self, rows: slice) -> Batch:
+    @property
+    def first_difference(self) -> int:
+        """The first position at which any prompt's clean and corrupt tokens differ; the last one if none do."""
+        differs = (self.clean != self.corrupt).any(dim=0).nonzero()
+        return int(differs[0, 0]) if len(differs) else self.clean.shape[1] - 1
+
+    def select(self, rows: slice | Int[Tensor, "some"]) -> Batch:
         """Return some of the prompt pairs as a new batch."""
         return replace(self, **{name: part[rows] for name, part in self._parts().items()})
 

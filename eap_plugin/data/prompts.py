@@ -32,6 +32,11 @@ class Prompts:
         """True at real tokens, also where nothing is padded."""
         return torch.ones_like(self.tokens, dtype=torch.bool) if self.attention_mask is None else self.attention_mask
 
+    @property
+    def rows(self) -> list[tuple[int, ...]]:
+        """The real token ids of each prompt."""
+        return [tuple(ids[real].tolist()) for ids, real in zip(self.tokens.cpu(), self.real.cpu(), strict=True)]
+
     def repeat(self, n: int) -> Prompts:
         """Return the same prompts ``n`` times, one copy after another."""
         mask, last = self.attention_mask, self.last

@@ -32,10 +32,20 @@ def register_metrics(register: Register) -> None:
 
 
 @hookspec
+def register_selections(register: Register) -> None:
+    """Register selection methods, which choose the edges of a circuit by their scores."""
+
+
+@hookspec
+def register_score_formats(register: Register) -> None:
+    """Register score formats, which read or write files of scores and circuits as other tools have them."""
+
+
+@hookspec
 def register_tasks(register: Register) -> None:
     """Register tasks: generators of paired clean and corrupt prompts."""
 
 
 @hookspec
 def register_formats(register: Register) -> None:
-    """Register formats, which read task files; one is chosen by the file's suffix or by name."""
+    """Register formats of task files; one is chosen by the file's suffix or by name."""

@@ -2,7 +2,8 @@
 
 With ``EAP_PLUGIN_STRICT=1`` a plugin that fails is an error rather than a line in the list of plugins.
 ``EAP_PLUGIN_DISABLE=name,...`` disables plugins, by the name of the entry point, of the distribution, or both as
-``distribution:entry-point``.
+``distribution:entry-point``. ``EAP_PLUGIN_PREFER=name,...`` chooses plugins, in the same way, where several register
+one name.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from eap_plugin.errors import EapPluginError, UsageError, unknown_name
 from eap_plugin.host.hookspecs import PROJECT
+from eap_plugin.host.interrupts import noticing_interrupts
 from eap_plugin.host.kinds import KINDS
 from eap_plugin.host.plugin import Plugin, PluginInfo, one_line
 from eap_plugin.host.registry import Registry
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
 
 STRICT = "EAP_PLUGIN_STRICT"
 DISABLE = "EAP_PLUGIN_DISABLE"
+PREFER = "EAP_PLUGIN_PREFER"
 LOAD = "load"
 
 
@@ -46,7 +49,7 @@ class Host:
             UsageError: if ``EAP_PLUGIN_STRICT`` is neither yes nor no.
         """
         self._strict = _flag(STRICT)
-        self._disable = [name.strip() for name in os.environ.get(DISABLE, "").split(",") if name.strip()]
+        self._disable, self._prefer = _names(DISABLE), _names(PREFER)
         self._entry_points = entry_points
         self._plugins: list[Plugin] | None = None
         self._registries: dict[str, Registry[Any]] = {}
@@ -64,22 +67,27 @@ class Host:
         return [plugin.info for plugin in self._loaded()]
 
     def warnings(self) -> list[str]:
-        """Return one line per failed plugin and per name in ``EAP_PLUGIN_DISABLE`` that no plugin has."""
+        """Return one line per failed plugin and per name that the environment gives but no plugin has."""
         plugins = self._loaded()
         names = {name for plugin in plugins for name in plugin.names if name}
         known = {_normal(name) for name in names}
         failed = [plugin.info for plugin in plugins if plugin.info.state == "failed"]
-        unknown = [name for name in self._disable if _normal(name) not in known]
+        unknown = [
+            (variable, name)
+            for variable, given in ((DISABLE, self._disable), (PREFER, self._prefer))
+            for name in given
+            if _normal(name) not in known
+        ]
         return [
             *(f"plugin {info} failed: {info.reason}; {info.advice}" for info in failed),
-            *(f"{DISABLE}: {unknown_name('plugin', name, names)}" for name in unknown),
+            *(f"{variable}: {unknown_name('plugin', name, names)}" for variable, name in unknown),
         ]
 
     def registry(self, kind: str) -> Registry[Any]:
         """Return what the plugins register as ``kind``; their hooks are called the first time.
 
         Args:
-            kind: "algorithms", "backends", "metrics", "tasks" or "formats".
+            kind: one of ``KINDS``, such as "algorithms".
 
         Raises:
             UsageError: if there is no such kind.
@@ -101,9 +109,8 @@ class Host:
 
     def _load(self) -> list[Plugin]:
         plugins = [Plugin(entry_point) for entry_point in self._find()]
-        disable = {_normal(name) for name in self._disable}
         for plugin in plugins:
-            if disable & {_normal(name) for name in plugin.names}:
+            if _is_among(plugin, self._disable):
                 plugin.disabled = f"disabled by {DISABLE}"
                 continue
             with self._recording_failure(plugin, LOAD):
@@ -128,19 +135,28 @@ class Host:
         failed = [p.name for p in plugins if p.failures.keys() & {LOAD, kind.hook}]
         count = "1 plugin" if len(failed) == 1 else f"{len(failed)} plugins"
         note = f"{count} failed to load ({', '.join(failed)}): see `eap plugins --check`" if failed else ""
-        return Registry(kind, claims, note)
+        return Registry(kind, claims, note, lambda plugin: _is_among(plugin, self._prefer))
 
     @contextmanager
     def _recording_failure(self, plugin: Plugin, step: str) -> Iterator[None]:
-        """Record an exception as the plugin's failure at ``step``, or raise an error in strict mode."""
-        try:
-            yield
-        except (Exception, SystemExit) as error:
-            doing = f"cannot load {plugin.entry_point.value}" if step == LOAD else step
-            reason = f"{doing}: {one_line(error)}"
-            if self._strict:
-                raise EapPluginError(f"plugin {plugin.info} failed: {reason}; {plugin.info.advice}") from error
-            plugin.failures[step] = reason
+        """Record an exception as the plugin's failure at ``step``, or raise an error in strict mode.
+
+        Only Ctrl-C is raised as it is; a ``KeyboardInterrupt`` that the plugin raises itself is its failure.
+        """
+        with noticing_interrupts() as interrupts:
+            try:
+                yield
+            except BaseException as error:
+                if interrupts.seen:
+                    raise
+                self._record(plugin, step, error)
+
+    def _record(self, plugin: Plugin, step: str, error: BaseException) -> None:
+        doing = f"cannot load {plugin.entry_point.value}" if step == LOAD else step
+        reason = f"{doing}: {one_line(error)}"
+        if self._strict:
+            raise EapPluginError(f"plugin {plugin.info} failed: {reason}; {plugin.info.advice}") from error
+        plugin.failures[step] = reason
 
     @contextmanager
     def _exclusively(self) -> Iterator[None]:
@@ -169,6 +185,15 @@ def _flag(variable: str) -> bool:
         return parse_bool(text)
     except ValueError:
         raise UsageError(f"{variable} must be 1 or 0, got {text!r}") from None
+
+
+def _names(variable: str) -> list[str]:
+    return [name.strip() for name in os.environ.get(variable, "").split(",") if name.strip()]
+
+
+def _is_among(plugin: Plugin, names: Iterable[str]) -> bool:
+    """Return whether a plugin is given by one of its names."""
+    return bool({_normal(name) for name in names} & {_normal(name) for name in plugin.names})
 
 
 def _normal(name: str) -> str:

@@ -1,8 +1,12 @@
-"""The objects of one kind that plugins registered, by name; a name that two plugins register belongs to neither."""
+"""The objects of one kind that plugins registered, by name.
+
+A name that several plugins register belongs to the one that ``EAP_PLUGIN_PREFER`` names, else to the built-in one,
+else to none of them.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from typing import Generic, TypeVar
 
 from eap_plugin.errors import EapPluginError, unknown_name
@@ -19,13 +23,21 @@ class Registry(Collection[str], Generic[T]):
         kind: the kind of the objects.
         claims: for each name, every plugin that registers it, with the object it registers.
         note: text added to the error for an unknown name, such as that plugins failed.
+        preferred: whether the user prefers a plugin where several register one name.
     """
 
-    def __init__(self, kind: Kind, claims: dict[str, list[tuple[Plugin, T]]], note: str = "") -> None:
-        """Store the claims; a conflict is raised when its name is used."""
+    def __init__(
+        self,
+        kind: Kind,
+        claims: dict[str, list[tuple[Plugin, T]]],
+        note: str = "",
+        preferred: Callable[[Plugin], bool] = lambda plugin: False,
+    ) -> None:
+        """Store the claims; a conflict that nothing decides is raised when its name is used."""
         self._kind = kind
         self._claims = claims
         self._note = note
+        self._owners = {name: _owner(found, preferred) for name, found in claims.items()}
 
     def __getitem__(self, name: str) -> T:
         """Return the object of that name.
@@ -53,8 +65,8 @@ class Registry(Collection[str], Generic[T]):
         return sum(1 for _ in self)
 
     def __iter__(self) -> Iterator[str]:
-        """Iterate over the names that exactly one plugin registers, in alphabetical order."""
-        return (name for name in sorted(self._claims) if len(self._claims[name]) == 1)
+        """Iterate over the usable names, in alphabetical order."""
+        return (name for name in sorted(self._claims) if self._owners[name] is not None)
 
     @property
     def conflicts(self) -> list[str]:
@@ -67,18 +79,28 @@ class Registry(Collection[str], Generic[T]):
         return [*self.conflicts, *filter(None, [self._note])]
 
     def _claim(self, name: str) -> tuple[Plugin, T]:
-        claims = self._claims.get(name)
-        if not claims:
+        if name not in self._claims:
             error = unknown_name(self._kind.singular, name, self)
             raise type(error)("; ".join([str(error), *self.troubles]))
-        if len(claims) > 1:
+        owner = self._owners[name]
+        if owner is None:
             raise EapPluginError(self._conflict(name))
-        return claims[0]
+        return owner
 
     def _conflict(self, name: str) -> str:
         plugins = [plugin.info for plugin, _ in self._claims[name]]
-        *_, stranger = sorted(plugins, key=lambda plugin: plugin.distribution != BUILT_IN)
-        return (
-            f"{self._kind.singular} {name!r} is registered by {' and by '.join(map(str, plugins))}; "
-            f"disable one, for example with EAP_PLUGIN_DISABLE={stranger.name}"
-        )
+        said = f"{self._kind.singular} {name!r} is registered by {' and by '.join(map(str, plugins))}"
+        owner = self._owners[name]
+        if owner is None:
+            return f"{said}; choose one, for example with EAP_PLUGIN_PREFER={plugins[0].name}"
+        other = next(plugin for plugin in plugins if plugin != owner[0].info)
+        return f"{said}; that of {owner[0].info.name} is used, EAP_PLUGIN_PREFER={other.name} chooses the other"
+
+
+def _owner(claims: list[tuple[Plugin, T]], preferred: Callable[[Plugin], bool]) -> tuple[Plugin, T] | None:
+    """Return the only claim, the only preferred one, or the only built-in one, in this order; ``None`` if in doubt."""
+    built_in = [claim for claim in claims if claim[0].distribution == BUILT_IN]
+    for found in (claims, [claim for claim in claims if preferred(claim[0])], built_in):
+        if len(found) == 1:
+            return found[0]
+    return None

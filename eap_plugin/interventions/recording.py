@@ -16,8 +16,9 @@ stream; ``algorithm.gradient.scorer`` expands heads to d_model, a few positions 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, TypeVar
 
 import torch
 from jaxtyping import Float
@@ -56,6 +57,20 @@ class ReaderGradients:
         """Return the number of entries of all tensors."""
         parts = (self.attn_in, self.q, self.k, self.v, self.mlp_in, self.mlp, [self.final])
         return sum(x.numel() for part in parts for x in part)
+
+
+R = TypeVar("R", Writers, ReaderGradients)
+
+
+def mapped(record: R, change: Callable[[Tensor], Tensor]) -> R:
+    """Apply a function to every tensor of a record."""
+    parts: dict[str, Any] = dict(vars(record))
+    for name, part in parts.items():
+        if isinstance(part, list):
+            parts[name] = [change(x) for x in part]
+        elif isinstance(part, Tensor):
+            parts[name] = change(part)
+    return replace(record, **parts)
 
 
 class WriterRecorder:

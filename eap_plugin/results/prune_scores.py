@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,21 +15,32 @@ from eap_plugin.errors import UsageError, unknown_name
 from eap_plugin.model.edge_matrix import edge_mask, sum_qkv
 from eap_plugin.model.graph import Graph
 from eap_plugin.results.export import between, from_modules, to_numpy, to_pandas
+from eap_plugin.results.grouped import Grouped, same_groups
 from eap_plugin.results.storage import ScoreFile, read_score_file
 
 
 class Edge(NamedTuple):
-    """An edge and its score; ``position`` is the token position if scores are kept per position, else ``None``."""
+    """An edge and its score.
+
+    Attributes:
+        name: the edge's name, such as ``a0.h1->a3.h2<q>``.
+        source: the writer's name.
+        reader: the reader's name.
+        score: the score.
+        position: the token position; ``None`` unless scores are kept per position.
+        stderr: the standard error of the score; ``None`` unless scores are kept by group of prompts.
+    """
 
     name: str
     source: str
     reader: str
     score: float
     position: int | None = None
+    stderr: float | None = None
 
 
 @dataclass(frozen=True, eq=False)
-class PruneScores(Mapping[str, Tensor]):
+class PruneScores(Mapping[str, Tensor], Grouped):
     """The score of every edge of a model.
 
     A positive score means that feeding the corrupt value through this edge alone lowers the metric. An edge's
@@ -43,11 +54,16 @@ class PruneScores(Mapping[str, Tensor]):
         graph: the model's graph, which defines the edges and their order.
         matrix: [sources, readers] or [pos, sources, readers] in the graph's order, zero where there is no edge.
         metadata: the provenance of the scores: algorithm, options, metric, model, versions, task.
+        groups: the scores summed over the prompts of each group, [groups, *shape of the matrix], which add up to the
+            matrix; ``None`` unless scored with ``groups=``. ``stderr``, ``significant`` and ``resample`` need them.
+        group_weights: see ``eap_plugin.results.grouped.Grouped``.
     """
 
     graph: Graph
     matrix: Float[Tensor, "*pos sources readers"]
     metadata: dict[str, Any] = field(default_factory=dict)
+    groups: Float[Tensor, "groups *pos sources readers"] | None = None
+    group_weights: Float[Tensor, "groups 2"] | None = None
 
     def __post_init__(self) -> None:
         """Check the shape."""
@@ -57,6 +73,7 @@ class PruneScores(Mapping[str, Tensor]):
                 f"scores for this graph must be a [sources={expected[0]}, readers={expected[1]}] matrix, optionally "
                 f"with a leading position axis; got {list(self.matrix.shape)}"
             )
+        self._check_groups()
 
     def __getitem__(self, module: str) -> Tensor:
         """Return the scores of a reader module: [heads, sources] for attention, [sources] otherwise."""
@@ -76,7 +93,7 @@ class PruneScores(Mapping[str, Tensor]):
         return len(self.graph.modules)
 
     def __eq__(self, other: object) -> bool:
-        """Return whether the graphs and all scores are equal; metadata may differ."""
+        """Return whether the graphs and all scores are equal; metadata and sums over groups may differ."""
         if not isinstance(other, PruneScores):
             return NotImplemented
         return self.graph == other.graph and torch.equal(self.matrix, other.matrix)
@@ -124,48 +141,63 @@ class PruneScores(Mapping[str, Tensor]):
         strength = self.matrix.abs().masked_fill(~self.is_edge, -1).flatten()
         k = max(0, min(k, int(self.is_edge.sum()) * (len(self.matrix) if self.has_positions else 1)))
         order = torch.sort(strength, descending=True, stable=True).indices[:k].tolist()
-        return [self._edge_at(index) for index in order]
+        errors = None if self.groups is None else self.stderr.flatten()
+        return [self._edge_at(index, None if errors is None else float(errors[index])) for index in order]
 
-    def _edge_at(self, index: int) -> Edge:
+    def _edge_at(self, index: int, stderr: float | None) -> Edge:
         rest, column = divmod(index, len(self.graph.readers))
         position, row = divmod(rest, len(self.graph.sources))
         name = self.graph.edge_name(row, column)
         source, _, reader = name.partition("->")
         score = float(self.matrix.flatten()[index])
-        return Edge(name, source, reader, score, position if self.has_positions else None)
+        return Edge(name, source, reader, score, position if self.has_positions else None, stderr)
 
-    def _with(self, how: str, matrix: Tensor, graph: Graph | None = None) -> PruneScores:
+    def _linear(self, how: str, change: Callable[[Tensor], Tensor], graph: Graph | None = None) -> PruneScores:
+        """Return scores derived by a linear function of the matrix, which applies to the sums over groups, too."""
+        groups = None if self.groups is None else torch.stack([change(part) for part in self.groups])
+        return self._with(how, change(self.matrix), groups, graph)
+
+    def _combined(self, how: str, other: PruneScores, combine: Callable[[Tensor, Tensor], Tensor]) -> PruneScores:
+        """Return a linear function of two scores; sums over groups are kept if both have the same groups."""
+        other = self._comparable(other)
+        groups = None
+        if self.groups is not None and other.groups is not None and same_groups(self, other):
+            groups = combine(self.groups, other.groups)
+        return self._with(how, combine(self.matrix, other.matrix), groups)
+
+    def _with(self, how: str, matrix: Tensor, groups: Tensor | None = None, graph: Graph | None = None) -> PruneScores:
         """Return derived scores; ``how`` is appended to the list of derivations in their metadata."""
         about = self.metadata | {"derived": [*self.metadata.get("derived", []), how]}
-        return replace(self, matrix=matrix, graph=graph or self.graph, metadata=about)
+        weights = None if groups is None else self.group_weights
+        return PruneScores(graph or self.graph, matrix, about, groups, weights)
 
     def __abs__(self) -> PruneScores:
-        """Return importances: the absolute value of every score."""
+        """Return importances: the absolute value of every score. Sums over groups are not kept."""
         return self._with("absolute value", self.matrix.abs())
 
     abs = __abs__
 
     def __neg__(self) -> PruneScores:
         """Return the scores with every sign reversed."""
-        return self._with("negative", -self.matrix)
+        return self._linear("negative", torch.neg)
 
     def __mul__(self, factor: float) -> PruneScores:
         """Multiply every score by a number."""
-        return self._with(f"times {factor}", self.matrix * factor)
+        return self._linear(f"times {factor}", lambda matrix: matrix * factor)
 
     __rmul__ = __mul__
 
     def __truediv__(self, divisor: float) -> PruneScores:
         """Divide every score by a number."""
-        return self._with(f"divided by {divisor}", self.matrix / divisor)
+        return self._linear(f"divided by {divisor}", lambda matrix: matrix / divisor)
 
     def __add__(self, other: PruneScores) -> PruneScores:
         """Add scores of the same graph, edge by edge."""
-        return self._with("plus other scores", self.matrix + self._comparable(other).matrix)
+        return self._combined("plus other scores", other, torch.add)
 
     def __sub__(self, other: PruneScores) -> PruneScores:
         """Subtract scores of the same graph, edge by edge."""
-        return self._with("minus other scores", self.matrix - self._comparable(other).matrix)
+        return self._combined("minus other scores", other, torch.sub)
 
     def __gt__(self, threshold: float) -> Bool[Tensor, "*pos sources readers"]:
         """Return a boolean tensor that is true at the edges whose score is above ``threshold``."""
@@ -199,7 +231,7 @@ class PruneScores(Mapping[str, Tensor]):
         if not -n_pos <= position < n_pos:
             found = f"{n_pos} positions" if n_pos else "no separate positions; score with positions=True to keep them"
             raise UsageError(f"there is no position {position}: the scores have {found}")
-        return self._with(f"at position {position}", self.matrix[position])
+        return self._linear(f"at position {position}", lambda matrix: matrix[position])
 
     def between(self, source: str, reader: str) -> Float[Tensor, "*pos source_heads reader_heads"]:
         """Return the scores from one of TransformerLens' hook points to another.
@@ -244,7 +276,7 @@ class PruneScores(Mapping[str, Tensor]):
 
     def sum_positions(self) -> PruneScores:
         """Sum the scores over token positions; return them unchanged if they are not kept per position."""
-        return self._with("summed over positions", self.matrix.sum(0)) if self.has_positions else self
+        return self._linear("summed over positions", lambda matrix: matrix.sum(0)) if self.has_positions else self
 
     def sum_qkv(self) -> PruneScores:
         """Sum the scores of each head's q, k and v inputs into one reader.
@@ -254,12 +286,12 @@ class PruneScores(Mapping[str, Tensor]):
         """
         if self.graph.summed_qkv:
             return self
-        graph, matrix = sum_qkv(self.graph, self.matrix)
-        return self._with("q, k and v summed", matrix, graph)
+        summed = replace(self.graph, summed_qkv=True)
+        return self._linear("q, k and v summed", lambda matrix: sum_qkv(self.graph, matrix)[1], summed)
 
     def save(self, path: str | Path) -> None:
         """Write to a safetensors file; see ``eap_plugin.results.storage``."""
-        ScoreFile(self.level, self.graph, self.matrix, self.metadata).write(path)
+        ScoreFile(self.level, self.graph, self.matrix, self.metadata, self.groups, self.group_weights).write(path)
 
     @staticmethod
     def load(path: str | Path, graph: Graph | None = None) -> PruneScores:
@@ -277,4 +309,4 @@ class PruneScores(Mapping[str, Tensor]):
         content = read_score_file(path, graph)
         if content.level != "edge":
             raise UsageError(f"{path} contains {content.level} scores; load it with NodeScores.load")
-        return PruneScores(content.graph, content.matrix, content.metadata)
+        return PruneScores(content.graph, content.matrix, content.metadata, content.groups, content.group_weights)

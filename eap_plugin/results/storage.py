@@ -1,4 +1,5 @@
-"""Score files in the safetensors format: the score matrix, with graph and provenance as JSON in the header.
+"""Score files in the safetensors format: the score matrix and, if kept, its sums over groups of prompts, with
+graph and provenance as JSON in the header.
 
 Pickle is never used, so a score file from elsewhere cannot run code. A file is written to a temporary path and then
 renamed, so it is never left incomplete.
@@ -11,18 +12,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from eap_plugin.errors import EapPluginError, UsageError
+from eap_plugin.errors import EapPluginError, UsageError, located, shown
 from eap_plugin.files import write_whole
 from eap_plugin.model.graph import Graph
+from eap_plugin.model.stored_graph import stored_graph
 
 SCHEMA = 1
 """Version of the format, increased whenever an older version of this package would misread the file."""
 
 _KEY = "eap_plugin"
+LEVELS = ("edge", "node", "neuron")
+_DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
 
 @dataclass(frozen=True)
@@ -34,12 +39,16 @@ class ScoreFile:
         graph: the graph that the matrix belongs to.
         matrix: the scores.
         metadata: the provenance of the scores.
+        groups: the sums over groups of prompts; ``None`` if they are not kept.
+        group_weights: the weights of the groups; ``None`` if they are not kept, or all the same.
     """
 
     level: str
     graph: Graph
     matrix: Tensor
     metadata: dict[str, Any]
+    groups: Tensor | None = None
+    group_weights: Tensor | None = None
 
     def write(self, path: str | Path) -> None:
         """Write the file: to a temporary file next to ``path`` first, which is then renamed.
@@ -49,8 +58,9 @@ class ScoreFile:
             EapPluginError: if the file cannot be written.
         """
         header = {"schema": SCHEMA, "graph": self.graph.to_dict(), "metadata": self.metadata, "level": self.level}
-        data = save({"matrix": self.matrix.detach().cpu().contiguous()}, {_KEY: json.dumps(header)})
-        write_whole(Path(path), data)
+        tensors = {"matrix": self.matrix, "groups": self.groups, "group_weights": self.group_weights}
+        kept = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items() if tensor is not None}
+        write_whole(Path(path), save(kept, {_KEY: json.dumps(header)}))
 
 
 def read_score_file(path: str | Path, graph: Graph | None = None) -> ScoreFile:
@@ -73,8 +83,10 @@ def read_score_file(path: str | Path, graph: Graph | None = None) -> ScoreFile:
             header = (file.metadata() or {}).get(_KEY)
             if header is None:
                 raise UsageError(f"{path} is a safetensors file, but was not written by eap-plugin")
-            content = _parse(json.loads(header), file.get_tensor("matrix"), path)
-    except (SafetensorError, ValueError, TypeError, KeyError) as error:
+            names = [name for name in ("groups", "group_weights") if name in file.keys()]  # noqa: SIM118
+            groups = {name: file.get_tensor(name) for name in names}
+            content = _parse(json.loads(header), file.get_tensor("matrix"), groups, path)
+    except (SafetensorError, ValueError, TypeError, KeyError, RecursionError) as error:
         raise UsageError(f"{path} is not a complete score file ({error}); save the scores again") from error
     except FileNotFoundError:
         raise UsageError(f"there is no file {path}") from None
@@ -85,9 +97,30 @@ def read_score_file(path: str | Path, graph: Graph | None = None) -> ScoreFile:
     return content
 
 
-def _parse(header: dict[str, Any], matrix: Tensor, path: Path) -> ScoreFile:
+def _parse(header: dict[str, Any], matrix: Tensor, groups: dict[str, Tensor], path: Path) -> ScoreFile:
     if int(header["schema"]) > SCHEMA:
         raise UsageError(
             f"{path} has schema {header['schema']}, this version reads up to {SCHEMA}; upgrade eap-plugin to read it"
         )
-    return ScoreFile(header.get("level", "edge"), Graph(**header["graph"]), matrix, dict(header["metadata"]))
+    level = header.get("level", "edge")
+    with located(f"{path} is not a complete score file"):
+        if level not in LEVELS:
+            raise UsageError(f"there are scores of {', '.join(f'{name}s' for name in LEVELS)}, not of {shown(level)}")
+        graph = stored_graph(header["graph"], matrix.numel())
+        for scores in (matrix, *groups.values()):
+            check_finite(scores)
+    return ScoreFile(level, graph, matrix, dict(header["metadata"]), **groups)
+
+
+def check_finite(matrix: Tensor) -> None:
+    """Check that scores read from a file are finite floating-point numbers.
+
+    Raises:
+        UsageError: if they are not; the message gives the first place.
+    """
+    if matrix.dtype not in _DTYPES:
+        raise UsageError(f"scores are floating-point numbers, got {matrix.dtype}")
+    wrong = (~matrix.isfinite()).nonzero()
+    if len(wrong):
+        place = wrong[0].tolist()
+        raise UsageError(f"the score at {place} is {float(matrix[tuple(place)])}, expected finite numbers")

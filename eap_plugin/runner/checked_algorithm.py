@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from eap_plugin.algorithm.base import Attribution, Progress
@@ -26,11 +27,13 @@ class CheckedAlgorithm:
         attribute: the ``attribute`` method of the algorithm.
         origin: the algorithm, its plugin and the plugin's version, as named in error messages.
         advice: what the user can do if the algorithm is at fault.
+        keeps_groups: whether it returns sums over groups of prompts itself; see ``Algorithm``.
     """
 
     attribute: Callable[..., Attribution]
     origin: str
     advice: str
+    keeps_groups: bool = False
 
     def __call__(
         self,
@@ -66,7 +69,7 @@ class CheckedAlgorithm:
         for value in (found.clean_metric, found.corrupt_metric):
             if not isinstance(value, (float, int, type(None))):
                 raise self._fault(f"returned the metric as {_described(value)}, not as a number")
-        if wrong := _wrong_scores(found, model):
+        if wrong := _wrong_scores(found, model) or _wrong_groups(found):
             raise self._fault(f"returned {wrong}")
 
     def _check_finite(self, matrix: Tensor, model: ResidualModel, data: Sequence[Microbatch], metric: Metric) -> None:
@@ -104,6 +107,18 @@ def _wrong_scores(found: Attribution, model: ResidualModel) -> str | None:
     finite = matrix.nan_to_num(0, 0, 0)
     if found.level == "edge" and bool(finite.masked_fill(edge_mask(graph).to(matrix.device), 0).any()):
         return "a score where there is no edge"
+    return None
+
+
+def _wrong_groups(found: Attribution) -> str | None:
+    """Describe what is wrong with the sums over groups; ``None`` if nothing is, or there are none."""
+    if found.groups is None:
+        return None
+    if found.groups.shape[1:] != found.matrix.shape:
+        return f"sums over groups of shape {list(found.groups.shape)}, not [groups, {str(list(found.matrix.shape))[1:]}"
+    total, largest = found.groups.sum(0), float(found.matrix.abs().max())
+    if not torch.allclose(total, found.matrix, rtol=0, atol=1e-4 * largest, equal_nan=True):
+        return "sums over groups of prompts that do not add up to its scores"
     return None
 
 

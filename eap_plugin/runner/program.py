@@ -1,7 +1,8 @@
 """The program of a scoring run, executed where the weights are by ``model.run``.
 
 1. If the metric compares with the unchanged model (as KL divergence does), its clean logits are added to the batches.
-2. The batches are split into microbatches that fit in memory, and the algorithm computes scores from them.
+2. The batches are split into microbatches that fit in memory, and the algorithm computes scores from them: those of all
+   prompts and, if prompts are grouped, those of each group.
 3. Meanwhile the self-check compares the graph's formulas with the model, on a run that the algorithm makes or on one of
    its own (``self_check.scoring_check``). If it fails, no scores are returned, and the report says why.
 4. Unless the algorithm has computed the metric on clean and corrupt prompts on its way, the model is run for it.
@@ -10,7 +11,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -20,6 +21,8 @@ from eap_plugin.algorithm.base import Attribution, Progress
 from eap_plugin.data.microbatches import Microbatch, split_microbatches
 from eap_plugin.metric.metric import Metric
 from eap_plugin.model.residual_model import ResidualModel
+from eap_plugin.runner.by_group import attribute_by_group
+from eap_plugin.runner.checked_algorithm import CheckedAlgorithm
 from eap_plugin.runner.performance import performance, with_clean_logits
 from eap_plugin.runner.self_check.scoring_check import ScoringCheck
 from eap_plugin.runner.self_check.self_check import CheckReport
@@ -42,7 +45,7 @@ def score(
     model: ResidualModel,
     data: Sequence[Microbatch],
     size: int | None,
-    attribute: Callable[..., Attribution],
+    attribute: CheckedAlgorithm,
     metric: Metric,
     options: Any,
     progress: Progress,
@@ -53,7 +56,7 @@ def score(
         model: the model, frozen.
         data: the prompt pairs, as whole batches or parts of them.
         size: the maximum number of prompt pairs to run at a time; ``None`` for no maximum.
-        attribute: the algorithm's ``attribute``.
+        attribute: the algorithm.
         metric: the metric to attribute.
         options: the algorithm's options.
         progress: called when microbatches are done.
@@ -65,7 +68,10 @@ def score(
             data = with_clean_logits(model, data, size)
         parts = split_microbatches(data, size)
         with check.observing(), torch.enable_grad():
-            found = attribute(model, parts, metric, options, progress)
+            if data[0].batch.groups is None or attribute.keeps_groups:
+                found = attribute(model, parts, metric, options, progress)
+            else:
+                found = attribute_by_group(model, data, size, attribute, metric, options, progress)
     except Exception:
         report = check.report()  # a model that does not pass is a likelier cause
         if report.ok:
@@ -77,4 +83,5 @@ def score(
     if found.clean_metric is None or found.corrupt_metric is None:
         clean, corrupt = performance(model, parts, metric)
         found = replace(found, clean_metric=clean, corrupt_metric=corrupt)
-    return Outcome(report, replace(found, matrix=found.matrix.detach().cpu()))
+    groups = None if found.groups is None else found.groups.detach().cpu()
+    return Outcome(report, replace(found, matrix=found.matrix.detach().cpu(), groups=groups))

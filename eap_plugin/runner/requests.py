@@ -75,13 +75,14 @@ class RequestCache:
             return None
         found = load_scores(path)
         about, level = found.metadata, cast(Level, found.level)
-        return Attribution(found.graph, found.matrix, about["clean_metric"], about["corrupt_metric"], level)
+        metrics = about["clean_metric"], about["corrupt_metric"]
+        return Attribution(found.graph, found.matrix, *metrics, level, found.groups)
 
     def keep(self, index: int, found: Attribution) -> None:
         """Save the scores of a finished part."""
         self._folder.mkdir(parents=True, exist_ok=True)
         about = {"clean_metric": found.clean_metric, "corrupt_metric": found.corrupt_metric}
-        scores_of(found.level, found.graph, found.matrix, about).save(self._path(index))
+        scores_of(found.level, found.graph, found.matrix, about, found.groups).save(self._path(index))
 
     def remove(self) -> None:
         """Delete the saved parts of this run, and the folder if it is then empty."""
@@ -127,7 +128,7 @@ def run_requests(
 def _run_part(run: Run, part: Sequence[Microbatch], counter: _ProgressCounter) -> Attribution:
     sizes = [len(piece.batch) for piece in split_microbatches(part, run.batch_size)]
     tick = nothing if run.model.remote else counter.over(sizes)
-    outcome = run.model.run(score, part, run.batch_size, run.checked, run.metric, run.options, tick)
+    outcome = run.model.run(score, part, run.batch_size, run.checked, run.metric, run.prepared, tick)
     outcome.report.raise_if_failed()
     return cast(Attribution, outcome.found)
 
@@ -136,22 +137,25 @@ def add_up(found: Sequence[Attribution], shares: Sequence[float]) -> Attribution
     """Add the scores of parts of the data; average their metrics, weighted by the parts' shares."""
     if len(found) == 1:
         return found[0]
-    length = max(len(part.matrix) for part in found)  # the parts may differ in length if scores are per position
-    matrix = torch.stack([_lengthened(part.matrix, length) for part in found]).sum(0)
+    matrix = _sum([part.matrix for part in found], 0)
+    groups = [part.groups for part in found if part.groups is not None]
     clean, corrupt = (
         sum(share * (value or 0.0) for share, value in zip(shares, values, strict=True)) / sum(shares)
         for values in zip(*((part.clean_metric, part.corrupt_metric) for part in found), strict=True)
     )
-    return replace(found[0], matrix=matrix, clean_metric=clean, corrupt_metric=corrupt)
+    sums = _sum(groups, 1) if groups else None
+    return replace(found[0], matrix=matrix, clean_metric=clean, corrupt_metric=corrupt, groups=sums)
 
 
 def nothing(pieces: float = 1.0) -> None:
     """Ignore progress: on a server there is nobody to report it to."""
 
 
-def _lengthened(matrix: Tensor, length: int) -> Tensor:
-    """Pad a matrix with zeros at the end of its first dimension."""
-    return pad(matrix, [0, 0] * (matrix.ndim - 1) + [0, length - len(matrix)])
+def _sum(parts: Sequence[Tensor], axis: int) -> Tensor:
+    """Add tensors that may differ in length along an axis, as scores per position do: shorter ones end early."""
+    length = max(part.shape[axis] for part in parts)
+    behind = [0, 0] * (parts[0].ndim - 1 - axis)
+    return torch.stack([pad(part, [*behind, 0, length - part.shape[axis]]) for part in parts]).sum(0)
 
 
 def _count(part: Sequence[Microbatch]) -> int:

@@ -19,13 +19,15 @@ class Run:
     Attributes:
         model: the model, in this process or on a server.
         data: the data as the user gave it: a task, or batches of any kind.
-        batches: the prompt pairs.
+        batches: the prompt pairs, with their groups if ``n_groups`` is not ``None``.
         reference: the batches over whose corrupt prompts means are taken; if empty, ``batches``.
         algorithm: the algorithm.
         checked: its ``attribute`` with checks around it.
-        options: its options.
+        options: its options, as the user gave them.
+        prepared: the same, with scores in place of the names of their files.
         metric: the metric to attribute.
         batch_size: the maximum number of prompt pairs to run at a time; ``None`` for no maximum.
+        n_groups: the number of groups of prompts; ``None`` if prompts are not grouped.
     """
 
     model: ResidualModel
@@ -35,5 +37,7 @@ class Run:
     algorithm: Algorithm[Any]
     checked: CheckedAlgorithm
     options: Any
+    prepared: Any
     metric: Metric
     batch_size: int | None
+    n_groups: int | None = None

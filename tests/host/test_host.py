@@ -1,6 +1,7 @@
 """Plugins are found through entry points, fail on their own, and never win a name silently."""
 
 import os
+import signal
 import subprocess
 import sys
 import textwrap
@@ -46,7 +47,7 @@ class Site:
         self.folder = folder
 
     def install(self, dist, code, *, version="1.0", entry="plugin", attribute=""):
-        module = dist.replace("-", "_")
+        module = f"module_of_{dist.replace('-', '_')}" if dist == "eap-plugin" else dist.replace("-", "_")
         (self.folder / f"{module}.py").write_text(textwrap.dedent(code))
         info = self.folder / f"{module}-{version}.dist-info"
         info.mkdir()
@@ -62,6 +63,7 @@ class Site:
 def site(tmp_path, monkeypatch):
     monkeypatch.delenv("EAP_PLUGIN_STRICT", raising=False)
     monkeypatch.delenv("EAP_PLUGIN_DISABLE", raising=False)
+    monkeypatch.delenv("EAP_PLUGIN_PREFER", raising=False)
     monkeypatch.syspath_prepend(tmp_path)
     before = set(sys.modules)
     yield Site(tmp_path)
@@ -136,6 +138,8 @@ def test_an_entry_point_may_be_an_object(site):
         ),
         ("raise RuntimeError('first line\\nsecond line')", "RuntimeError: first line second line"),
         ("import sys; sys.exit(3)", "SystemExit: 3"),
+        ("raise KeyboardInterrupt('not pressed')", "KeyboardInterrupt: not pressed"),
+        ("class Stop(BaseException): pass\nraise Stop('everything')", "Stop: everything"),
         ("def broken(:", "SyntaxError"),
         ("def register_metrics(register): pass", "implements no hook; decorate one with eap_plugin.hookimpl"),
     ],
@@ -149,6 +153,13 @@ def test_a_plugin_that_cannot_be_imported_is_reported_and_the_others_work(site, 
     advice = "update bad, tell its author, or set EAP_PLUGIN_DISABLE=bad:plugin"
     assert host.warnings() == [f"plugin bad:plugin 1.0 failed: {reason(host, 'bad:plugin')}; {advice}"]
     assert "zero" in host.registry("metrics")
+
+
+def test_ctrl_c_while_a_plugin_is_imported_is_not_its_failure(site):
+    site.install("slow", "import os, signal\nos.kill(os.getpid(), signal.SIGINT)\n")
+    with pytest.raises(KeyboardInterrupt):
+        site.host().plugins()
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
 @pytest.mark.parametrize(
@@ -237,10 +248,29 @@ def test_a_name_claimed_twice_belongs_to_neither_and_the_other_names_work(site):
         with pytest.raises(EapPluginError) as error:
             use()
         assert "metric 'zero' is registered by first:plugin 1.0 and by second:plugin 2.0" in str(error.value)
-        assert "EAP_PLUGIN_DISABLE=second:plugin" in str(error.value)
+        assert "EAP_PLUGIN_PREFER=first:plugin" in str(error.value)
         assert metrics.conflicts == [str(error.value)]
     with pytest.raises(UsageError, match=r"unknown metric 'nouhgt'.*; metric 'zero' is registered by first"):
         metrics["nouhgt"]
+
+
+def test_a_built_in_name_stays_the_built_in_one_unless_another_is_preferred(site, monkeypatch):
+    site.install("eap-plugin", GOOD)
+    site.install("other", GOOD, version="2.0")
+    metrics = site.host().registry("metrics")
+    assert metrics.provider("zero").distribution == "eap-plugin"
+    assert list(metrics) == ["nought", "zero"]
+    assert metrics.conflicts[1] == (
+        "metric 'zero' is registered by eap-plugin:plugin 1.0 and by other:plugin 2.0; "
+        "that of eap-plugin:plugin is used, EAP_PLUGIN_PREFER=other:plugin chooses the other"
+    )
+    monkeypatch.setenv("EAP_PLUGIN_PREFER", "other")
+    assert site.host().registry("metrics").provider("zero").distribution == "other"
+    monkeypatch.setenv("EAP_PLUGIN_PREFER", "othr")
+    assert site.host().warnings() == [
+        "EAP_PLUGIN_PREFER: unknown plugin 'othr'; did you mean 'other'? "
+        "(known: eap-plugin, eap-plugin:plugin, other, other:plugin, plugin)"
+    ]
 
 
 @pytest.mark.parametrize("name", ["acme-eap", "Acme_EAP", "special", "acme-eap:special", " nobody , special"])

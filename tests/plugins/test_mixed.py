@@ -70,8 +70,7 @@ def test_listing_shows_what_works_and_tells_the_rest(mixed: Environment) -> None
     listed = mixed.eap("algorithms", "--json")
     assert listed.returncode == 0
     names = [entry["name"] for entry in mixed.json("algorithms")]
-    assert "eap" not in names
-    assert {"eap-abs", "random", "wrong-shape"} <= set(names)
+    assert {"eap", "eap-abs", "random", "wrong-shape"} <= set(names)
     assert f"algorithm 'eap' is registered by {named('claims-eap')} and by" in listed.stderr
     assert "toy-lm" in [entry["name"] for entry in mixed.json("backends")]
 
@@ -107,11 +106,11 @@ def test_the_others_work_and_the_model_is_left_as_it_was(scored: Any) -> None:
     )
 
 
-def test_a_name_claimed_twice_belongs_to_neither_until_one_is_left_out(mixed: Environment, scored: Any) -> None:
-    assert "eap" not in scored["algorithms"]
-    assert f"algorithm 'eap' is registered by {named('claims-eap')} and by eap-plugin" in scored["found"]["eap"]
+def test_a_built_in_name_is_kept_unless_another_plugin_is_preferred(mixed: Environment, scored: Any) -> None:
+    assert "eap" in scored["algorithms"]
     code = "import json, eap_plugin; print(json.dumps(eap_plugin.algorithms()['eap'].summary))"
-    assert mixed.evaluate(code, EAP_PLUGIN_DISABLE="claims-eap").startswith("Edge Attribution Patching")
+    assert mixed.evaluate(code).startswith("Edge Attribution Patching")
+    assert mixed.evaluate(code, EAP_PLUGIN_PREFER="claims-eap") == "is broken"
     assert mixed.evaluate(code, EAP_PLUGIN_DISABLE="eap-plugin:algorithms") == "is broken"
 
 

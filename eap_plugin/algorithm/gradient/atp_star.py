@@ -12,8 +12,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from typing import Any, Literal, TypeVar
+from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from jaxtyping import Float
@@ -24,12 +24,10 @@ from eap_plugin.algorithm.gradient.base import GradientAlgorithm, GradientOption
 from eap_plugin.algorithm.gradient.recomputed_attention import AttentionRecorder
 from eap_plugin.algorithm.gradient.scorer import EdgeScorer
 from eap_plugin.host.options import option
-from eap_plugin.interventions.recording import GradientRecorder, ReaderGradients, WriterRecorder, merge
+from eap_plugin.interventions.recording import GradientRecorder, R, ReaderGradients, WriterRecorder, mapped, merge
 from eap_plugin.interventions.writer_outputs import Writers
 from eap_plugin.model.graph import Graph
 from eap_plugin.model.sites import Site, Visitor
-
-R = TypeVar("R", Writers, ReaderGradients)
 
 
 @dataclass(frozen=True)
@@ -90,8 +88,7 @@ class AtPStar(GradientAlgorithm[AtPStarOptions]):
                 columns = slice(first, first + effects.shape[-1])
                 weighted = shares[:, None, None, :cut, columns] * _magnitudes(effects, options)
                 total[:, :, :cut, columns] = weighted.sum(0)
-        where = slice(context.start, context.start + total.shape[1]) if options.positions else slice(0, 1)
-        context.scorer.matrix[where] += total.sum(0)
+        context.add_prompts(total)
         return float(value.detach()), on_corrupt
 
 
@@ -156,13 +153,7 @@ class FirstOrder:
         def move(x: Tensor) -> Tensor:
             return x.flatten(0, 1)[None] if self._positions else x.transpose(0, 1)
 
-        moved: dict[str, Any] = dict(vars(record))
-        for name, part in moved.items():
-            if isinstance(part, list):
-                moved[name] = [move(x) for x in part]
-            elif isinstance(part, Tensor):
-                moved[name] = move(part)
-        return replace(record, **moved)
+        return mapped(record, move)
 
 
 def _runs(graph: Graph, options: AtPStarOptions) -> Sequence[int | None]:

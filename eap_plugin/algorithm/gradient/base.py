@@ -32,6 +32,7 @@ from eap_plugin.algorithm.base import Algorithm, Attribution, Cost, Level, Progr
 from eap_plugin.algorithm.gradient.scorer import EdgeScorer, NeuronScorer, Scorer
 from eap_plugin.data.batch import NO_ANSWER, Batch
 from eap_plugin.data.microbatches import Microbatch
+from eap_plugin.data.prompt_groups import members
 from eap_plugin.errors import UsageError
 from eap_plugin.host.options import option
 from eap_plugin.interventions.counterfactual import Ablation, Counterfactual, ablation_passes
@@ -185,7 +186,7 @@ class ScoringContext:
     def add(self, change: Writers, *runs: ReaderGradients) -> None:
         """Add the products of changes and gradients, the latter summed over runs, to the scores."""
         with torch.no_grad():
-            self.scorer.add(change, *runs, start=self.start)
+            self.scorer.add(change, *runs, start=self.start, groups=members(self.batch))
 
     def add_all(self, change: Writers, runs: Iterable[ReaderGradients]) -> None:
         """Add the products of the same changes and the gradients of each run; ``runs`` may make them one by one.
@@ -201,6 +202,17 @@ class ScoringContext:
         if waiting:
             self.add(change, *waiting)
 
+    def add_prompts(self, scores: Float[Tensor, "batch pos sources columns"]) -> None:
+        """Add the scores of each prompt, from position ``start`` on; without positions, that axis has length one."""
+        first = self.start if self.scorer.matrix.shape[0] > 1 else 0
+        where = slice(first, first + scores.shape[1])
+        rows_of = members(self.batch)
+        if rows_of is None:
+            self.scorer.matrix[where] += scores.sum(0)
+            return
+        for group, rows in rows_of.items():
+            self.scorer.groups[group, where] += scores[rows].sum(0)
+
 
 class GradientAlgorithm(Algorithm[O]):
     """A method that multiplies changes of writers by gradients at readers.
@@ -209,6 +221,7 @@ class GradientAlgorithm(Algorithm[O]):
         levels: the levels that the method can score.
     """
 
+    keeps_groups: ClassVar[bool] = True
     levels: ClassVar[tuple[Level, ...]] = ("edge", "node", "neuron")
 
     @abstractmethod
@@ -246,30 +259,21 @@ class GradientAlgorithm(Algorithm[O]):
         counterfactual = Counterfactual(model, data, options.ablation)
         n_positions = max(piece.batch.clean.shape[1] for piece in data) if options.positions else None
         kind = NeuronScorer if options.level == "neuron" else EdgeScorer
-        scorer = kind(model, _dtype(options, model), n_positions)
+        groups = data[0].batch.groups
+        scorer = kind(model, _dtype(options, model), n_positions, 0 if groups is None else groups.shape[1])
         seen: list[tuple[float | None, float | None]] = []
         for batch, share, _ in data:
             if not options.answer_diff:
                 batch = replace(batch, wrong_answers=torch.full_like(batch.wrong_answers, NO_ANSWER))
-            start = first_difference(batch) if counterfactual.corrupt else 0
+            start = batch.first_difference if counterfactual.corrupt else 0
             context = ScoringContext(model, batch.to(model.device), metric, share, start, scorer, counterfactual)
             seen.append(self.score_microbatch(context, options))
             progress()
         total = sum(piece.share for piece in data)
-        matrix = scorer.matrix if options.positions else scorer.matrix[0]
         clean, corrupt = (_mean(values, total) for values in zip(*seen, strict=True))
-        return Attribution(
-            *_at_level(model.graph, matrix, options), clean_metric=clean, corrupt_metric=corrupt, level=options.level
-        )
-
-
-def first_difference(batch: Batch) -> int:
-    """Return the first position at which any prompt's clean and corrupt tokens differ; earlier scores are zero.
-
-    For identical prompts, return the last position; all scores are zero in that case.
-    """
-    differs = (batch.clean != batch.corrupt).any(dim=0).nonzero()
-    return int(differs[0, 0]) if len(differs) else batch.clean.shape[1] - 1
+        graph, matrix = _at_level(model.graph, scorer.matrix + scorer.groups.sum(0), options)
+        _, sums = _at_level(model.graph, scorer.groups, options)
+        return Attribution(graph, matrix, clean, corrupt, options.level, None if groups is None else sums)
 
 
 def _mean(shares: Sequence[float | None], total: float) -> float | None:
@@ -278,8 +282,12 @@ def _mean(shares: Sequence[float | None], total: float) -> float | None:
     return sum(known) / total if len(known) == len(shares) else None
 
 
-def _at_level(graph: Graph, matrix: Tensor, options: GradientOptions) -> tuple[Graph, Tensor]:
+def _at_level(
+    graph: Graph, matrix: Float[Tensor, "*groups pos sources columns"], options: GradientOptions
+) -> tuple[Graph, Tensor]:
     """Convert scores to the level asked for; a node's first-order score is the sum over its outgoing edges."""
+    if not options.positions:
+        matrix = matrix.squeeze(-3)
     if options.level == "edge" and options.qkv == "summed":
         return sum_qkv(graph, matrix)
     return graph, matrix.sum(-1) if options.level == "node" else matrix

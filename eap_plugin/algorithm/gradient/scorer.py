@@ -25,13 +25,14 @@ Letters in the code: D for the changes [writers, tokens, d_model], G for the gra
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from eap_plugin.interventions.recording import ReaderGradients
+from eap_plugin.interventions.recording import ReaderGradients, mapped
 from eap_plugin.interventions.workspace import workspace
 from eap_plugin.interventions.writer_outputs import Writers, output_weight
 from eap_plugin.model.edge_matrix import edge_mask
@@ -47,23 +48,30 @@ class Scorer(ABC):
     Temporary tensors are allocated once, and reused for all positions, layers and batches.
 
     Attributes:
-        matrix: the sum so far; the first axis has length one, or one entry for each position.
+        matrix: the sum so far over prompts without a group; the first axis has length one, or one entry for each
+            position.
+        groups: the sum so far over the prompts of each group.
     """
 
     matrix: Float[Tensor, "out_pos sources columns"]
+    groups: Float[Tensor, "groups out_pos sources columns"]
 
-    def __init__(self, model: ResidualModel, dtype: torch.dtype, n_positions: int | None = None) -> None:
+    def __init__(
+        self, model: ResidualModel, dtype: torch.dtype, n_positions: int | None = None, n_groups: int = 0
+    ) -> None:
         """Start with all scores at zero.
 
         Args:
             model: the model, whose weights expand the heads.
             dtype: the dtype to multiply and add in.
             n_positions: the number of token positions to score separately; ``None`` sums over positions.
+            n_groups: the number of groups of prompts to score separately.
         """
         self._model, self._graph = model, model.graph
         self._per_position = n_positions is not None
         shape = n_positions or 1, len(self._graph.sources), self._n_columns()
         self.matrix = torch.zeros(shape, dtype=dtype, device=model.device)
+        self.groups = self.matrix.new_zeros(n_groups, *shape)
         self._buffers: dict[str, Tensor] = {}
 
     @abstractmethod
@@ -80,20 +88,41 @@ class Scorer(ABC):
     ) -> None:
         """Add the scores of the positions ``piece`` to ``out``."""
 
-    def add(self, change: Writers, *runs: ReaderGradients, start: int = 0) -> None:
+    def add(
+        self,
+        change: Writers,
+        *runs: ReaderGradients,
+        start: int = 0,
+        groups: Mapping[int, Int[Tensor, "some"]] | None = None,
+    ) -> None:
         """Add the scores of one batch.
 
         Args:
             change: the change of every writer.
             *runs: the gradient at every reader, in one or more runs over which scores are summed.
             start: the position in the prompts of the first recorded position.
+            groups: the rows of each group's prompts; ``None`` for prompts without a group.
         """
+        if groups is None:
+            self._add_to(self.matrix, change, runs, start)
+            return
+        for group, rows in groups.items():
+            select = partial(torch.index_select, dim=0, index=rows)
+            self._add_to(self.groups[group], mapped(change, select), [mapped(x, select) for x in runs], start)
+
+    def _add_to(
+        self,
+        total: Float[Tensor, "out_pos sources columns"],
+        change: Writers,
+        runs: Sequence[ReaderGradients],
+        start: int,
+    ) -> None:
         batch, n_pos, d_model = change.embed.shape
         step = max(1, workspace(change.embed.device) // (len(self._graph.sources) * batch * d_model))
         for first in range(0, n_pos, step):
             piece = slice(first, min(first + step, n_pos))
             where = slice(start + piece.start, start + piece.stop) if self._per_position else slice(0, 1)
-            self._add_piece(change, runs, piece, self.matrix[where])
+            self._add_piece(change, runs, piece, total[where])
 
     def _tokens(self, x: Tensor, piece: slice) -> Float[Tensor, "tokens ..."]:
         """Flatten prompts and positions into tokens, with all prompts of a position next to each other."""

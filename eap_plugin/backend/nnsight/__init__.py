@@ -48,7 +48,7 @@ class NNsightBackend(Backend):
         self, name: str, *, device: str = "cpu", dtype: str = "float32", revision: str | None = None
     ) -> ResidualModel:
         """See ``Backend.load``; attention uses the default implementation of transformers."""
-        path, kind = model_path(name), torch_dtype(dtype)
+        path, kind = model_path(name, revision), torch_dtype(dtype)
         with load_errors(name):
             from nnsight import NNsight
             from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -72,7 +72,7 @@ class NNsightBackend(Backend):
         with load_errors(name):
             from nnsight import TransformersModel
 
-            model = TransformersModel(model_path(name), task="text-generation", revision=revision)
+            model = TransformersModel(model_path(name, revision), task="text-generation", revision=revision)
         wrapped = self.at(self.wrap(model), remote)
         wrapped.info = wrapped.info.loaded_as(name, revision)
         return wrapped
@@ -98,6 +98,7 @@ class NNsightBackend(Backend):
         info = ModelInfo(
             name=module.config.name_or_path or type(module).__name__,
             n_vocab=int(module.config.get_text_config().vocab_size),
+            d_model=int(module.config.get_text_config().hidden_size),
             n_ctx=context_length(adapter.cfg),
             tokenizer=tokenizer,
             prepend_bos=prepends_bos(tokenizer, adapter.cfg),

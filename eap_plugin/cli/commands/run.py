@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,7 +16,7 @@ from eap_plugin.cli.parts import keeping
 from eap_plugin.cli.run_options import RunOptions
 from eap_plugin.cli.verdict import report_dropped, require_behaviour, summary
 from eap_plugin.cli.work import Work, working
-from eap_plugin.errors import UsageError
+from eap_plugin.files import check_writable
 
 if TYPE_CHECKING:
     from eap_plugin.model.residual_model import ResidualModel
@@ -62,6 +61,12 @@ if TYPE_CHECKING:
 )
 @click.option("--resume", is_flag=True, help="Continue an interrupted run from its finished parts.")
 @click.option("--ablation-task", metavar="TASK", help="Task (name or file) over which -O ablation=mean takes means.")
+@click.option(
+    "--groups",
+    type=click.IntRange(min=2),
+    metavar="K",
+    help="Keep sums of scores over K groups of prompts, for standard errors.",
+)
 @model_options
 @click.option("--output", "-o", type=click.Path(path_type=Path), help="Save the scores to this safetensors file.")
 @top_option
@@ -77,7 +82,7 @@ def run(choice: ModelChoice, **given: Any) -> None:
     """
     options = RunOptions(**given)
     if options.output is not None:
-        _check_writable(options.output)
+        check_writable(options.output)
     with keeping(options.parts), working(not (options.quiet or options.as_json)) as work:
         work.step("Loading the model")
         options.check_names()
@@ -129,6 +134,7 @@ def _score(
         metric=options.metric,
         batch_size=options.batch_size,
         ablation_data=other,
+        groups=options.groups,
         progress=work.advance,
         timeout=timeout,
         status=work.tell,
@@ -161,17 +167,3 @@ def _print(options: RunOptions, scores: PruneScores | NodeScores) -> None:
         console.print(f"\nSaved to {options.output}; to read it: eap show {options.output}", soft_wrap=True)
     elif not options.quiet:
         console.print("\nNot saved; to keep the scores, add -o scores.safetensors")
-
-
-def _check_writable(path: Path) -> None:
-    """Check, before any work is done, that ``path`` can be written.
-
-    Raises:
-        UsageError: if it is a folder, or its folder is missing or read-only.
-    """
-    if path.is_dir():
-        raise UsageError(f"cannot write {path}: it is a folder; add a file name")
-    if not path.parent.is_dir():
-        raise UsageError(f"cannot write {path}: the folder {path.parent} does not exist; make it first")
-    if not os.access(path.parent, os.W_OK):
-        raise UsageError(f"cannot write {path}: no permission to write in {path.parent.resolve()}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM, PreTrainedModel
+from transformers.activations import XIELUActivation
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 from transformers.models.nemotron.modeling_nemotron import NemotronLayerNorm1P
 
@@ -49,9 +50,12 @@ def _randomize(model: nn.Module, generator: torch.Generator) -> None:
     """Draw every weight anew, with standard deviation 0.25 for matrices and embeddings, 0.2 for biases, 0.3 for norms.
 
     Norm weights keep their initial centre: 0 if the norm multiplies by 1 + weight, else 1. Nemotron multiplies by
-    1 + weight but initializes its weights to 1, so theirs is moved to 0.
+    1 + weight but initializes its weights to 1, so theirs is moved to 0. Apertus' activation jumps by 1e-6 at zero, an
+    input that zero ablation gives to within rounding; the jump is taken out.
     """
     for module in model.modules():
+        if isinstance(module, XIELUActivation):
+            module.eps.zero_()
         is_norm = "Norm" in type(module).__name__
         for name, parameter in module.named_parameters(recurse=False):
             noise = torch.randn(parameter.shape, generator=generator)

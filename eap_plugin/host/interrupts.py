@@ -1,6 +1,7 @@
-"""Handling of Ctrl-C that also works while libraries are being imported.
+"""Handling of Ctrl-C that also works while libraries and plugins are being imported.
 
-Some libraries catch ``KeyboardInterrupt`` during import and fail a moment later with an unrelated error.
+Some libraries catch ``KeyboardInterrupt`` during import and fail a moment later with an unrelated error. A plugin, on
+the other hand, may raise ``KeyboardInterrupt`` although nobody pressed Ctrl-C.
 """
 
 from __future__ import annotations
@@ -25,16 +26,17 @@ class Interrupts:
 
 @contextmanager
 def noticing_interrupts() -> Iterator[Interrupts]:
-    """Record Ctrl-C as well as raising it, inside the context.
+    """Record Ctrl-C as well as raising it, inside the context; contexts within it share the record.
 
     This applies only in the main thread, which receives signals, and only if Python's own handler is installed: a
     program in the background ignores Ctrl-C, and that stays so.
     """
     interrupts = Interrupts()
-    if (
-        threading.current_thread() is not threading.main_thread()
-        or signal.getsignal(signal.SIGINT) is not signal.default_int_handler
-    ):
+    before = signal.getsignal(signal.SIGINT)
+    if isinstance(before, Interrupts):
+        yield before
+        return
+    if threading.current_thread() is not threading.main_thread() or before is not signal.default_int_handler:
         yield interrupts
         return
     signal.signal(signal.SIGINT, interrupts)
