@@ -13,6 +13,9 @@ if TYPE_CHECKING:
     from eap_plugin.api import algorithms as algorithms
     from eap_plugin.api import backends as backends
     from eap_plugin.api import check as check
+    from eap_plugin.api import combine as combine
+    from eap_plugin.api import compare as compare
+    from eap_plugin.api import compare_with_truth as compare_with_truth
     from eap_plugin.api import estimate_cost as estimate_cost
     from eap_plugin.api import evaluate as evaluate
     from eap_plugin.api import find_circuit as find_circuit
@@ -42,6 +45,9 @@ _NAMES = {
         "algorithms",
         "backends",
         "check",
+        "combine",
+        "compare",
+        "compare_with_truth",
         "estimate_cost",
         "evaluate",
         "find_circuit",

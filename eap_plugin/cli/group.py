@@ -10,6 +10,8 @@ from eap_plugin import __version__
 from eap_plugin.cli.commands.algorithms import algorithms
 from eap_plugin.cli.commands.check import check
 from eap_plugin.cli.commands.circuit import circuit
+from eap_plugin.cli.commands.combine import combine
+from eap_plugin.cli.commands.compare import compare
 from eap_plugin.cli.commands.demo import demo
 from eap_plugin.cli.commands.evaluate import evaluate
 from eap_plugin.cli.commands.listings import backends, metrics, tasks
@@ -57,5 +59,20 @@ def eap() -> None:
     """
 
 
-for command in (demo, run, show, circuit, evaluate, check, algorithms, selections, backends, metrics, tasks, plugins):
+for command in (
+    demo,
+    run,
+    show,
+    circuit,
+    evaluate,
+    compare,
+    combine,
+    check,
+    algorithms,
+    selections,
+    backends,
+    metrics,
+    tasks,
+    plugins,
+):
     eap.add_command(command)
