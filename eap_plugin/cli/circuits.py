@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 from rich.table import Table
 
@@ -16,8 +16,18 @@ if TYPE_CHECKING:
 def selection_facts(circuit: Circuit) -> dict[str, str]:
     """Return how a circuit was selected and what it contains, by label."""
     about, found = (circuit.metadata.get(name) for name in ("selection", "found"))
-    made = {**(_selected(about) if about else {}), "circuit": _content(circuit)}
+    made = {**(_selected(about) if _complete(about) else {}), "circuit": _content(circuit)}
     return made | _found(found) if found else made
+
+
+def _complete(about: object) -> TypeGuard[Mapping[str, Any]]:
+    """Return whether this is the record of a selection; a file from elsewhere may have anything in its place."""
+    return (
+        isinstance(about, Mapping)
+        and all(type(about.get(name)) is int for name in ("size", "selected", "kept"))
+        and all(isinstance(about.get(name), Mapping) for name in ("options", "notes"))
+        and {"method", "level", "signed", "pruned"} <= set(about)
+    )
 
 
 def _selected(about: Mapping[str, Any]) -> dict[str, str]:

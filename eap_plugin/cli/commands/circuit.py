@@ -73,7 +73,7 @@ def circuit(
     finding.check(faithfulness is not None, sizes)
     with working(not as_json) as work:
         from eap_plugin import api
-        from eap_plugin.results.loading import load_scores
+        from eap_plugin.api import load_scores
 
         options = parse_assignments(assignments)
         build_options(api.selections()[method].options, options, method)
