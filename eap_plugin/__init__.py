@@ -13,7 +13,11 @@ if TYPE_CHECKING:
     from eap_plugin.api import algorithms as algorithms
     from eap_plugin.api import backends as backends
     from eap_plugin.api import check as check
+    from eap_plugin.api import combine as combine
+    from eap_plugin.api import compare as compare
+    from eap_plugin.api import compare_with_truth as compare_with_truth
     from eap_plugin.api import estimate_cost as estimate_cost
+    from eap_plugin.api import evaluate as evaluate
     from eap_plugin.api import load_model as load_model
     from eap_plugin.api import load_task as load_task
     from eap_plugin.api import metrics as metrics
@@ -23,6 +27,7 @@ if TYPE_CHECKING:
     from eap_plugin.api import tasks as tasks
     from eap_plugin.api import wrap_model as wrap_model
     from eap_plugin.circuits.circuit import Circuit as Circuit
+    from eap_plugin.circuits.evaluation.result import Evaluation as Evaluation
     from eap_plugin.data.batch import Batch as Batch
     from eap_plugin.errors import EapPluginError as EapPluginError
     from eap_plugin.errors import UsageError as UsageError
@@ -38,7 +43,11 @@ _NAMES = {
         "algorithms",
         "backends",
         "check",
+        "combine",
+        "compare",
+        "compare_with_truth",
         "estimate_cost",
+        "evaluate",
         "load_model",
         "load_task",
         "metrics",
@@ -49,6 +58,7 @@ _NAMES = {
         "wrap_model",
     ),
     "circuits.circuit": ("Circuit",),
+    "circuits.evaluation.result": ("Evaluation",),
     "data.batch": ("Batch",),
     "errors": ("EapPluginError", "UsageError"),
     "host": ("hookimpl",),

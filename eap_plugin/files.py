@@ -20,10 +20,11 @@ def check_writable(path: Path) -> None:
         raise UsageError(f"cannot write {path}: it is a folder; add a file name")
     if target.exists() and not target.is_file():
         raise UsageError(f"cannot write {path}: it is a device or a pipe; give the path of a regular file")
-    if not target.parent.is_dir():
-        raise UsageError(f"cannot write {path}: the folder {target.parent} does not exist; make it first")
-    if not os.access(target.parent, os.W_OK):
-        raise UsageError(f"cannot write {path}: no permission to write in {target.parent}")
+    folder = target.parent if path.is_symlink() else path.parent
+    if not folder.is_dir():
+        raise UsageError(f"cannot write {path}: the folder {folder} does not exist; make it first")
+    if not os.access(folder, os.W_OK):
+        raise UsageError(f"cannot write {path}: no permission to write in {folder.absolute()}")
 
 
 def write_whole(path: Path, data: bytes) -> None:

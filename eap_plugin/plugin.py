@@ -34,6 +34,11 @@ if TYPE_CHECKING:
     from eap_plugin.backend.module_hooks import at_input as at_input
     from eap_plugin.backend.module_hooks import at_output as at_output
     from eap_plugin.backend.module_hooks import visiting as visiting
+    from eap_plugin.circuits.selection.base import Selected as Selected
+    from eap_plugin.circuits.selection.base import Selection as Selection
+    from eap_plugin.circuits.selection.base import best as best
+    from eap_plugin.circuits.selection.base import scored as scored
+    from eap_plugin.circuits.selection.base import strength as strength
     from eap_plugin.data.batch import NO_ANSWER as NO_ANSWER
     from eap_plugin.data.batch import Batch as Batch
     from eap_plugin.data.microbatches import Microbatch as Microbatch
@@ -93,6 +98,7 @@ _NAMES = {
     "backend.freezing": ("frozen_modules",),
     "backend.loading": ("load_errors", "model_path", "torch_dtype"),
     "backend.module_hooks": ("Attach", "ValueHook", "at_input", "at_output", "visiting"),
+    "circuits.selection.base": ("Selected", "Selection", "best", "scored", "strength"),
     "data.batch": ("NO_ANSWER", "Batch"),
     "data.microbatches": ("Microbatch",),
     "data.prompts": ("Prompts",),

@@ -78,6 +78,8 @@ class Algorithm(ABC, Generic[O]):
             over its microbatches, weighted by share; false for a method that needs all data together.
         keeps_groups: whether ``attribute`` returns sums over groups (``Batch.groups``) itself. If not, an additive
             algorithm is run on the prompts of each group separately.
+        score_options: options that name a file of scores of edges of the same graph. The file is read where the user
+            is, and ``attribute`` receives the matrix, [sources, readers], in place of the name.
         local_options: options that name local files, which a run on a server cannot use.
         options: the frozen dataclass of its options, fields declared with ``eap_plugin.host.options.option``.
     """
@@ -89,6 +91,7 @@ class Algorithm(ABC, Generic[O]):
     additive: ClassVar[bool] = True
     keeps_groups: ClassVar[bool] = False
     sign: ClassVar[str] = "positive: feeding the corrupt value through this edge alone lowers the metric"
+    score_options: ClassVar[tuple[str, ...]] = ()
     local_options: ClassVar[tuple[str, ...]] = ()
     options: type[O]
 

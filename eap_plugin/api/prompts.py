@@ -27,10 +27,10 @@ def load_task(
     """Load a task's prompts for a model's tokenizer.
 
     Args:
-        name: a registered task, or a file of prompt pairs.
+        name: a registered task, or a file of prompt pairs; ``"mib/ioi:test"`` is the split ``test`` of that task.
         model: the model whose tokenizer encodes the prompts.
-        n_prompts: number of prompt pairs to generate, or the most to take from a file.
-        seed: seed for generating the prompts.
+        n_prompts: number of prompt pairs to generate, or the most to take from a file or a dataset.
+        seed: seed for generating the prompts; for a dataset, 0 takes the first and any other seed shuffles before.
         format: the file's format; detected by default.
         prepend_bos: whether to put a beginning-of-sequence token before each prompt; by default, as the model does.
 
@@ -56,6 +56,9 @@ def task_source(name: str | Path, format: str | None = None) -> TaskGenerator | 
         UsageError: if there is no such task or file, or the file is malformed.
     """
     path = Path(name)
+    registered, _, part = str(name).partition(":")
+    if part and registered in tasks():
+        return tasks()[registered].part(part)
     if str(name) in tasks() or not (path.suffix or path.exists()):
         return tasks()[str(name)]
     if format is not None:

@@ -14,8 +14,10 @@ from eap_plugin.data.prompt_groups import assign_groups
 from eap_plugin.errors import UsageError
 from eap_plugin.host.options import build_options
 from eap_plugin.metric.metric import Judge, Metric, as_metric
+from eap_plugin.model.graph import Graph
 from eap_plugin.model.remote import RemoteOptions
 from eap_plugin.model.residual_model import ResidualModel
+from eap_plugin.results.prune_scores import PruneScores
 from eap_plugin.runner.checked_algorithm import CheckedAlgorithm
 from eap_plugin.runner.run import Run
 
@@ -40,7 +42,7 @@ def resolve(
     there = placed(model, remote or RemoteOptions())
     batches = batches_for(there, data)
     provider = algorithm if isinstance(algorithm, Algorithm) else algorithms()[algorithm]
-    judge = _metric(metric)
+    judge = resolve_metric(metric)
     chosen = _options(provider, options, there)
     _check_ablation_data(provider, chosen, ablation_data)
     if groups is not None:
@@ -53,13 +55,15 @@ def resolve(
         algorithm=provider,
         checked=_checked(algorithm, provider),
         options=chosen,
+        prepared=_with_scores(provider, chosen, there.graph),
         metric=judge,
         batch_size=batch_size,
         n_groups=groups,
     )
 
 
-def _metric(metric: str | Metric | Judge) -> Metric:
+def resolve_metric(metric: str | Metric | Judge) -> Metric:
+    """Return a metric, given by name, as a function or as itself."""
     if isinstance(metric, str):
         return metrics()[metric]
     return metric if isinstance(metric, Metric) else as_metric(metric)
@@ -74,6 +78,16 @@ def _options(provider: Algorithm[Any], given: Mapping[str, Any], model: Residual
                 f"{provider.name}'s {name} is a file on this machine, but the model runs on a server; leave it out"
             )
     return chosen
+
+
+def _with_scores(provider: Algorithm[Any], chosen: Any, graph: Graph) -> Any:
+    """Return the options with the scores of edges in place of the names of their files."""
+    scores = {}
+    for name in provider.score_options:
+        path = getattr(chosen, name)
+        if path is not None:
+            scores[name] = PruneScores.load(path, graph).sum_positions().matrix
+    return replace(chosen, **scores)
 
 
 def _check_ablation_data(provider: Algorithm[Any], chosen: Any, ablation_data: object) -> None:

@@ -15,6 +15,7 @@ from eap_plugin.circuits.storage import CircuitFile, read_circuit_file
 from eap_plugin.errors import UsageError
 from eap_plugin.model.edge_matrix import edge_mask, ungroup_columns, ungrouped
 from eap_plugin.model.graph import Graph
+from eap_plugin.results.prune_scores import Edge
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,13 +102,29 @@ class Circuit:
         """The names of the edges in the circuit, in the graph's order."""
         return [self.graph.edge_name(row, column) for row, column in self.edges.nonzero().tolist()]
 
+    def top(self, k: int) -> list[Edge]:
+        """Return the ``k`` edges of largest absolute score, largest first, ties in the graph's order.
+
+        Raises:
+            UsageError: if the scores of the edges are not known.
+        """
+        if self.scores is None:
+            raise UsageError("the scores of this circuit's edges are not known")
+        edges = []
+        for name, score in zip(self.edge_names, self.scores[self.edges].tolist(), strict=True):
+            source, _, reader = name.partition("->")
+            edges.append(Edge(name, source, reader, score))
+        return sorted(edges, key=lambda edge: -abs(edge.score))[: max(0, k)]
+
     def __contains__(self, edge: str) -> bool:
         """Return whether an edge, given by name, is in the circuit."""
         return bool(self.edges[self.graph.edge(edge)])
 
     def pruned(self) -> Circuit:
         """Return the circuit without what is not on a path from ``input`` to the logits."""
-        return Circuit(self.graph, keep_connected(self.graph, self.edges), self.neurons, self.scores, self.metadata)
+        edges = keep_connected(self.graph, self.edges)
+        neurons = None if self.neurons is None else self.neurons & edges.any(1, keepdim=True)
+        return Circuit(self.graph, edges, neurons, self.scores, self.metadata)
 
     def complement(self) -> Circuit:
         """Return the circuit of all other edges; only circuits of whole writers have one.

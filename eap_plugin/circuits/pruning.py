@@ -16,18 +16,22 @@ def connected_nodes(graph: Graph, edges: Bool[Tensor, "sources readers"]) -> Boo
     return has_in & edges.any(1)
 
 
+def connected_readers(graph: Graph, nodes: Bool[Tensor, "sources"]) -> Bool[Tensor, "readers"]:
+    """Return a mask of the readers that one of the given writers is computed from, and of the logits."""
+    readers = reader_feeds(graph)[:, nodes].any(1)
+    readers[-1] = True
+    return readers
+
+
 def keep_connected(graph: Graph, edges: Bool[Tensor, "sources readers"]) -> Bool[Tensor, "sources readers"]:
     """Return the edges that lie on a path from ``input`` to the logits.
 
     A writer without an edge in or without an edge out is removed with its edges, until nothing changes. A head's
     output follows from any of its q, k and v inputs; with grouped-query attention, from the k and v of its group.
     """
-    feeds = reader_feeds(graph)
     while True:
         nodes = connected_nodes(graph, edges)
-        leads_on = feeds[:, nodes].any(1)
-        leads_on[-1] = True
-        kept = edges & nodes[:, None] & leads_on
+        kept = edges & nodes[:, None] & connected_readers(graph, nodes)
         if bool((kept == edges).all()):
             return kept
         edges = kept

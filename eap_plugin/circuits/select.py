@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict, replace
 from typing import Any
 
+import torch
 from jaxtyping import Bool
 from torch import Tensor
 
 from eap_plugin.circuits.circuit import Circuit
 from eap_plugin.circuits.selection.base import Scores, Selection, scored, strength
-from eap_plugin.errors import UsageError
+from eap_plugin.errors import EapPluginError, UsageError
 from eap_plugin.model.edge_matrix import edge_mask
 from eap_plugin.results.prune_scores import PruneScores
 
@@ -70,16 +72,46 @@ def select_circuit(
         UsageError: if the method cannot select from scores of this level.
     """
     if scores.level not in method.levels:
+        levels = " or ".join(f"{level}s" for level in method.levels)
         raise UsageError(
-            f"{method.name} selects {' or '.join(method.levels)}s, but these are scores of {scores.level}s; "
-            f"choose another method"
+            f"{method.name} selects {levels}, but these are scores of {scores.level}s; choose another method"
         )
-    chosen = method.select(scores, size, signed, options)
-    edges, neurons = _edges_and_neurons(scores, chosen)
-    about = {"method": method.name, "level": scores.level, "size": size, "signed": signed, "pruned": prune}
+    found = method.select(scores, size, signed, options)
+    _check(method.name, found.mask, scores, size)
+    edges, neurons = _edges_and_neurons(scores, found.mask)
     matrix = scores.matrix.cpu() if isinstance(scores, PruneScores) else None
-    circuit = Circuit(scores.graph, edges, neurons, matrix, scores.metadata | {"selection": about})
-    return circuit.pruned() if prune else circuit
+    circuit = Circuit(scores.graph, edges, neurons, matrix)
+    kept = circuit.pruned() if prune else circuit
+    about = {
+        "method": method.name,
+        "options": asdict(options),
+        "signed": signed,
+        "level": scores.level,
+        "size": size,
+        "selected": int(found.mask.sum()),
+        "pruned": prune,
+        "kept": _count(kept, found.mask, scores.level),
+        "notes": found.notes,
+    }
+    return replace(kept, metadata=scores.metadata | {"selection": about})
+
+
+def _check(name: str, mask: object, scores: Scores, size: int) -> None:
+    """Check what a method, which may be a plugin's, selected."""
+    shape = list(scores.matrix.shape)
+    if not isinstance(mask, Tensor) or mask.dtype != torch.bool or list(mask.shape) != shape:
+        raise EapPluginError(f"selection method {name!r} must return a boolean mask of shape {shape}; fix the method")
+    if bool((mask & ~scored(scores)).any()) or int(mask.sum()) > size:
+        raise EapPluginError(
+            f"selection method {name!r} selected more than {size} {scores.level}s of the graph; fix the method"
+        )
+
+
+def _count(circuit: Circuit, selected: Bool[Tensor, "sources *columns"], level: str) -> int:
+    """Return how many of the selected edges, nodes or neurons are in the circuit."""
+    if level == "edge":
+        return circuit.n_edges
+    return int(selected[circuit.edges.any(1)].sum())
 
 
 def _edges_and_neurons(

@@ -9,11 +9,16 @@ import click
 from eap_plugin import __version__
 from eap_plugin.cli.commands.algorithms import algorithms
 from eap_plugin.cli.commands.check import check
+from eap_plugin.cli.commands.circuit import circuit
+from eap_plugin.cli.commands.combine import combine
+from eap_plugin.cli.commands.compare import compare
 from eap_plugin.cli.commands.demo import demo
 from eap_plugin.cli.commands.listings import backends, metrics, tasks
 from eap_plugin.cli.commands.plugins import plugins
 from eap_plugin.cli.commands.run import run
+from eap_plugin.cli.commands.selections import selections
 from eap_plugin.cli.commands.show import show
+from eap_plugin.cli.output import accept_any_text
 from eap_plugin.cli.ranks import is_first
 from eap_plugin.cli.trouble import INTERRUPTED, debugging, explain
 from eap_plugin.host.interrupts import noticing_interrupts
@@ -28,6 +33,7 @@ class Group(click.Group):
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command; with ``EAP_DEBUG=1``, errors keep their traceback."""
+        accept_any_text()
         with noticing_interrupts() as interrupts:
             try:
                 return super().invoke(ctx)
@@ -54,5 +60,19 @@ def eap() -> None:
     """
 
 
-for command in (demo, run, show, check, algorithms, backends, metrics, tasks, plugins):
+for command in (
+    demo,
+    run,
+    show,
+    circuit,
+    compare,
+    combine,
+    check,
+    algorithms,
+    selections,
+    backends,
+    metrics,
+    tasks,
+    plugins,
+):
     eap.add_command(command)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import json
 import math
+import sys
+import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -23,14 +26,37 @@ top_option = click.option(
 )
 
 
+class _Console(Console):
+    """A console on which text from files cannot change the terminal: control characters in it are shown as codes."""
+
+    def print(self, *objects: Any, **how: Any) -> None:
+        """Print as ``Console.print`` does."""
+        super().print(*(visible(item) if isinstance(item, str) else item for item in objects), **how)
+
+
 def stdout() -> Console:
     """Return the console for results; it writes plain text if stdout is not a terminal."""
-    return Console(highlight=False, markup=False, emoji=False)
+    return _Console(highlight=False, markup=False, emoji=False)
 
 
 def stderr() -> Console:
     """Return the console for everything that is not a result."""
-    return Console(stderr=True, highlight=False, markup=False, emoji=False)
+    return _Console(stderr=True, highlight=False, markup=False, emoji=False)
+
+
+def visible(text: str) -> str:
+    """Return a text with control and formatting characters written as codes, such as ``\\x1b``; newlines stay."""
+    return "".join(
+        char if char == "\n" or unicodedata.category(char) not in ("Cc", "Cf", "Cs") else ascii(char)[1:-1]
+        for char in text
+    )
+
+
+def accept_any_text() -> None:
+    """Write characters that the output's encoding lacks as codes, rather than fail."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[str]], right: Iterable[str] = ()) -> Table:
@@ -45,7 +71,7 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[str]], right: Iterable
     for index, column in enumerate(columns):
         made.add_column(column, justify="right" if column in right else "left", no_wrap=index == 0)
     for row in rows:
-        made.add_row(*row)
+        made.add_row(*map(visible, row))
     return made
 
 
@@ -55,7 +81,7 @@ def facts(pairs: Mapping[str, str]) -> Table:
     made.add_column(style="bold", no_wrap=True)
     made.add_column()
     for name, value in pairs.items():
-        made.add_row(name, value)
+        made.add_row(visible(name), visible(value))
     return made
 
 

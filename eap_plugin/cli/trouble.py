@@ -6,6 +6,7 @@ import os
 
 import click
 
+from eap_plugin.cli.output import visible
 from eap_plugin.errors import EapPluginError, notes_on
 
 DEBUG = "EAP_DEBUG"
@@ -35,7 +36,7 @@ def explain(error: BaseException) -> tuple[str, int] | None:
 
 
 def _line(message: str) -> str:
-    return f"Error: {' '.join(message.split())}"
+    return f"Error: {visible(' '.join(message.split()))}"
 
 
 def _out_of_memory(error: BaseException) -> bool:

@@ -99,6 +99,12 @@ class Batch:
         """The corrupt prompts, read at each one's last real token."""
         return Prompts(self.corrupt, self.attention_mask, self.last)
 
+    @property
+    def first_difference(self) -> int:
+        """The first position at which any prompt's clean and corrupt tokens differ; the last one if none do."""
+        differs = (self.clean != self.corrupt).any(dim=0).nonzero()
+        return int(differs[0, 0]) if len(differs) else self.clean.shape[1] - 1
+
     def select(self, rows: slice | Int[Tensor, "some"]) -> Batch:
         """Return some of the prompt pairs as a new batch."""
         return replace(self, **{name: part[rows] for name, part in self._parts().items()})

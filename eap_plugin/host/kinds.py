@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from eap_plugin.errors import EapPluginError
 
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9][A-Za-z0-9._-]*)?")
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class Kind:
         name = getattr(thing, "name", None)
         if not isinstance(name, str) or not _NAME.fullmatch(name):
             raise EapPluginError(
-                f"{_article(self.singular)} must have a .name of letters, digits, '.', '_' and '-'; "
+                f"{_article(self.singular)} must have a .name of letters, digits, '.', '_', '-' and at most one '/'; "
                 f"{type(thing).__name__} has {name!r}"
             )
         missing = [attribute for attribute in self.attributes if not hasattr(thing, attribute)]
@@ -48,7 +48,9 @@ KINDS = {
     "algorithms": Kind("algorithm", "register_algorithms", ("summary", "reference", "options", "cost", "attribute")),
     "backends": Kind("backend", "register_backends", ("summary", "accepts", "wrap", "load")),
     "metrics": Kind("metric", "register_metrics", ("summary", "__call__")),
-    "selections": Kind("selection method", "register_selections", ("summary", "levels", "options", "select")),
+    "selections": Kind(
+        "selection method", "register_selections", ("summary", "reference", "levels", "nested", "options", "select")
+    ),
     "score_formats": Kind("score format", "register_score_formats", ("summary", "suffixes")),
     "tasks": Kind("task", "register_tasks", ("summary", "generate")),
     "formats": Kind("format", "register_formats", ("summary", "suffixes", "read")),

@@ -42,6 +42,14 @@ class Metric:
         Raises:
             UsageError: if the function returns neither one number per prompt nor a single one.
         """
+        return self.values(logits, batch).mean()
+
+    def values(self, logits: Float[Tensor, "batch vocab"], batch: Batch) -> Float[Tensor, "*batch"]:
+        """Return one number per prompt, or their mean if the function gives no more, in at least float32.
+
+        Raises:
+            UsageError: if the function returns neither one number per prompt nor a single one.
+        """
         value = self.judge(logits.to(torch.promote_types(logits.dtype, torch.float32)), batch)
         if not isinstance(value, Tensor) or value.shape not in ((), (len(batch),)) or not value.is_floating_point():
             got = f"{list(value.shape)} {value.dtype}" if isinstance(value, Tensor) else type(value).__name__
@@ -49,7 +57,7 @@ class Metric:
                 f"metric {self.name!r} must return one number per prompt, a tensor [batch={len(batch)}], "
                 f"or their mean; got {got}"
             )
-        return value.mean()
+        return value
 
 
 def as_metric(function: Judge) -> Metric:

@@ -23,6 +23,14 @@ def sum_qkv(
     """Sum the scores of each head's (with grouped-query attention: each group's) q, k and v inputs into one reader."""
     if graph.summed_qkv:
         return graph, matrix
+    columns = summed_columns(graph)
+    summed = replace(graph, summed_qkv=True)
+    out = matrix.new_zeros(*matrix.shape[:-1], len(summed.readers))
+    return summed, out.index_add_(-1, torch.tensor(columns, device=matrix.device), matrix)
+
+
+def summed_columns(graph: Graph) -> list[int]:
+    """Return, for each reader of a graph, the column of its sum with the other inputs of its head or group."""
     summed = replace(graph, summed_qkv=True)
     group = graph.n_heads // graph.n_kv_heads
     columns = []
@@ -30,8 +38,7 @@ def sum_qkv(
         slot = "qkv" if reader.slot in ("q", "k", "v") else reader.slot
         head = reader.head // group if reader.slot == "q" else reader.head
         columns.append(summed.columns[summed.reader_name(reader._replace(slot=slot, head=head))])
-    out = matrix.new_zeros(*matrix.shape[:-1], len(summed.readers))
-    return summed, out.index_add_(-1, torch.tensor(columns, device=matrix.device), matrix)
+    return columns
 
 
 def reader_feeds(graph: Graph) -> Bool[Tensor, "readers sources"]:

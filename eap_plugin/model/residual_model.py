@@ -14,7 +14,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import torch
@@ -33,6 +33,12 @@ from eap_plugin.model.sites import Site, Visitor
 
 P = ParamSpec("P")
 T = TypeVar("T")
+
+Forward = Callable[[Prompts, Mapping[Site, Visitor]], Tensor]
+"""A forward pass: from prompts, and the visitor of each requested site, to logits [batch, vocab]."""
+
+Observer = Callable[[Forward, Prompts, Mapping[Site, Visitor]], Tensor]
+"""A function that is called in place of each forward pass, which it makes by calling its first argument."""
 
 
 @dataclass(frozen=True)
@@ -64,10 +70,12 @@ class ResidualModel(ABC):
     Attributes:
         graph: its writers, readers and edges.
         info: its name, sizes, tokenizer and provenance; the model has a property for each of them.
+        observer: called in place of each forward pass, which it makes; ``None`` for none.
     """
 
     graph: Graph
     info: ModelInfo
+    observer: Observer | None = field(default=None, init=False, repr=False, compare=False)
 
     @property
     def name(self) -> str:
@@ -167,7 +175,8 @@ class ResidualModel(ABC):
             raise EapPluginError(
                 f"{self.name} has no {' or '.join(missing)} that can be hooked; choose an algorithm that needs none"
             )
-        return self._forward(prompts if isinstance(prompts, Prompts) else Prompts(prompts), visit)
+        prompts = prompts if isinstance(prompts, Prompts) else Prompts(prompts)
+        return self._forward(prompts, visit) if self.observer is None else self.observer(self._forward, prompts, visit)
 
     @abstractmethod
     def _forward(self, prompts: Prompts, visit: Mapping[Site, Visitor]) -> Float[Tensor, "batch vocab"]:

@@ -1,10 +1,10 @@
 """The program of a scoring run, executed where the weights are by ``model.run``.
 
-1. The self-check compares the graph's formulas with the model on the first prompt. If it fails, no scores are computed,
-   and the report says why.
-2. If the metric compares with the unchanged model (as KL divergence does), its clean logits are added to the batches.
-3. The batches are split into microbatches that fit in memory, and the algorithm computes scores from them: those of all
+1. If the metric compares with the unchanged model (as KL divergence does), its clean logits are added to the batches.
+2. The batches are split into microbatches that fit in memory, and the algorithm computes scores from them: those of all
    prompts and, if prompts are grouped, those of each group.
+3. Meanwhile the self-check compares the graph's formulas with the model, on a run that the algorithm makes or on one of
+   its own (``self_check.scoring_check``). If it fails, no scores are returned, and the report says why.
 4. Unless the algorithm has computed the metric on clean and corrupt prompts on its way, the model is run for it.
 5. The scores come back on the CPU.
 """
@@ -24,7 +24,8 @@ from eap_plugin.model.residual_model import ResidualModel
 from eap_plugin.runner.by_group import attribute_by_group
 from eap_plugin.runner.checked_algorithm import CheckedAlgorithm
 from eap_plugin.runner.performance import performance, with_clean_logits
-from eap_plugin.runner.self_check.self_check import CheckReport, self_check
+from eap_plugin.runner.self_check.scoring_check import ScoringCheck
+from eap_plugin.runner.self_check.self_check import CheckReport
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,7 @@ def score(
     options: Any,
     progress: Progress,
 ) -> Outcome:
-    """Check the model on the first prompt (or batch, if batches must be run whole); if it passes, run the algorithm.
+    """Run the algorithm, and check the model on the first prompt (or batch, if batches must be run whole).
 
     Args:
         model: the model, frozen.
@@ -61,17 +62,24 @@ def score(
         progress: called when microbatches are done.
     """
     first = data[0].batch.select(slice(0, None if model.run_constraints.whole_batches else 1))
-    report = self_check(model, first.clean_prompts)
+    check = ScoringCheck(model, first.clean_prompts)
+    try:
+        if metric.needs_clean_logits:
+            data = with_clean_logits(model, data, size)
+        parts = split_microbatches(data, size)
+        with check.observing(), torch.enable_grad():
+            if data[0].batch.groups is None or attribute.keeps_groups:
+                found = attribute(model, parts, metric, options, progress)
+            else:
+                found = attribute_by_group(model, data, size, attribute, metric, options, progress)
+    except Exception:
+        report = check.report()  # a model that does not pass is a likelier cause
+        if report.ok:
+            raise
+        return Outcome(report)
+    report = check.report()
     if not report.ok:
         return Outcome(report)
-    if metric.needs_clean_logits:
-        data = with_clean_logits(model, data, size)
-    parts = split_microbatches(data, size)
-    with torch.enable_grad():
-        if data[0].batch.groups is None or attribute.keeps_groups:
-            found = attribute(model, parts, metric, options, progress)
-        else:
-            found = attribute_by_group(model, data, size, attribute, metric, options, progress)
     if found.clean_metric is None or found.corrupt_metric is None:
         clean, corrupt = performance(model, parts, metric)
         found = replace(found, clean_metric=clean, corrupt_metric=corrupt)

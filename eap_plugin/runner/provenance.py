@@ -6,13 +6,17 @@ import hashlib
 import inspect
 import json
 import platform
+from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import datetime, timezone
 from importlib.metadata import version
 from typing import Any, cast
 
 import eap_plugin
+from eap_plugin.data.batch import Batch
 from eap_plugin.data.prompt_digest import prompt_digest
+from eap_plugin.metric.metric import Metric
+from eap_plugin.model.residual_model import ResidualModel
 from eap_plugin.runner.run import Run
 from eap_plugin.task.task import Task
 
@@ -26,6 +30,17 @@ def provenance(run: Run) -> dict[str, Any]:
         "reference": algorithm.reference,
         "gradient_run": algorithm.gradient_run,
         "sign": algorithm.sign,
+        **evaluation_provenance(model, data, run.batches, metric),
+        "n_batches": len(run.batches),
+        **({} if run.n_groups is None else {"n_groups": run.n_groups}),
+    }
+
+
+def evaluation_provenance(
+    model: ResidualModel, data: object, batches: Sequence[Batch], metric: Metric
+) -> dict[str, Any]:
+    """Return metric, model, library versions and data of a run, as plain values."""
+    return {
         "metric": metric.name,
         "metric_unit": metric.unit,
         "model": model.name,
@@ -33,10 +48,8 @@ def provenance(run: Run) -> dict[str, Any]:
         "host": model.remote.host if model.remote else "",
         "versions": _versions(),
         "task": data.name if isinstance(data, Task) else type(data).__name__,
-        "task_digest": prompt_digest(run.batches),
-        "n_prompts": sum(len(batch) for batch in run.batches),
-        "n_batches": len(run.batches),
-        **({} if run.n_groups is None else {"n_groups": run.n_groups}),
+        "task_digest": prompt_digest(batches),
+        "n_prompts": sum(len(batch) for batch in batches),
         "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
     }
 

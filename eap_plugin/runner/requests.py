@@ -169,7 +169,7 @@ def _idle() -> Attribution | None:
 def _run_part(run: Run, part: Sequence[Microbatch], counter: _ProgressCounter) -> Attribution:
     sizes = [len(piece.batch) for piece in split_microbatches(part, run.batch_size)]
     tick = nothing if run.model.remote else counter.over(sizes)
-    outcome = run.model.run(score, part, run.batch_size, run.checked, run.metric, run.options, tick)
+    outcome = run.model.run(score, part, run.batch_size, run.checked, run.metric, run.prepared, tick)
     outcome.report.raise_if_failed()
     return cast(Attribution, outcome.found)
 

@@ -23,7 +23,8 @@ class Run:
         reference: the batches over whose corrupt prompts means are taken; if empty, ``batches``.
         algorithm: the algorithm.
         checked: its ``attribute`` with checks around it.
-        options: its options.
+        options: its options, as the user gave them.
+        prepared: the same, with scores in place of the names of their files.
         metric: the metric to attribute.
         batch_size: the maximum number of prompt pairs to run at a time; ``None`` for no maximum.
         n_groups: the number of groups of prompts; ``None`` if prompts are not grouped.
@@ -36,6 +37,7 @@ class Run:
     algorithm: Algorithm[Any]
     checked: CheckedAlgorithm
     options: Any
+    prepared: Any
     metric: Metric
     batch_size: int | None
     n_groups: int | None = None

@@ -10,14 +10,26 @@ from eap_plugin.task.base import TaskFormat, TaskGenerator
 
 @hookimpl
 def register_tasks(register: Callable[[TaskGenerator], None]) -> None:
-    """Register the tasks that generate their own prompts."""
+    """Register the tasks that generate their own prompts, and those of MIB."""
     from eap_plugin.task.agreement import SubjectVerbAgreement
     from eap_plugin.task.greater_than import GreaterThan
     from eap_plugin.task.ioi import IOI
+    from eap_plugin.task.mib.arithmetic import MibAddition, MibSubtraction
+    from eap_plugin.task.mib.ioi import MibIOI
+    from eap_plugin.task.mib.multiple_choice import MibArcChallenge, MibArcEasy, MibMCQA
 
-    register(IOI())
-    register(GreaterThan())
-    register(SubjectVerbAgreement())
+    for task in (
+        IOI(),
+        GreaterThan(),
+        SubjectVerbAgreement(),
+        MibIOI(),
+        MibMCQA(),
+        MibArcEasy(),
+        MibArcChallenge(),
+        MibAddition(),
+        MibSubtraction(),
+    ):
+        register(task)
 
 
 @hookimpl

@@ -6,6 +6,8 @@ from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from eap_plugin.errors import UsageError
+
 if TYPE_CHECKING:
     from eap_plugin.task.task import PromptPair, Task
 
@@ -36,6 +38,14 @@ class TaskGenerator(ABC):
         Raises:
             UsageError: if the task cannot be done with this tokenizer.
         """
+
+    def part(self, name: str) -> TaskGenerator:
+        """Return the task on one part of its data: the part ``test`` of ``mib/ioi`` is what ``mib/ioi:test`` names.
+
+        Raises:
+            UsageError: if there is no such part; by default a task has none.
+        """
+        raise UsageError(f"task {self.name!r} has no part {name!r}; write {self.name!r} alone")
 
 
 class TaskFormat(ABC):

@@ -90,7 +90,7 @@ class Task:
 
 def encode_task(
     name: str,
-    pairs: Iterable[PromptPair],
+    pairs: Iterable[PromptPair | Dropped],
     tokenizer: Any,
     *,
     prepend_bos: bool = False,
@@ -104,7 +104,7 @@ def encode_task(
 
     Args:
         name: the task's name.
-        pairs: the prompt pairs, as text or ids.
+        pairs: the prompt pairs, as text or ids; in place of one that is known to be unusable, why it is dropped.
         tokenizer: a Hugging Face tokenizer; it may be ``None`` if everything is given as ids.
         prepend_bos: put the tokenizer's beginning-of-sequence token before prompts given as text.
         limit: keep at most this many pairs.
@@ -118,6 +118,9 @@ def encode_task(
     for pair in pairs:
         if limit is not None and len(kept) >= limit:
             break
+        if isinstance(pair, Dropped):
+            dropped.append(pair)
+            continue
         try:
             kept.append(_encode_pair(pair, tokenizer, prepend_bos))
         except _UnusablePairError as error:

@@ -20,7 +20,7 @@ from eap_plugin.cli.output import number, numbers, percent
 from eap_plugin.cli.work import quiet, working
 from eap_plugin.host import Host
 
-LISTINGS = ("algorithms", "backends", "metrics", "tasks")
+LISTINGS = ("algorithms", "backends", "metrics", "selections", "tasks")
 
 
 def eap(*args, **env):

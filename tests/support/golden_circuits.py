@@ -12,6 +12,8 @@ from torch import Tensor
 
 from eap_plugin.model.edge_matrix import ungrouped
 from eap_plugin.model.graph import Graph
+from eap_plugin.results.loading import scores_of
+from eap_plugin.results.node_scores import NodeScores
 from eap_plugin.results.prune_scores import PruneScores
 from tests.support.golden_cases import FOLDER, config
 
@@ -35,6 +37,12 @@ def scores(model: str) -> PruneScores:
     """Return the scores that circuits were selected by, as EAP-IG has them."""
     matrix = load_file(FOLDER / model / "eapig" / "eap_1x8_float64.safetensors")["scores"]
     return PruneScores(graph(model), matrix)
+
+
+def node_scores(model: str, level: str) -> PruneScores | NodeScores:
+    """Return the scores that circuits of nodes or neurons were selected by."""
+    matrix = recorded(model, "node_scores.safetensors")[f"{level}/eap_fixed"]
+    return scores_of(level, graph(model), matrix, {})
 
 
 def mask(model: str, key: str, part: str = "in_graph") -> Tensor:

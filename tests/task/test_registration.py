@@ -20,7 +20,8 @@ def test_hooks_register_tasks_and_formats():
     formats: list[TaskFormat] = []
     manager.hook.register_tasks(register=tasks.append)
     manager.hook.register_formats(register=formats.append)
-    assert {task.name for task in tasks} == {"ioi", "greater-than", "subject-verb-agreement"}
+    mib = {"ioi", "mcqa", "arc-easy", "arc-challenge", "arithmetic-addition", "arithmetic-subtraction"}
+    assert {t.name for t in tasks} == {"ioi", "greater-than", "subject-verb-agreement", *(f"mib/{n}" for n in mib)}
     assert {f.name for f in formats} == {"autocircuit-json", "eap-ig-csv", "prompts-jsonl"}
     assert all(thing.summary and "\n" not in thing.summary for thing in (*tasks, *formats))
     assert all(task.reference for task in tasks)

@@ -250,7 +250,7 @@ class GradientAlgorithm(Algorithm[O]):
         for batch, share, _ in data:
             if not options.answer_diff:
                 batch = replace(batch, wrong_answers=torch.full_like(batch.wrong_answers, NO_ANSWER))
-            start = first_difference(batch) if counterfactual.corrupt else 0
+            start = batch.first_difference if counterfactual.corrupt else 0
             context = ScoringContext(model, batch.to(model.device), metric, share, start, scorer, counterfactual)
             seen.append(self.score_microbatch(context, options))
             progress()
@@ -259,15 +259,6 @@ class GradientAlgorithm(Algorithm[O]):
         graph, matrix = _at_level(model.graph, scorer.matrix + scorer.groups.sum(0), options)
         _, sums = _at_level(model.graph, scorer.groups, options)
         return Attribution(graph, matrix, clean, corrupt, options.level, None if groups is None else sums)
-
-
-def first_difference(batch: Batch) -> int:
-    """Return the first position at which any prompt's clean and corrupt tokens differ; earlier scores are zero.
-
-    For identical prompts, return the last position; all scores are zero in that case.
-    """
-    differs = (batch.clean != batch.corrupt).any(dim=0).nonzero()
-    return int(differs[0, 0]) if len(differs) else batch.clean.shape[1] - 1
 
 
 def _mean(shares: Sequence[float | None], total: float) -> float | None:

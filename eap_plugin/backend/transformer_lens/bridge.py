@@ -17,7 +17,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, cast
+from weakref import WeakSet
 
+import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
@@ -36,6 +38,9 @@ from eap_plugin.model.model_info import ModelInfo
 from eap_plugin.model.norm import Norm
 from eap_plugin.model.residual_model import ResidualModel, SourceComparison
 from eap_plugin.model.sites import Site, Visitor, sites_of
+
+_RUN_BEFORE: WeakSet[nn.Module] = WeakSet()
+"""The bridges that were run at least once, whereupon TransformerLens has added hooks of its own to them."""
 
 _FLAGS = ("use_attn_result", "use_split_qkv_input", "use_attn_in", "use_hook_mlp_in")
 
@@ -191,12 +196,20 @@ class BridgeModel(ResidualModel):
                     getattr(self.bridge, f"set_{flag}")(False)
                 for norm in identities:  # else their components would apply the formula of a norm
                     norm.use_native_layernorm_autograd = True
+                self._run_once()
                 yield
             finally:
                 for norm, flag in zip(identities, native, strict=True):
                     norm.use_native_layernorm_autograd = flag
                 for flag in on:
                     getattr(self.bridge, f"set_{flag}")(True)
+
+    def _run_once(self) -> None:
+        """Run one token if the bridge was never run, so that hooks of TransformerLens do not look like a program's."""
+        if self.bridge not in _RUN_BEFORE:
+            with torch.no_grad():
+                self.bridge(torch.zeros(1, 1, dtype=torch.long, device=self.device), return_type="logits")
+            _RUN_BEFORE.add(self.bridge)
 
 
 def _check_fused(block: Any, path: str) -> None:

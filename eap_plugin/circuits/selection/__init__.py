@@ -14,6 +14,11 @@ if TYPE_CHECKING:
 @hookimpl
 def register_selections(register: Callable[[Selection[Any]], None]) -> None:
     """Register the selection methods."""
+    from eap_plugin.circuits.selection.bootstrap import Bootstrap
+    from eap_plugin.circuits.selection.greedy import Greedy
+    from eap_plugin.circuits.selection.ilp import Ilp
+    from eap_plugin.circuits.selection.positive_first import PositiveFirst
     from eap_plugin.circuits.selection.top import Top
 
-    register(Top())
+    for method in (Top(), Greedy(), PositiveFirst(), Bootstrap(), Ilp()):
+        register(method)

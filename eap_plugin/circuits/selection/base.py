@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import ClassVar, Generic, TypeVar
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Generic, TypeVar
 
 import torch
 from jaxtyping import Bool, Float
@@ -16,6 +17,20 @@ from eap_plugin.results.prune_scores import PruneScores
 O = TypeVar("O")  # noqa: E741 - a method's options
 
 Scores = PruneScores | NodeScores
+
+
+@dataclass(frozen=True)
+class Selected:
+    """What a method selected.
+
+    Attributes:
+        mask: true at what is selected, in the shape of the scores' matrix.
+        notes: what there is to say about the selection, such as whether it is optimal, by name; plain values, which
+            the circuit keeps in its metadata and ``eap circuit`` prints.
+    """
+
+    mask: Bool[Tensor, "sources *columns"]
+    notes: dict[str, Any] = field(default_factory=dict)
 
 
 class Selection(ABC, Generic[O]):
@@ -38,17 +53,16 @@ class Selection(ABC, Generic[O]):
     options: type[O]
 
     @abstractmethod
-    def select(self, scores: Scores, size: int, signed: bool, options: O) -> Bool[Tensor, "sources *columns"]:
+    def select(self, scores: Scores, size: int, signed: bool, options: O) -> Selected:
         """Select exactly ``size`` edges, nodes or neurons, or all if there are fewer; ties in the graph's order.
+
+        A method that optimizes may select fewer, if that is better by its measure; it must not select more.
 
         Args:
             scores: the scores, without a position axis.
             size: the number to select.
-            signed: prefer large scores; if false, large absolute scores.
+            signed: prefer large scores, negative ones last; if false, large absolute scores.
             options: this method's options.
-
-        Returns:
-            A mask of the shape of ``scores.matrix``.
         """
 
 
@@ -65,10 +79,21 @@ def strength(matrix: Float[Tensor, "..."], signed: bool) -> Float[Tensor, "..."]
 
 
 def best(
-    ranked: Float[Tensor, "sources *columns"], allowed: Bool[Tensor, "sources *columns"], size: int
+    ranked: Float[Tensor, "sources *columns"],
+    allowed: Bool[Tensor, "sources *columns"],
+    size: int,
+    first: Bool[Tensor, "sources *columns"] | None = None,
 ) -> Bool[Tensor, "sources *columns"]:
-    """Return a mask of the ``size`` largest allowed entries; ties in the order of the matrix."""
-    order = torch.sort(ranked.masked_fill(~allowed, -torch.inf).flatten(), descending=True, stable=True).indices
-    chosen = torch.zeros(ranked.numel(), dtype=torch.bool)
-    chosen[order[: min(size, int(allowed.sum()))]] = True
+    """Return a mask of the ``size`` largest allowed entries; ties in the order of the matrix.
+
+    Args:
+        ranked: the numbers to compare.
+        allowed: true at what may be selected.
+        size: the number to select.
+        first: true at entries that are selected before all others; at most ``size`` of them.
+    """
+    chosen = torch.zeros(ranked.numel(), dtype=torch.bool) if first is None else first.flatten().clone()
+    free = allowed.flatten() & ~chosen
+    order = ranked.flatten().masked_fill(~free, -torch.inf).sort(descending=True, stable=True).indices
+    chosen[order[: min(size - int(chosen.sum()), int(free.sum()))]] = True
     return chosen.view(ranked.shape)

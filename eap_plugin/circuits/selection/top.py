@@ -4,10 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from jaxtyping import Bool
-from torch import Tensor
-
-from eap_plugin.circuits.selection.base import Scores, Selection, best, scored, strength
+from eap_plugin.circuits.selection.base import Scores, Selected, Selection, best, scored, strength
 
 
 @dataclass(frozen=True)
@@ -19,10 +16,10 @@ class Top(Selection[TopOptions]):
     """The strongest, whether or not they are connected."""
 
     name = "top"
-    summary = "those of largest score, or of largest absolute score"
+    summary = "the largest scores, or absolute scores"
     reference = "Syed et al. 2023, arXiv 2310.10348"
     options = TopOptions
 
-    def select(self, scores: Scores, size: int, signed: bool, options: TopOptions) -> Bool[Tensor, "sources *columns"]:
+    def select(self, scores: Scores, size: int, signed: bool, options: TopOptions) -> Selected:
         """Select the ``size`` largest; see ``Selection.select``."""
-        return best(strength(scores.matrix.cpu(), signed), scored(scores), size)
+        return Selected(best(strength(scores.matrix.cpu(), signed), scored(scores), size))

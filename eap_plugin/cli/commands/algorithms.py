@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from eap_plugin.cli.commands.listings import listed
-from eap_plugin.cli.output import facts, json_option, print_json, stdout, table
-from eap_plugin.host.options import describe_options
+from eap_plugin.cli.methods import options_json, print_method
+from eap_plugin.cli.output import json_option, print_json, stdout, table
 from eap_plugin.model.graph import Graph
 
 if TYPE_CHECKING:
@@ -33,7 +32,8 @@ def algorithms(name: str | None, as_json: bool) -> None:
         stdout().print(_table(found))
         stdout().print(f"\nPasses: on each batch, with default options, {MODEL}.\nTo see options: eap algorithms NAME")
     else:
-        _document(found[0])
+        passes = f"{_passes(found[0])} on each batch, with default options, {MODEL}"
+        print_method(found[0], {"passes": passes})
 
 
 def _describe(algorithm: Any) -> dict[str, Any]:
@@ -42,7 +42,7 @@ def _describe(algorithm: Any) -> dict[str, Any]:
         "summary": algorithm.summary,
         "reference": algorithm.reference,
         "cost": {"forwards": cost.forwards, "backwards": cost.backwards},
-        "options": [asdict(option) for option in describe_options(algorithm.options)],
+        "options": options_json(algorithm.options),
     }
 
 
@@ -60,22 +60,3 @@ def _table(found: list[dict[str, Any]]) -> Table:
 def _passes(algorithm: dict[str, Any]) -> str:
     cost = algorithm["cost"]
     return f"{cost['forwards']:,} forward, {cost['backwards']:,} back"
-
-
-def _document(algorithm: dict[str, Any]) -> None:
-    console = stdout()
-    console.print(f"{algorithm['name']}: {algorithm['summary']}\n")
-    passes = f"{_passes(algorithm)} on each batch, with default options, {MODEL}"
-    console.print(facts({"reference": algorithm["reference"], "passes": passes, "plugin": algorithm["plugin"]}))
-    if not algorithm["options"]:
-        console.print("\nIt has no options.")
-        return
-    console.print("\nOptions, each given as -O name=value:\n")
-    rows = [(o["name"], o["type"], str(o["default"]).lower(), _meaning(o)) for o in algorithm["options"]]
-    console.print(table(("Name", "Takes", "Default", "What it does"), rows))
-
-
-def _meaning(option: dict[str, Any]) -> str:
-    """Describe what an option does, with its unit and range."""
-    details = ", ".join(filter(None, (option["unit"], option["range"])))
-    return f"{option['help']} ({details})" if details else str(option["help"])

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from eap_plugin.cli.output import json_option, print_json, stdout, table
+from eap_plugin.cli.output import json_option, print_json, stdout, table, visible
 from eap_plugin.cli.work import quiet
 from eap_plugin.errors import blaming
 from eap_plugin.host import get_host
@@ -34,7 +34,7 @@ def listed(kind: str, describe: Describe, only: str | None = None) -> list[dict[
             except Exception as error:  # noqa: PERF203 - one failure must not hide the rest
                 troubles.append(f"{found.origin(name)} cannot be listed: {one_line(error)}")
     for line in troubles:
-        click.echo(line, err=True)
+        click.echo(visible(line), err=True)
     return entries
 
 

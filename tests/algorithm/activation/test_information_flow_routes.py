@@ -10,7 +10,6 @@ import torch
 
 import eap_plugin
 from eap_plugin.data.batch import Batch
-from tests.algorithm.gradient.test_eap_golden import MAKERS
 from tests.algorithm.gradient.test_eap_oracle import worst
 from tests.oracle.brute_force import readers
 from tests.oracle.layout import LAYOUTS
@@ -18,6 +17,7 @@ from tests.oracle.precision import InFloat64
 from tests.oracle.writers import observe
 from tests.support import golden_cases as golden
 from tests.support.bridges import bridge
+from tests.support.golden_models import MAKERS
 from tests.support.passes import assert_declared
 from tests.support.zoo import ARCHITECTURES, N_LAYERS, build, prompts
 

@@ -20,12 +20,12 @@ from eap_plugin.interventions.recording import WriterRecorder
 from eap_plugin.interventions.writer_outputs import Writers
 from eap_plugin.metric.metric import METRICS
 from eap_plugin.model.residual_model import ResidualModel
-from tests.algorithm.gradient.test_eap_golden import MAKERS
 from tests.algorithm.gradient.test_eap_oracle import worst
 from tests.oracle.brute_force import oracle_scores
 from tests.oracle.precision import InFloat64
 from tests.support import golden_cases as golden
 from tests.support.bridges import bridge
+from tests.support.golden_models import MAKERS
 from tests.support.linear_model import VOCAB, LinearModel
 from tests.support.zoo import ARCHITECTURES, build, prompts
 

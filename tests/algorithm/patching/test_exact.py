@@ -10,7 +10,6 @@ import torch
 
 import eap_plugin
 from eap_plugin.data.batch import Batch
-from tests.algorithm.gradient.test_eap_golden import MAKERS
 from tests.algorithm.gradient.test_eap_oracle import MODELS, worst
 from tests.interventions.test_edge_patching import patched_metric
 from tests.oracle.circuits import edge_effects
@@ -18,6 +17,7 @@ from tests.oracle.methods import Oracle
 from tests.oracle.precision import InFloat64
 from tests.support import golden_cases as golden
 from tests.support.bridges import bridge
+from tests.support.golden_models import MAKERS
 from tests.support.passes import assert_declared
 from tests.support.zoo import ARCHITECTURES, build, prompts
 

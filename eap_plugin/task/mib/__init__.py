@@ -1,0 +1,1 @@
+"""The tasks of MIB, the Mechanistic Interpretability Benchmark: rows of its datasets as prompt pairs."""
