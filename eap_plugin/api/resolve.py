@@ -33,6 +33,7 @@ def resolve(
     options: Mapping[str, Any],
     ablation_data: object = None,
     remote: RemoteOptions | None = None,
+    share_prefix: bool = True,
     groups: int | None = None,
 ) -> Run:
     """Resolve the arguments of ``prune_scores`` into a ``Run``; ``prune_scores`` documents them.
@@ -59,6 +60,7 @@ def resolve(
         prepared=_with_scores(provider, chosen, there.graph),
         metric=judge,
         batch_size=batch_size,
+        share_prefix=share_prefix,
         n_groups=groups,
     )
 

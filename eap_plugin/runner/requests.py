@@ -19,7 +19,7 @@ from typing import Any, cast
 
 from eap_plugin.algorithm.base import Algorithm, Attribution, Level, Progress
 from eap_plugin.data.batch import Batch
-from eap_plugin.data.microbatches import Microbatch, microbatches, split_microbatches
+from eap_plugin.data.microbatches import Microbatch, microbatches
 from eap_plugin.errors import UsageError
 from eap_plugin.results.loading import read_scores, scores_of
 from eap_plugin.runner.program import score
@@ -167,15 +167,19 @@ def _idle() -> Attribution | None:
 
 
 def _run_part(run: Run, part: Sequence[Microbatch], counter: _ProgressCounter) -> Attribution:
-    sizes = [len(piece.batch) for piece in split_microbatches(part, run.batch_size)]
-    tick = nothing if run.model.remote else counter.over(sizes)
-    outcome = run.model.run(score, part, run.batch_size, run.checked, run.metric, run.prepared, tick)
+    progress = silent if run.model.remote else counter.over
+    outcome = run.model.run(score, part, run.batch_size, run.checked, run.metric, run.prepared, run.sharing, progress)
     outcome.report.raise_if_failed()
     return cast(Attribution, outcome.found)
 
 
+def silent(sizes: Sequence[int]) -> Progress:
+    """Return a callback that ignores progress: on a server there is nobody to report it to."""
+    return nothing
+
+
 def nothing(pieces: float = 1.0) -> None:
-    """Ignore progress: on a server there is nobody to report it to."""
+    """Ignore progress."""
 
 
 class _ProgressCounter:
