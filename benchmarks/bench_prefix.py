@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from statistics import median
+from typing import Any
 
 import torch
 from contenders import floor, make_batch, traced
@@ -32,7 +33,7 @@ class Case:
     first_difference: int
     target: float
     algorithm: str = "eap"
-    options: dict[str, int] = field(default_factory=dict)
+    options: dict[str, Any] = field(default_factory=dict)
 
     def batch(self) -> Batch:
         """Make random pairs that differ at this position only."""

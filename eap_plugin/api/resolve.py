@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from eap_plugin.algorithm.base import Algorithm
+from eap_plugin.api.files import load_scores
 from eap_plugin.api.models import placed
 from eap_plugin.api.prompts import batches_for
 from eap_plugin.api.registries import algorithms, metrics
@@ -87,8 +88,12 @@ def _with_scores(provider: Algorithm[Any], chosen: Any, graph: Graph) -> Any:
     scores = {}
     for name in provider.score_options:
         path = getattr(chosen, name)
-        if path is not None:
-            scores[name] = PruneScores.load(path, graph).sum_positions().matrix
+        if path is None:
+            continue
+        found = load_scores(path, graph=graph)
+        if not isinstance(found, PruneScores):
+            raise UsageError(f"{provider.name}'s {name} needs scores of edges, but {path} has scores of {found.level}s")
+        scores[name] = found.sum_positions().matrix
     return replace(chosen, **scores)
 
 

@@ -10,8 +10,8 @@ the metric with respect to a reader's input. ``GradientAlgorithm.attribute`` sco
 3. Call the method's ``score_microbatch`` with a ``ScoringContext``. The method records the writers on the clean and on
    the corrupt prompts (``record``, ``corrupt``), and runs the model once or several times to take the gradient at every
    reader (``gradients``).
-4. For each gradient, the method calls ``ScoringContext.add``. A ``Scorer`` multiplies the changes of all writers by the
-   gradients at all readers, and adds the products to the score matrix.
+4. For each gradient, the method calls ``ScoringContext.add``, or ``add_all`` for those of several runs. A ``Scorer``
+   multiplies the changes of all writers by the gradients at all readers, and adds the products to the score matrix.
 5. After the last microbatch, convert the matrix to the level that was asked for, and average the metric over batches.
 
 So a method defines the runs on which it takes gradients, in ``score_microbatch``, and their number, in ``cost``.
@@ -21,7 +21,7 @@ Ablations, levels, positions and microbatches are handled here for all methods.
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Literal, TypeVar
 
@@ -39,6 +39,7 @@ from eap_plugin.host.options import option
 from eap_plugin.interventions.counterfactual import Ablation, Counterfactual, ablation_passes
 from eap_plugin.interventions.recording import GradientRecorder, ReaderGradients, WriterRecorder, merge
 from eap_plugin.interventions.site_recorder import LayerSite
+from eap_plugin.interventions.workspace import waiting_gradients
 from eap_plugin.interventions.writer_outputs import Writers
 from eap_plugin.metric.metric import Metric
 from eap_plugin.model.edge_matrix import sum_qkv
@@ -184,10 +185,24 @@ class ScoringContext:
         self.add(self.change(other, clean.writers()), gradients)
         return on_clean, on_corrupt
 
-    def add(self, change: Writers, gradients: ReaderGradients) -> None:
-        """Add the products of changes and gradients to the scores."""
+    def add(self, change: Writers, *runs: ReaderGradients) -> None:
+        """Add the products of changes and gradients, the latter summed over runs, to the scores."""
         with torch.no_grad():
-            self.scorer.add(change, gradients, self.batch.n_prefix + self.start, members(self.batch))
+            self.scorer.add(change, *runs, start=self.batch.n_prefix + self.start, groups=members(self.batch))
+
+    def add_all(self, change: Writers, runs: Iterable[ReaderGradients]) -> None:
+        """Add the products of the same changes and the gradients of each run; ``runs`` may make them one by one.
+
+        Gradients wait for those of the next runs, as long as memory allows, to be multiplied together.
+        """
+        waiting: list[ReaderGradients] = []
+        for gradients in runs:
+            waiting.append(gradients)
+            if (len(waiting) + 1) * gradients.numel() > waiting_gradients(gradients.final.device):
+                self.add(change, *waiting)
+                waiting = []
+        if waiting:
+            self.add(change, *waiting)
 
     def add_prompts(self, scores: Float[Tensor, "batch pos sources columns"]) -> None:
         """Add the scores of each prompt, from position ``start`` on; without positions, that axis has length one."""

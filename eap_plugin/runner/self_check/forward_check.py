@@ -60,7 +60,7 @@ def comparisons(
         x = normed(layer.attn_norm, before)
         for slot in ("q", "k", "v"):
             W, b = layer.project(slot)
-            read = torch.einsum("bpd,hde->bphe", x, W.to(x.dtype))
+            read = (x @ W.to(x.dtype)).transpose(0, 1)[None]
             yield Comparison(index, f"reader {slot}", read if b is None else read + b, seen[slot, index])
         if len(lengths) and not model.run_constraints.n_prefix:
             first = lengths.cumsum(0) - lengths  # first tokens of prompts: attention there can look at nothing else

@@ -18,7 +18,7 @@ from eap_plugin.data.prompts import Prompts
 from eap_plugin.interventions.site_recorder import LayerSite
 from eap_plugin.model.sites import Site, Visitor
 
-MOST_TOKENS = 16
+MOST_TOKENS = 8
 """The most tokens to compare, so that the check costs little beside scoring long prompts."""
 
 
