@@ -80,6 +80,8 @@ if TYPE_CHECKING:
     from eap_plugin.model.sites import Site as Site
     from eap_plugin.model.sites import Visitor as Visitor
     from eap_plugin.model.sites import sites_of as sites_of
+    from eap_plugin.score_format.base import Contents as Contents
+    from eap_plugin.score_format.base import ScoreFormat as ScoreFormat
     from eap_plugin.task.base import TaskFormat as TaskFormat
     from eap_plugin.task.base import TaskGenerator as TaskGenerator
     from eap_plugin.task.sampling import sample_pairs as sample_pairs
@@ -125,6 +127,7 @@ _NAMES = {
     "model.norm": ("Norm",),
     "model.residual_model": ("ResidualModel",),
     "model.sites": ("SITES", "Site", "Visitor", "sites_of"),
+    "score_format.base": ("Contents", "ScoreFormat"),
     "task.base": ("TaskFormat", "TaskGenerator"),
     "task.sampling": ("sample_pairs", "single_tokens"),
     "task.task": ("PromptPair", "Task", "encode_task", "next_token_ids"),

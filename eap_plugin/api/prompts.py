@@ -54,6 +54,24 @@ def load_task(
     return replace(task, source=known | {"n_prompts": n_prompts, "seed": seed, "prepend_bos": bos})
 
 
+def held_out_task(task: Task, model: object) -> Task:
+    """Load the next prompts of a task, at most as many as it has, for judging what was found on its own prompts.
+
+    Of a generated task, these are the next prompts of the same seed; of a file or a dataset, the rows after those that
+    the task has. Prompts whose clean prompt is one of the task's are left out.
+
+    Raises:
+        UsageError: if the task was not loaded with ``load_task``, or there are no other prompts.
+    """
+    if not task.source:
+        raise UsageError(
+            f"task {task.name!r} was not loaded by name, so other prompts of it cannot be; give them as held_out, or "
+            f"choose same_prompts"
+        )
+    more = load_task(model=model, **{**task.source, "n_prompts": task.source["n_prompts"] + len(task)})
+    return more.without(task, limit=len(task))
+
+
 def task_source(name: str | Path, format: str | None = None) -> TaskGenerator | list[PromptPair]:
     """Return the generator of a registered task, or the prompt pairs of a file; this needs no model.
 

@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from eap_plugin.algorithm.base import Algorithm
+from eap_plugin.api.files import load_scores
 from eap_plugin.api.models import placed
 from eap_plugin.api.prompts import batches_for
 from eap_plugin.api.registries import algorithms, metrics
@@ -14,8 +15,10 @@ from eap_plugin.data.prompt_groups import assign_groups
 from eap_plugin.errors import UsageError
 from eap_plugin.host.options import build_options
 from eap_plugin.metric.metric import Judge, Metric, as_metric
+from eap_plugin.model.graph import Graph
 from eap_plugin.model.remote import RemoteOptions
 from eap_plugin.model.residual_model import ResidualModel
+from eap_plugin.results.prune_scores import PruneScores
 from eap_plugin.runner.checked_algorithm import CheckedAlgorithm
 from eap_plugin.runner.run import Run
 
@@ -30,6 +33,7 @@ def resolve(
     options: Mapping[str, Any],
     ablation_data: object = None,
     remote: RemoteOptions | None = None,
+    share_prefix: bool = True,
     groups: int | None = None,
 ) -> Run:
     """Resolve the arguments of ``prune_scores`` into a ``Run``; ``prune_scores`` documents them.
@@ -53,8 +57,10 @@ def resolve(
         algorithm=provider,
         checked=_checked(algorithm, provider),
         options=chosen,
+        prepared=_with_scores(provider, chosen, there.graph),
         metric=judge,
         batch_size=batch_size,
+        share_prefix=share_prefix,
         n_groups=groups,
     )
 
@@ -75,6 +81,20 @@ def _options(provider: Algorithm[Any], given: Mapping[str, Any], model: Residual
                 f"{provider.name}'s {name} is a file on this machine, but the model runs on a server; leave it out"
             )
     return chosen
+
+
+def _with_scores(provider: Algorithm[Any], chosen: Any, graph: Graph) -> Any:
+    """Return the options with the scores of edges in place of the names of their files."""
+    scores = {}
+    for name in provider.score_options:
+        path = getattr(chosen, name)
+        if path is None:
+            continue
+        found = load_scores(path, graph=graph)
+        if not isinstance(found, PruneScores):
+            raise UsageError(f"{provider.name}'s {name} needs scores of edges, but {path} has scores of {found.level}s")
+        scores[name] = found.sum_positions().matrix
+    return replace(chosen, **scores)
 
 
 def _check_ablation_data(provider: Algorithm[Any], chosen: Any, ablation_data: object) -> None:

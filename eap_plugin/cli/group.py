@@ -9,15 +9,20 @@ import click
 from eap_plugin import __version__
 from eap_plugin.cli.commands.algorithms import algorithms
 from eap_plugin.cli.commands.check import check
+from eap_plugin.cli.commands.check_mib import check_mib
 from eap_plugin.cli.commands.circuit import circuit
+from eap_plugin.cli.commands.combine import combine
+from eap_plugin.cli.commands.compare import compare
 from eap_plugin.cli.commands.demo import demo
 from eap_plugin.cli.commands.evaluate import evaluate
-from eap_plugin.cli.commands.listings import backends, metrics, tasks
+from eap_plugin.cli.commands.export import export
+from eap_plugin.cli.commands.listings import backends, metrics, score_formats, tasks
 from eap_plugin.cli.commands.plugins import plugins
 from eap_plugin.cli.commands.run import run
 from eap_plugin.cli.commands.selections import selections
 from eap_plugin.cli.commands.show import show
 from eap_plugin.cli.output import accept_any_text
+from eap_plugin.cli.ranks import is_first
 from eap_plugin.cli.trouble import INTERRUPTED, debugging, explain
 from eap_plugin.host.interrupts import noticing_interrupts
 
@@ -42,7 +47,8 @@ class Group(click.Group):
                 message, exit_code = explained
                 if debugging() and exit_code != INTERRUPTED:
                     raise
-                click.echo(message, err=True)
+                if is_first():
+                    click.echo(message, err=True)
                 ctx.exit(exit_code)
 
 
@@ -57,5 +63,23 @@ def eap() -> None:
     """
 
 
-for command in (demo, run, show, circuit, evaluate, check, algorithms, selections, backends, metrics, tasks, plugins):
+for command in (
+    demo,
+    run,
+    show,
+    export,
+    circuit,
+    evaluate,
+    compare,
+    combine,
+    check,
+    check_mib,
+    algorithms,
+    selections,
+    backends,
+    metrics,
+    tasks,
+    score_formats,
+    plugins,
+):
     eap.add_command(command)

@@ -17,8 +17,15 @@ def provenance(metadata: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _text(value: Any) -> str:
+    if isinstance(value, list) and all(isinstance(part, Mapping) for part in value):
+        return "; ".join(_origin(part) for part in value)
     if isinstance(value, Mapping):
         return ", ".join(f"{name} {text}" for name, text in zip(value, map(_text, value.values()), strict=True) if text)
     if isinstance(value, float):
         return number(value)
     return "" if value is None else str(value)
+
+
+def _origin(metadata: Mapping[str, Any]) -> str:
+    """Return what scores that are part of a combination were computed with, in short."""
+    return ", ".join(str(metadata[name]) for name in ("algorithm", "model", "task") if name in metadata)

@@ -53,6 +53,11 @@ class ReaderGradients:
     final: Float[Tensor, "batch pos d_model"]
     frozen_norms: bool = False
 
+    def numel(self) -> int:
+        """Return the number of entries of all tensors."""
+        parts = (self.attn_in, self.q, self.k, self.v, self.mlp_in, self.mlp, [self.final])
+        return sum(x.numel() for part in parts for x in part)
+
 
 R = TypeVar("R", Writers, ReaderGradients)
 
@@ -128,13 +133,18 @@ class GradientRecorder:
         """
         self._graph, self._start, self._frozen_norms, self._cut = model.graph, start, frozen_norms, cut
         self._recorder = SiteRecorder()
+        self._embed: list[Tensor] = []
 
     def visitors(self) -> dict[Site, Visitor]:
         """Return the visitors of one run, by site."""
         sites: list[Site] = ["attn_in", "q", "k", "v", "final"]
         if self._graph.has_mlp:
             sites += ["mlp_in", "mlp"]
-        return self._recorder.visitors(*sites) | {"embed": make_differentiable}
+        return self._recorder.visitors(*sites) | {"embed": self._on_embed}
+
+    def _on_embed(self, layer: int, value: Tensor) -> Tensor:
+        self._embed = [make_differentiable(layer, value)]
+        return self._embed[0]
 
     def gradients(self, loss: Float[Tensor, ""], *, keep_graph: bool = False) -> ReaderGradients:
         """Return the gradient of ``loss`` at every reader.
@@ -153,7 +163,9 @@ class GradientRecorder:
             )
         values = self._recorder.values
         keys = [key for key in values if key[0] not in ("attn_in", "mlp_in") and key not in self._cut]
-        grads = torch.autograd.grad(loss, [values[key] for key in keys], retain_graph=keep_graph, allow_unused=True)
+        hooked = [embed for embed in self._embed if embed._backward_hooks]  # somebody wants its gradient
+        inputs = [values[key] for key in keys] + hooked
+        grads = torch.autograd.grad(loss, inputs, retain_graph=keep_graph, allow_unused=True)[: len(keys)]
         for (site, layer), grad in zip(keys, grads, strict=True):
             if grad is None:
                 raise EapPluginError(

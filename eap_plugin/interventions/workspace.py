@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-WORKSPACE = {"cpu": 2**23}
+WORKSPACE = {"cpu": 2**24}
 """The most entries of a temporary tensor, by kind of device; ``BIG_WORKSPACE`` for kinds that are not listed.
 
 The largest temporary tensor is [writers, tokens, d_model], so this sets how many positions are scored at a time. The
@@ -18,6 +18,11 @@ launching a kernel is what costs time.
 
 BIG_WORKSPACE = 2**27
 """The most entries of a temporary tensor on an accelerator."""
+
+
+def waiting_gradients(device: torch.device) -> int:
+    """Return the most entries of gradients on ``device`` that may be kept to be multiplied together."""
+    return 2 * workspace(device)
 
 
 def workspace(device: torch.device) -> int:

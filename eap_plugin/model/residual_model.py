@@ -14,14 +14,14 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from eap_plugin.data.prompts import Prompts
+from eap_plugin.data.prompts import Prefix, Prompts
 from eap_plugin.errors import EapPluginError
 from eap_plugin.model.graph import Graph
 from eap_plugin.model.layer import Layer
@@ -33,6 +33,12 @@ from eap_plugin.model.sites import Site, Visitor
 
 P = ParamSpec("P")
 T = TypeVar("T")
+
+Forward = Callable[[Prompts, Mapping[Site, Visitor]], Tensor]
+"""A forward pass: from prompts, and the visitor of each requested site, to logits [batch, vocab]."""
+
+Observer = Callable[[Forward, Prompts, Mapping[Site, Visitor]], Tensor]
+"""A function that is called in place of each forward pass, which it makes by calling its first argument."""
 
 
 @dataclass(frozen=True)
@@ -64,10 +70,15 @@ class ResidualModel(ABC):
     Attributes:
         graph: its writers, readers and edges.
         info: its name, sizes, tokenizer and provenance; the model has a property for each of them.
+        prefix_faults: by shape of prompts and prefix, why a prefix cannot be used, as far as that was checked; empty if
+            it can.
+        observer: called in place of each forward pass, which it makes; ``None`` for none.
     """
 
     graph: Graph
     info: ModelInfo
+    prefix_faults: dict[tuple[int, int, bool], str] = field(default_factory=dict, init=False, repr=False, compare=False)
+    observer: Observer | None = field(default=None, init=False, repr=False, compare=False)
 
     @property
     def name(self) -> str:
@@ -167,11 +178,26 @@ class ResidualModel(ABC):
             raise EapPluginError(
                 f"{self.name} has no {' or '.join(missing)} that can be hooked; choose an algorithm that needs none"
             )
-        return self._forward(prompts if isinstance(prompts, Prompts) else Prompts(prompts), visit)
+        prompts = prompts if isinstance(prompts, Prompts) else Prompts(prompts)
+        return self._forward(prompts, visit) if self.observer is None else self.observer(self._forward, prompts, visit)
 
     @abstractmethod
     def _forward(self, prompts: Prompts, visit: Mapping[Site, Visitor]) -> Float[Tensor, "batch vocab"]:
         """Implement ``forward``; all requested sites are in ``sites``."""
+
+    def prefix(self, prompts: Prompts) -> Prefix | None:
+        """Run prompts without gradients, so that others that begin with them can be run from there on.
+
+        The keys and values must be right for later tokens, padding of the prompts on either side included. Whether they
+        are is checked before they are used (``eap_plugin.runner.shared_prefixes``).
+
+        Args:
+            prompts: the first tokens of longer prompts.
+
+        Returns:
+            The prefix for ``Prompts.prefix``; ``None`` if the backend or the model cannot keep keys and values.
+        """
+        return None
 
     @abstractmethod
     def frozen(self) -> AbstractContextManager[None]:

@@ -44,6 +44,7 @@ def evaluation_provenance(
         "metric": metric.name,
         "metric_unit": metric.unit,
         "model": model.name,
+        "d_model": model.info.d_model,
         "provenance": model.provenance,
         "dtype": "" if model.remote else str(model.dtype).removeprefix("torch."),
         "host": model.remote.host if model.remote else "",

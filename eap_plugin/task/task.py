@@ -68,6 +68,22 @@ class Task:
         """A hash of the token ids and answers, by which two score files can be compared for having the same prompts."""
         return prompt_digest([self.batch()])
 
+    def without(self, other: Task, limit: int) -> Task:
+        """Return the first ``limit`` prompt pairs whose clean prompt is no clean prompt of another task.
+
+        Raises:
+            UsageError: if there is none.
+        """
+        used = set(other.clean)
+        rows = [row for row, ids in enumerate(self.clean) if ids not in used][:limit]
+        if not rows:
+            raise UsageError(f"task {self.name!r} has no prompts besides the {len(other)} that are used already")
+        clean, corrupt, answers, wrong = (
+            tuple(column[row] for row in rows)
+            for column in (self.clean, self.corrupt, self.answers, self.wrong_answers)
+        )
+        return Task(self.name, clean, corrupt, answers, wrong)
+
     def batch(self) -> Batch:
         """Return all prompts as one batch, padded on the right where lengths differ, the shortest first.
 

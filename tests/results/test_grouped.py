@@ -140,6 +140,13 @@ def test_linear_operations_keep_groups(graph: Graph, positions: int | None) -> N
         assert torch.equal(a.at(-1).groups, a.groups[:, -1])  # type: ignore[arg-type, index]
 
 
+def test_positions_of_nodes_are_summed_in_groups_too() -> None:
+    groups = torch.rand(4, 3, len(GRAPH.sources))
+    nodes = NodeScores(GRAPH, groups.sum(0), groups=groups).sum_positions()
+    assert torch.equal(nodes.groups, groups.sum(1))  # type: ignore[arg-type]
+    torch.testing.assert_close(nodes.stderr, jackknife(groups.sum(1)))
+
+
 def test_what_is_not_linear_or_of_other_groups_drops_them() -> None:
     scores, other = with_groups(GRAPH), with_groups(GRAPH, 5)
     assert abs(scores).groups is None

@@ -1,6 +1,7 @@
 """Edge Pruning (Bhaskar et al. 2024, arXiv 2406.16778): a trained gate on every edge.
 
 1. Run the clean prompts, and the corrupt prompts or a mean for the ablation, once.
+   Every gate starts at the same value, or, with ``start``, at one that follows from the edge's rank in other scores.
 2. At each training step, sample a hard concrete gate in [0, 1] for every edge, and run the clean prompts with each edge
    interpolated to its ablated value: a gate of 1 (open) keeps the edge, a gate of 0 (closed) ablates it.
 3. Take the gradient of the loss with respect to the gates. The loss is the distance of the metric from the unmodified
@@ -13,6 +14,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from hashlib import sha256
+from typing import cast
 
 import torch
 from jaxtyping import Float
@@ -40,6 +43,11 @@ class EdgePruningOptions(GateOptions):
     ablation: Ablation = option(
         "corrupt", help="what replaces a writer's output: its value on the corrupt prompt, zero, or a mean"
     )
+    start: str | None = option(
+        None,
+        help="file of scores to start from: gates of edges of large absolute score start open, the others the more "
+        "closed the weaker; none: all start open",
+    )
     checkpoint: str | None = option(
         None, help="file to save the training state in, and to resume from if it exists; not for remote runs"
     )
@@ -60,6 +68,9 @@ class EdgePruning(Algorithm[EdgePruningOptions]):
     gradient_run = "between"
     sign = "never negative: the probability that the edge is kept"
     additive = False
+    shares_prefix = True
+    depends_on_split = True
+    score_options = ("start",)
     local_options = ("checkpoint",)
     options = EdgePruningOptions
 
@@ -84,7 +95,10 @@ class EdgePruning(Algorithm[EdgePruningOptions]):
         counterfactual = Counterfactual(model, data, options.ablation)
         runs = [contrast(model, piece, metric, counterfactual) for piece in data]
         training = GateTraining(int(is_edge.sum()), options)
-        about = _run_identity(model, runs, metric, options)
+        start = cast("Tensor | None", options.start)  # the scores, not the name of their file; see ``score_options``
+        if start is not None:
+            training.start_from(start[is_edge])
+        about = _run_identity(model, runs, metric, options, start)
         kept = None if options.checkpoint is None else load_checkpoint(options.checkpoint, about)
         if kept is not None:
             training.load_state(kept)
@@ -127,7 +141,11 @@ def _loss(
 
 
 def _run_identity(
-    model: ResidualModel, runs: Sequence[Contrast], metric: Metric, options: EdgePruningOptions
+    model: ResidualModel,
+    runs: Sequence[Contrast],
+    metric: Metric,
+    options: EdgePruningOptions,
+    start: Float[Tensor, "sources readers"] | None,
 ) -> dict[str, object]:
     """Return what a checkpoint and a run must agree on to resume; the number of steps may differ."""
     names = ("ablation", "learning_rate", "sparsity", "warmup", "penalty", "seed")
@@ -137,5 +155,6 @@ def _run_identity(
         "graph": model.graph.to_dict(),
         "metric": metric.name,
         "data": prompt_digest(run.batch for run in runs),
+        "start": None if start is None else sha256(start.double().numpy().tobytes()).hexdigest(),
         **chosen,
     }

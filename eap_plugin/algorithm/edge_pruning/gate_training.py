@@ -13,6 +13,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from eap_plugin.algorithm.edge_pruning.hard_concrete import START, gates, open_probability
+from eap_plugin.data.ranks import mean_ranks
 from eap_plugin.errors import UsageError
 from eap_plugin.host.options import option
 
@@ -78,6 +79,23 @@ class GateTraining:
         self._mean, self._square = torch.zeros_like(self._values), torch.zeros_like(self._values)
         self._slope = self._values[:-1]
         self.losses = []
+
+    def start_from(self, scores: Float[Tensor, "gates"]) -> None:
+        """Set the initial log α of each gate by the rank of its edge's absolute score.
+
+        The share of gates that is to stay open, 1 - ``sparsity`` (none of them if that is not set), starts at
+        ``START`` as without scores, at which a gate with u = 1/2 is 0.9. From there, log α falls linearly with the rank
+        to −``START`` for the weakest edge, at which that gate is just closed, and open with probability 1/2: all gates
+        can still be trained. Edges of equal score start at their mean.
+
+        Args:
+            scores: the scores of the edges; only the order of their absolute values matters.
+        """
+        n = len(scores)
+        stronger = n + 0.5 - mean_ranks(scores.abs())  # the number of stronger edges, and half of its equals and itself
+        is_open = 0.0 if self._options.sparsity is None else (1 - self._options.sparsity) * n
+        fall = ((stronger - is_open) / max(1.0, n - is_open)).clamp(0, 1)
+        self._values[:-1] = START * (1 - 2 * fall)
 
     @property
     def n_steps(self) -> int:

@@ -98,6 +98,7 @@ class NNsightBackend(Backend):
         info = ModelInfo(
             name=module.config.name_or_path or type(module).__name__,
             n_vocab=int(module.config.get_text_config().vocab_size),
+            d_model=int(module.config.get_text_config().hidden_size),
             n_ctx=context_length(adapter.cfg),
             tokenizer=tokenizer,
             prepend_bos=prepends_bos(tokenizer, adapter.cfg),

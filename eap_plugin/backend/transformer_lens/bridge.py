@@ -15,20 +15,24 @@ A bridge wraps a Hugging Face model: each module is replaced by a component that
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from typing import Any, cast
+from contextlib import ExitStack, contextmanager
+from typing import Any
+from weakref import WeakSet
 
+import torch
 from jaxtyping import Float
 from torch import Tensor, nn
+from transformers.cache_utils import Cache, DynamicCache
 
 from eap_plugin.backend.effective_weight import MERGE, active_adapters, effective_weight, require_gradients
 from eap_plugin.backend.freezing import frozen_modules
 from eap_plugin.backend.gate import Hidden, hidden_layer
 from eap_plugin.backend.hf_config import UNEMBED, clip_of, require_a_residual_stream, residual_multiplier
 from eap_plugin.backend.hf_norm import norm_form, norm_of
-from eap_plugin.backend.module_hooks import Attach, at_columns, at_hook_point, copied_for_model, visiting
+from eap_plugin.backend.kv_cache import cache_of, prefix_of
+from eap_plugin.backend.module_hooks import Attach, at_columns, at_hook_point, at_input, copied_for_model, visiting
 from eap_plugin.backend.transformer_lens.original import compare
-from eap_plugin.data.prompts import Prompts
+from eap_plugin.data.prompts import Prefix, Prompts
 from eap_plugin.errors import EapPluginError
 from eap_plugin.model.graph import Graph
 from eap_plugin.model.layer import Layer, scaled
@@ -36,6 +40,9 @@ from eap_plugin.model.model_info import ModelInfo
 from eap_plugin.model.norm import Norm
 from eap_plugin.model.residual_model import ResidualModel, SourceComparison
 from eap_plugin.model.sites import Site, Visitor, sites_of
+
+_RUN_BEFORE: WeakSet[nn.Module] = WeakSet()
+"""The bridges that were run at least once, whereupon TransformerLens has added hooks of its own to them."""
 
 _FLAGS = ("use_attn_result", "use_split_qkv_input", "use_attn_in", "use_hook_mlp_in")
 
@@ -143,10 +150,24 @@ class BridgeModel(ResidualModel):
 
     def _forward(self, prompts: Prompts, visit: Mapping[Site, Visitor]) -> Float[Tensor, "batch vocab"]:
         """See ``ResidualModel.forward``."""
-        mask = {} if prompts.attention_mask is None else {"attention_mask": prompts.attention_mask.long()}
+        cache = None if prompts.prefix is None else cache_of(prompts.prefix)
         with visiting(self._places, visit, self._unembed, prompts.last, len(self._blocks)):
-            logits = self.bridge(prompts.tokens, return_type="logits", **mask)
-        return cast(Tensor, logits[0])
+            logits = self._run(prompts, cache)
+        return logits[0]
+
+    def prefix(self, prompts: Prompts) -> Prefix | None:
+        """See ``ResidualModel.prefix``."""
+        cache = DynamicCache()
+        with torch.no_grad(), ExitStack() as stack:
+            stack.callback(at_input(self._unembed)(lambda x: x[:1, :1]))  # no logits are needed
+            self._run(prompts, cache)
+        return prefix_of(cache, prompts, len(self._blocks))
+
+    def _run(self, prompts: Prompts, cache: Cache | None) -> Float[Tensor, "batch pos vocab"]:
+        mask = prompts.whole_mask
+        padding = {} if mask is None else {"attention_mask": mask.long()}
+        logits: Tensor = self.bridge(prompts.tokens, return_type="logits", past_key_values=cache, **padding)
+        return logits
 
     def compare_with_source(self, prompts: Prompts) -> SourceComparison:
         """See ``ResidualModel.compare_with_source``."""
@@ -191,12 +212,20 @@ class BridgeModel(ResidualModel):
                     getattr(self.bridge, f"set_{flag}")(False)
                 for norm in identities:  # else their components would apply the formula of a norm
                     norm.use_native_layernorm_autograd = True
+                self._run_once()
                 yield
             finally:
                 for norm, flag in zip(identities, native, strict=True):
                     norm.use_native_layernorm_autograd = flag
                 for flag in on:
                     getattr(self.bridge, f"set_{flag}")(True)
+
+    def _run_once(self) -> None:
+        """Run one token if the bridge was never run, so that hooks of TransformerLens do not look like a program's."""
+        if self.bridge not in _RUN_BEFORE:
+            with torch.no_grad():
+                self.bridge(torch.zeros(1, 1, dtype=torch.long, device=self.device), return_type="logits")
+            _RUN_BEFORE.add(self.bridge)
 
 
 def _check_fused(block: Any, path: str) -> None:

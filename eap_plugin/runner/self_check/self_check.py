@@ -20,6 +20,7 @@ from dataclasses import dataclass, replace
 from math import isnan
 
 import torch
+from jaxtyping import Int
 from torch import Tensor
 
 from eap_plugin.data.prompts import Prompts
@@ -39,6 +40,9 @@ TOLERANCE = {torch.float16: 2e-2, torch.bfloat16: 1e-1}
 """The largest residue that rounding explains, for half precision; ``FULL_TOLERANCE`` for other dtypes."""
 
 FULL_TOLERANCE = 1e-4
+
+GRADIENT = "gradient reaching"
+"""How the rows of the backward pass are named, followed by the reader."""
 
 
 @dataclass(frozen=True)
@@ -74,12 +78,14 @@ class CheckReport:
         rows: the comparisons.
         tolerance: the largest residue that rounding explains.
         unchecked: what could not be checked, and why; empty if everything was.
+        prefix_fault: why runs cannot continue from a shared prefix; empty if they can, or if that was not checked.
     """
 
     model: str
     rows: tuple[CheckRow, ...]
     tolerance: float
     unchecked: str = ""
+    prefix_fault: str = ""
 
     @property
     def worst(self) -> CheckRow:
@@ -123,25 +129,51 @@ def self_check(model: ResidualModel, prompts: Prompts) -> CheckReport:
         EapPluginError: if the model's logits have no gradient.
     """
     prompts = prompts.to(model.device)
-    tolerance = TOLERANCE.get(model.dtype, FULL_TOLERANCE)
     seen, gradients = _watch(model, prompts)
     with torch.no_grad():
-        rows = [
-            CheckRow(layer, what, _residue(said, found))
-            for layer, what, said, found in comparisons(model, seen, prompts.real.sum(1))
-        ]
-        for arrival in arrivals(model, seen, gradients):
-            row = CheckRow(arrival.layer, f"gradient reaching {arrival.reader}", _residue(*arrival[2:]))
-            if not row.residue <= tolerance and all(earlier.residue <= tolerance for earlier in rows):
-                row = replace(row, cause=_unknown_reader(model, prompts, arrival.layer))
-            rows.append(row)
-        try:
-            source = model.compare_with_source(prompts)
-        except CannotCompareError as error:
-            return CheckReport(model.name, tuple(rows), tolerance, str(error))
+        report = compare(model, prompts, seen, gradients, prompts.real.sum(1))
+        return report if report.ok else _with_cause(report, model, prompts)
+
+
+def compare(
+    model: ResidualModel, prompts: Prompts, seen: Values, gradients: Values, lengths: Int[Tensor, "batch"]
+) -> CheckReport:
+    """Compare recorded values and gradients with the graph's formulas, and the model's logits with their source.
+
+    Args:
+        model: the model.
+        prompts: the prompts on which to compare logits.
+        seen: the values at ``value_sites``.
+        gradients: the gradients at ``gradient_sites``, for the same tokens.
+        lengths: the number of tokens of each prompt, the first of which is the prompt's first; none if the tokens come
+            after a prefix.
+    """
+    rows = [
+        CheckRow(layer, what, _residue(said, found)) for layer, what, said, found in comparisons(model, seen, lengths)
+    ]
+    rows += [
+        CheckRow(layer, f"{GRADIENT} {reader}", _residue(explained, found))
+        for layer, reader, explained, found in arrivals(model, seen, gradients)
+    ]
+    tolerance = TOLERANCE.get(model.dtype, FULL_TOLERANCE)
+    try:
+        source = model.compare_with_source(prompts)
+    except CannotCompareError as error:
+        return CheckReport(model.name, tuple(rows), tolerance, str(error))
     if source is not None:
         rows.append(CheckRow(model.graph.n_layers - 1, "logits", source.residue, _other_logits(source)))
     return CheckReport(model.name, tuple(rows), tolerance)
+
+
+def first_token_rows(model: ResidualModel, prompts: Prompts) -> list[CheckRow]:
+    """Compare the values of a run on the first token of the first prompt alone with the graph's formulas."""
+    token, recorder = prompts.tokens[:1][prompts.real[:1]][:1], SiteRecorder()
+    model.forward(Prompts(token[None]), recorder.visitors(*value_sites(model)))
+    seen = {
+        place: value.to(torch.promote_types(value.dtype, torch.float32)) for place, value in recorder.values.items()
+    }
+    rows = comparisons(model, seen, torch.ones_like(token))
+    return [CheckRow(layer, what, _residue(said, found)) for layer, what, said, found in rows]
 
 
 def _watch(model: ResidualModel, prompts: Prompts) -> tuple[Values, Values]:
@@ -174,6 +206,15 @@ def _residue(said: Tensor, found: Tensor) -> float:
     """Return the largest difference, relative to the numbers' sizes and the root mean square over their token."""
     size = found.pow(2).mean(-1, keepdim=True).sqrt() + said.abs() + found.abs()
     return float(((said - found).abs() / size.clamp_min(torch.finfo(found.dtype).tiny)).max())
+
+
+def _with_cause(report: CheckReport, model: ResidualModel, prompts: Prompts) -> CheckReport:
+    """Return the report with the cause of its first failing row, if that is a gradient."""
+    first = report.failing[0]
+    if not first.what.startswith(GRADIENT):
+        return report
+    named = replace(first, cause=_unknown_reader(model, prompts, first.layer))
+    return replace(report, rows=tuple(named if row is first else row for row in report.rows))
 
 
 def _unknown_reader(model: ResidualModel, prompts: Prompts, layer: int) -> str:
