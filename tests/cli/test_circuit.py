@@ -13,7 +13,7 @@ from eap_plugin.circuits.circuit import Circuit
 from eap_plugin.cli import main
 from eap_plugin.model.edge_matrix import edge_mask
 from eap_plugin.model.graph import Graph
-from eap_plugin.results.loading import load_scores, scores_of
+from eap_plugin.results.loading import read_scores, scores_of
 
 GRAPH = Graph(2, 3, 1)
 SHAPES = {"edge": (len(GRAPH.sources), len(GRAPH.readers)), "node": (9,), "neuron": (9, 4)}
@@ -38,7 +38,7 @@ def test_circuit_is_printed_saved_and_shown(files, level, size):
     shown = eap("circuit", f"{level}.safetensors", f"--{level}s", size, "--top", "4", "-o", "circuit.json")
     assert shown.exit_code == 0, shown.output
     circuit = Circuit.load(files / "circuit.json")
-    assert circuit == eap_plugin.select(load_scores(f"{level}.safetensors"), **{f"{level}s": int(size)})
+    assert circuit == eap_plugin.select(read_scores(f"{level}.safetensors"), **{f"{level}s": int(size)})
     about = circuit.metadata["selection"]
     assert f"selected  {size} {level}s" in shown.stdout
     removed = about["selected"] - about["kept"]
