@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from eap_plugin.api import wrap_model as wrap_model
     from eap_plugin.circuits.circuit import Circuit as Circuit
     from eap_plugin.circuits.evaluation.result import Evaluation as Evaluation
+    from eap_plugin.circuits.hypothesis_tests.settings import HypothesisTestSettings as HypothesisTestSettings
     from eap_plugin.data.batch import Batch as Batch
     from eap_plugin.errors import EapPluginError as EapPluginError
     from eap_plugin.errors import UsageError as UsageError
@@ -73,6 +74,7 @@ _NAMES = {
     ),
     "circuits.circuit": ("Circuit",),
     "circuits.evaluation.result": ("Evaluation",),
+    "circuits.hypothesis_tests.settings": ("HypothesisTestSettings",),
     "data.batch": ("Batch",),
     "errors": ("EapPluginError", "UsageError"),
     "host": ("hookimpl",),

@@ -11,7 +11,7 @@ from jaxtyping import Bool
 from torch import Tensor
 
 from eap_plugin.api.circuits import select
-from eap_plugin.api.files import load
+from eap_plugin.api.files import load, load_circuit
 from eap_plugin.circuits.circuit import Circuit
 from eap_plugin.circuits.comparison.ground_truth import Recovery, mib_sizes, recovery
 from eap_plugin.circuits.comparison.pairwise import PairwiseComparison
@@ -126,7 +126,7 @@ def _origin(thing: object) -> str:
 
 def _known_edges(truth: Circuit | Iterable[str] | str | Path, graph: Graph) -> Bool[Tensor, "sources readers"]:
     if isinstance(truth, (str, Path)):
-        truth = Circuit.load(truth) if Path(truth).suffix == ".json" else _lines(Path(truth))
+        truth = load_circuit(truth) if Path(truth).suffix == ".json" else _lines(Path(truth))
     if isinstance(truth, Circuit):
         if truth.graph != graph:
             raise UsageError(f"the known circuit is of another graph: {truth.graph}; the scores are of {graph}")

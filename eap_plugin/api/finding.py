@@ -55,12 +55,12 @@ def find_circuit(
 
     Args:
         model: as for ``prune_scores``.
-        task: the prompts that the scores were computed on: a ``Task``, the name or file that it was loaded from, or
-            batches.
+        task: the prompts that the scores were computed on: a ``Task``, batches, or the name of a task or a file, which
+            is loaded as it was for the scores.
         scores: the scores to select by.
         faithfulness: the least faithfulness, above 0 and at most 1; see ``evaluate``.
-        held_out: other prompts to judge on; by default the next ones of the same task: of a generated task those that
-            its seed gives next, of a file or a dataset the rows after those used.
+        held_out: other prompts to judge on, given likewise; by default the next ones of the same task: of a generated
+            task those that its seed gives next, of a file or a dataset the rows after those used.
         same_prompts: judge on the prompts that the scores were computed on, which flatters the circuit.
         method: the selection method; see ``selections()``.
         signed: select by large scores; if false, by large absolute scores.
@@ -87,10 +87,15 @@ def find_circuit(
     """
     if not 0 < faithfulness <= 1:
         raise UsageError(f"faithfulness must be above 0 and at most 1, got {faithfulness:g}")
+    if same_prompts and held_out is not None:
+        raise UsageError("give held_out or same_prompts, not both")
     there = placed(model, RemoteOptions(remote, timeout, status))
-    own = load_task(task, there, **_as_scored(scores)) if isinstance(task, str | Path) else task
+    own, others = (
+        load_task(data, there, **_as_scored(data, scores)) if isinstance(data, str | Path) else data
+        for data in (task, held_out)
+    )
     _check_scored(there, own, scores)
-    judged = own if same_prompts else _held_out(there, own, held_out)
+    judged = own if same_prompts else _held_out(there, own, others)
     flat = scores.sum_positions()
     judge = resolve_metric(metric or _scored_metric(scores))
     points: dict[int, Point] = {}
@@ -135,9 +140,11 @@ def find_circuit(
     return replace(circuit, metadata=circuit.metadata | {"found": about})
 
 
-def _as_scored(scores: Scores) -> dict[str, Any]:
-    """Return the arguments of ``load_task`` with which the scored prompts were loaded, but not their name."""
-    return {key: value for key, value in scores.metadata.get("task_source", {}).items() if key != "name"}
+def _as_scored(name: str | Path, scores: Scores) -> dict[str, Any]:
+    """Return the arguments of ``load_task`` with which the scored prompts were loaded; the format only of that file."""
+    known = scores.metadata.get("task_source", {})
+    same = known.get("name") in (str(name), str(Path(name).resolve()))
+    return {key: value for key, value in known.items() if key != "name" and (same or key != "format")}
 
 
 def _check_scored(model: ResidualModel, task: object, scores: Scores) -> None:

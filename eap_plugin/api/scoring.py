@@ -19,7 +19,9 @@ from eap_plugin.results.prune_scores import PruneScores
 from eap_plugin.runner.cost_estimate import Estimate, estimate
 from eap_plugin.runner.finite import metric_fault
 from eap_plugin.runner.provenance import provenance, run_digest
-from eap_plugin.runner.requests import RequestCache, run_requests, split_requests
+from eap_plugin.runner.ranks import Ranks, current_ranks
+from eap_plugin.runner.requests import RequestCache, prompts_per_part, run_requests, split_requests
+from eap_plugin.runner.run import Run
 
 
 @overload
@@ -46,6 +48,8 @@ def prune_scores(
     prompts_per_request: int | None = None,
     parts: str | Path | None = None,
     resume: bool = False,
+    distributed: bool = False,
+    share_prefix: bool = True,
     **options: Any,
 ) -> PruneScores | NodeScores:
     """Score every edge of a model on a task, or every writer with ``level="node"`` or ``level="neuron"``.
@@ -74,6 +78,10 @@ def prune_scores(
         prompts_per_request: the most prompt pairs per request; the scores of the requests are added up.
         parts: a folder in which the scores of finished requests are kept until all are finished.
         resume: reuse the requests in ``parts`` that an interrupted run with the same arguments finished.
+        distributed: split the prompts among the processes of ``torch.distributed``'s default group. All of them must
+            make the same call; each returns the scores of all prompts, with the same bits on any number of processes.
+        share_prefix: run the tokens before the first difference of clean and corrupt prompts only once, if algorithm
+            and model allow it; saves time and memory, and changes scores by rounding alone.
         **options: options of the algorithm; ``eap algorithms NAME`` lists them.
 
     Raises:
@@ -91,10 +99,14 @@ def prune_scores(
         options=options,
         ablation_data=ablation_data,
         remote=RemoteOptions(remote, timeout, status),
+        share_prefix=share_prefix,
         groups=groups,
     )
     if resume and parts is None:
         raise UsageError("resume continues from the finished requests in parts; pass that folder as parts=")
+    ranks = _ranks(run) if distributed else Ranks()
+    if distributed and prompts_per_request is None:
+        prompts_per_request = prompts_per_part(sum(map(len, run.batches)))
     run.model.run_constraints.check_batch_size(batch_size if prompts_per_request is None else prompts_per_request)
     about = provenance(run)
     split_up = split_requests(run.batches, prompts_per_request, run.reference, run.algorithm)
@@ -102,17 +114,25 @@ def prune_scores(
     if parts is not None:
         kept = RequestCache(Path(parts), run_digest(run, about, prompts_per_request), len(split_up))
         if not resume:
-            kept.remove()
-    found = run_requests(run, split_up, progress, kept)
+            ranks.gather(kept.remove if ranks.is_first else lambda: None)
+    found = run_requests(run, split_up, progress, kept, ranks)
     if fault := metric_fault(run.metric, found.clean_metric, found.corrupt_metric):
         raise EapPluginError(fault)
     about |= {"clean_metric": found.clean_metric, "corrupt_metric": found.corrupt_metric}
     if run.model.remote:
         about["remote"] = run.model.remote.record()
-    if kept:
+    if distributed:
+        about["ranks"] = ranks.size
+    if kept and ranks.is_first:
         kept.remove()
     weights = group_weights(run.batches)
     return scores_of(found.level, found.graph, found.matrix, about, found.groups, weights)
+
+
+def _ranks(run: Run) -> Ranks:
+    if run.model.remote:
+        raise UsageError("a model on a server is run by one process; leave distributed out, or run it here")
+    return current_ranks()
 
 
 def estimate_cost(

@@ -6,8 +6,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 PER_CALL = 4
-"""The number of sizes that the search measures at once. Each measurement of several sizes has a fixed cost of about two
-of them; with that, four sizes at a time need about the least work in total, and less than half the calls of one."""
+"""The number of sizes that the search measures at once. A measurement costs as much as about four circuits besides
+those that it measures; with that, four at a time take the least work in total, in less than half the calls of one."""
 
 
 @dataclass(frozen=True)

@@ -64,8 +64,9 @@ def find(
 
     work.step("Loading the model")
     model = choice.load()
-    task = TaskChoice(options.task, None, None, None, None).load(model, scores.metadata)
-    held_out = None if options.held_out is None else api.load_task(options.held_out, model)
+    source = scores.metadata.get("task_source", {})
+    n_prompts, seed, bos = (source.get(name) for name in ("n_prompts", "seed", "prepend_bos"))
+    task = TaskChoice(options.task, n_prompts, seed, bos, None).load(model, scores.metadata)
     work.step("Searching")
     running: dict[str, Any] = {"batch_size": options.batch_size, "timeout": choice.timeout, "status": work.tell}
     circuit = api.find_circuit(
@@ -73,7 +74,7 @@ def find(
         task,
         scores,
         faithfulness,
-        held_out=held_out,
+        held_out=options.held_out,
         same_prompts=options.same_prompts,
         **running,
         **selection,

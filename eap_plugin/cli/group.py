@@ -22,6 +22,7 @@ from eap_plugin.cli.commands.run import run
 from eap_plugin.cli.commands.selections import selections
 from eap_plugin.cli.commands.show import show
 from eap_plugin.cli.output import accept_any_text
+from eap_plugin.cli.ranks import is_first
 from eap_plugin.cli.trouble import INTERRUPTED, debugging, explain
 from eap_plugin.host.interrupts import noticing_interrupts
 
@@ -46,7 +47,8 @@ class Group(click.Group):
                 message, exit_code = explained
                 if debugging() and exit_code != INTERRUPTED:
                     raise
-                click.echo(message, err=True)
+                if is_first():
+                    click.echo(message, err=True)
                 ctx.exit(exit_code)
 
 

@@ -57,11 +57,10 @@ class TaskChoice:
 
 
 def load_evaluated(path: Path) -> Circuit | PruneScores | NodeScores:
-    """Read a circuit, if the file is JSON, or scores."""
-    from eap_plugin.circuits.circuit import Circuit
-    from eap_plugin.results.loading import load_scores
+    """Read scores, or a circuit if the file has no scores, in any format."""
+    from eap_plugin.api.files import load
 
-    return Circuit.load(path) if path.suffix == ".json" else load_scores(path)
+    return load(path).main
 
 
 def require_same_prompts(about: Mapping[str, Any], task: Task) -> None:

@@ -30,6 +30,7 @@ class RunOptions:
     batch_size: int | None
     prompts_per_request: int | None
     resume: bool
+    share_prefix: bool
     ablation_task: str | None
     groups: int | None
     output: Path | None

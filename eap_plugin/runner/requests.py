@@ -4,27 +4,38 @@
    scores add up over prompts can be split.
 2. ``run_requests`` runs the algorithm on each part by one ``model.run``, which is one request if the model is on a
    server. Parts found in the ``RequestCache`` are not run again; finished parts are saved there.
-3. ``add_up`` sums the scores of the parts, and averages their metrics by the share of prompts in each.
+3. Several processes take turns: with n of them, each runs every nth part, and all receive the scores of all parts.
+4. ``add_up`` sums the scores of the parts in their order, and averages their metrics by the share of prompts in each.
+   Parts and order depend on the data alone, so the sum has the same bits on any number of processes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from math import ceil
 from pathlib import Path
 from typing import Any, cast
 
-import torch
-from torch import Tensor
-from torch.nn.functional import pad
-
 from eap_plugin.algorithm.base import Algorithm, Attribution, Level, Progress
 from eap_plugin.data.batch import Batch
-from eap_plugin.data.microbatches import Microbatch, microbatches, split_microbatches
+from eap_plugin.data.microbatches import Microbatch, microbatches
 from eap_plugin.errors import UsageError
-from eap_plugin.results.loading import load_scores, scores_of
+from eap_plugin.results.loading import read_scores, scores_of
 from eap_plugin.runner.program import score
+from eap_plugin.runner.ranks import Ranks
 from eap_plugin.runner.run import Run
+from eap_plugin.runner.sums import add_up
+
+_MOST_PARTS, _FEWEST_PROMPTS = 64, 8
+
+
+def prompts_per_part(n_prompts: int) -> int:
+    """Return the number of prompt pairs in a part of a distributed run: at least 8, and more if parts exceed 64.
+
+    It does not depend on the number of processes, as scores would then differ in rounding.
+    """
+    return max(_FEWEST_PROMPTS, ceil(n_prompts / _MOST_PARTS))
 
 
 def split_requests(
@@ -48,7 +59,7 @@ def split_requests(
     if not algorithm.additive:
         raise UsageError(
             f"scores of {algorithm.name} on parts of the prompts do not add up to those on all; "
-            f"run it without prompts_per_request"
+            f"run it without prompts_per_request, in one process"
         )
     parts: list[list[Microbatch]] = []
     room = 0
@@ -73,13 +84,15 @@ class RequestCache:
         path = self._path(index)
         if not path.exists():
             return None
-        found = load_scores(path)
+        found = read_scores(path)
         about, level = found.metadata, cast(Level, found.level)
         metrics = about["clean_metric"], about["corrupt_metric"]
         return Attribution(found.graph, found.matrix, *metrics, level, found.groups)
 
     def keep(self, index: int, found: Attribution) -> None:
-        """Save the scores of a finished part."""
+        """Save the scores of a finished part, unless they are saved already."""
+        if self._path(index).exists():
+            return
         self._folder.mkdir(parents=True, exist_ok=True)
         about = {"clean_metric": found.clean_metric, "corrupt_metric": found.corrupt_metric}
         scores_of(found.level, found.graph, found.matrix, about, found.groups).save(self._path(index))
@@ -100,66 +113,73 @@ def run_requests(
     parts: Sequence[Sequence[Microbatch]],
     progress: Callable[[int, int], None] | None,
     kept: RequestCache | None,
+    ranks: Ranks,
 ) -> Attribution:
     """Run an algorithm on each part of the data that has no saved scores, and add the scores of all parts.
 
     Args:
         run: the run.
         parts: the parts, from ``split_requests``.
-        progress: called with the number of prompt pairs done and the total.
+        progress: called in the first process with the number of prompt pairs done and the total.
         kept: the saved parts of the run; ``None`` to save nothing.
+        ranks: the processes among which the parts are divided; each of them returns the scores of all parts.
 
     Raises:
         EapPluginError: if the self-check fails, or the algorithm does not return valid scores.
     """
-    counter = _ProgressCounter(sum(_count(part) for part in parts), progress)
-    found = []
-    for index, part in enumerate(parts):
-        done = kept.find(index) if kept else None
-        if done is None:
-            done = _run_part(run, part, counter)
-            if kept:
-                kept.keep(index, done)
-        counter.reach(sum(_count(part) for part in parts[: index + 1]))
-        found.append(done)
-    return add_up(found, [sum(piece.share for piece in part) for part in parts])
+    shares = [sum(piece.share for piece in part) for part in parts]
+    return add_up(zip(_found(run, parts, progress if ranks.is_first else None, kept, ranks), shares, strict=True))
+
+
+def _found(
+    run: Run,
+    parts: Sequence[Sequence[Microbatch]],
+    progress: Callable[[int, int], None] | None,
+    kept: RequestCache | None,
+    ranks: Ranks,
+) -> Iterator[Attribution]:
+    """Yield the scores of the parts in order; with n processes, the next n parts are run at the same time."""
+    sizes = [sum(len(piece.batch) for piece in part) for part in parts]
+    counter = _ProgressCounter(sum(sizes), progress)
+    for start in range(0, len(parts), ranks.size):
+        indices = range(start, min(start + ranks.size, len(parts)))
+        own = start + ranks.rank
+        work = partial(_find_or_run, run, parts[own], own, kept, counter) if own in indices else _idle
+        found = ranks.gather(work)
+        for index, new in zip(indices, found, strict=False):
+            assert new is not None
+            if kept and ranks.is_first:
+                kept.keep(index, new)
+            counter.reach(sum(sizes[: index + 1]))
+            yield new
+
+
+def _find_or_run(
+    run: Run, part: Sequence[Microbatch], index: int, kept: RequestCache | None, counter: _ProgressCounter
+) -> Attribution | None:
+    saved = kept.find(index) if kept else None
+    return _run_part(run, part, counter) if saved is None else saved
+
+
+def _idle() -> Attribution | None:
+    """Return nothing: there are fewer parts left than processes."""
+    return None
 
 
 def _run_part(run: Run, part: Sequence[Microbatch], counter: _ProgressCounter) -> Attribution:
-    sizes = [len(piece.batch) for piece in split_microbatches(part, run.batch_size)]
-    tick = nothing if run.model.remote else counter.over(sizes)
-    outcome = run.model.run(score, part, run.batch_size, run.checked, run.metric, run.prepared, tick)
+    progress = silent if run.model.remote else counter.over
+    outcome = run.model.run(score, part, run.batch_size, run.checked, run.metric, run.prepared, run.sharing, progress)
     outcome.report.raise_if_failed()
     return cast(Attribution, outcome.found)
 
 
-def add_up(found: Sequence[Attribution], shares: Sequence[float]) -> Attribution:
-    """Add the scores of parts of the data; average their metrics, weighted by the parts' shares."""
-    if len(found) == 1:
-        return found[0]
-    matrix = _sum([part.matrix for part in found], 0)
-    groups = [part.groups for part in found if part.groups is not None]
-    clean, corrupt = (
-        sum(share * (value or 0.0) for share, value in zip(shares, values, strict=True)) / sum(shares)
-        for values in zip(*((part.clean_metric, part.corrupt_metric) for part in found), strict=True)
-    )
-    sums = _sum(groups, 1) if groups else None
-    return replace(found[0], matrix=matrix, clean_metric=clean, corrupt_metric=corrupt, groups=sums)
+def silent(sizes: Sequence[int]) -> Progress:
+    """Return a callback that ignores progress: on a server there is nobody to report it to."""
+    return nothing
 
 
 def nothing(pieces: float = 1.0) -> None:
-    """Ignore progress: on a server there is nobody to report it to."""
-
-
-def _sum(parts: Sequence[Tensor], axis: int) -> Tensor:
-    """Add tensors that may differ in length along an axis, as scores per position do: shorter ones end early."""
-    length = max(part.shape[axis] for part in parts)
-    behind = [0, 0] * (parts[0].ndim - 1 - axis)
-    return torch.stack([pad(part, [*behind, 0, length - part.shape[axis]]) for part in parts]).sum(0)
-
-
-def _count(part: Sequence[Microbatch]) -> int:
-    return sum(len(piece.batch) for piece in part)
+    """Ignore progress."""
 
 
 class _ProgressCounter:

@@ -30,10 +30,13 @@ class GraphMl(ScoreFormat):
         text = read_text(path)
         if "<!" in text or "\0" in text:
             raise UsageError(f"{path} has a document type or entities, which GraphML does not need")
+        networkx = optional("networkx", "a GraphML file")
         try:
-            found = optional("networkx", "a GraphML file").parse_graphml(text)
+            found = networkx.parse_graphml(text)
         except ParseError as error:
             raise UsageError(f"{path} is not XML ({error})") from error
+        except networkx.NetworkXException as error:
+            raise UsageError(f"{path} is not GraphML ({error})") from error
         header = found.graph.get(KEY)
         if not isinstance(header, str):
             raise UsageError(f"{path} was not written by this package: its graph has no attribute {KEY}")

@@ -7,7 +7,7 @@ from pathlib import Path
 from eap_plugin.circuits.circuit import Circuit
 from eap_plugin.errors import UsageError
 from eap_plugin.model.graph import Graph
-from eap_plugin.results.loading import load_scores
+from eap_plugin.results.loading import read_scores
 from eap_plugin.score_format.base import Contents, Exportable, ScoreFormat, require_graph
 from eap_plugin.score_format.detection import json_opening
 
@@ -22,7 +22,7 @@ class SafetensorsScores(ScoreFormat):
 
     def read(self, path: Path, graph: Graph | None = None) -> Contents:
         """See ``ScoreFormat.read``."""
-        scores = load_scores(path)
+        scores = read_scores(path)
         require_graph(scores.graph, graph)
         return Contents(scores)
 

@@ -81,6 +81,10 @@ def test_mistakes_are_told(model, task, scores) -> None:
     other = eap_plugin.load_task("ioi", model, n_prompts=8)
     with pytest.raises(UsageError, match=r"computed on other prompts \(ioi\) than these; give those as the task"):
         eap_plugin.find_circuit(model, other, scores)
+    with pytest.raises(UsageError, match="give held_out or same_prompts, not both"):
+        eap_plugin.find_circuit(model, task, scores, held_out="ioi", same_prompts=True)
+    with pytest.raises(UsageError, match="8 of the held-out prompts were used"):  # loaded as the scored ones were
+        eap_plugin.find_circuit(model, task, scores, held_out="ioi")
     with pytest.raises(UsageError, match="8 of the held-out prompts were used for the scores; leave these out"):
         eap_plugin.find_circuit(model, task, scores, held_out=task.batch())
     with pytest.raises(UsageError, match="batches have no further prompts; give others as held_out"):

@@ -84,6 +84,10 @@ def test_minimality_corrects_a_binomial_test_for_each_edge(exceeded):
     assert [edge.needed for edge in found.edges] == [p > 0.05 for p in expected]
     assert found.statistic == sum(p <= 0.05 for p in expected)
     assert found.passed == (found.statistic == 0)
+    names = [edge.edge for edge in found.edges if not edge.needed]
+    assert all(name in found.sentence for name in names[:3])
+    if len(names) > 3:
+        assert found.sentence.endswith(f"{names[2]} and {len(names) - 3} more.")
     tied = minimality(["e"], random_effects[-1:], random_effects)
     assert tied.edges[0].p_value == pytest.approx(tail(range(40), 40, 0.9))
 
@@ -282,7 +286,7 @@ def test_a_superfluous_edge_is_named(drawn):
     assert isinstance(found, Minimality)
     assert [edge.edge for edge in found.edges if not edge.needed] == [idle]
     assert found.rejected and not found.passed
-    assert found.sentence == "Of the circuit's 13 edges, compared with randomly added ones, 1 is superfluous."
+    assert found.sentence == f"Of 13 edges tested, compared with randomly added ones, 1 is superfluous: {idle}."
     linear.calls.clear()
     few = HypothesisTestSettings(tests=("minimality",), drawn=drawn, max_edges=4)
     (some,) = run_tests(Circuit(GRAPH, edges), linear.run, few)

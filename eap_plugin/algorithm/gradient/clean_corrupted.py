@@ -15,6 +15,7 @@ class CleanCorrupted(GradientAlgorithm[GradientOptions]):
     summary = "EAP with the mean of the gradients on the clean and corrupt prompts"
     reference = "Hanna et al. 2024, arXiv 2403.17806"
     gradient_run = "between"
+    shares_prefix = True
     options = GradientOptions
 
     def cost(self, options: GradientOptions, graph: Graph) -> Cost:

@@ -51,6 +51,7 @@ class EAPIGActivations(GradientAlgorithm[EAPIGActivationsOptions]):
     summary = "EAP with integrated gradients over each writer's output, layer by layer"
     reference = "Marks et al. 2024, arXiv 2403.19647"
     gradient_run = "between"
+    shares_prefix = True
     options = EAPIGActivationsOptions
 
     def cost(self, options: EAPIGActivationsOptions, graph: Graph) -> Cost:

@@ -36,6 +36,7 @@ class EAPIGInputs(GradientAlgorithm[EAPIGInputsOptions]):
     summary = "EAP with integrated gradients: input embeddings interpolated from corrupt to clean"
     reference = "Hanna et al. 2024, arXiv 2403.17806"
     gradient_run = "between"
+    shares_prefix = True
     options = EAPIGInputsOptions
 
     def cost(self, options: EAPIGInputsOptions, graph: Graph) -> Cost:

@@ -58,6 +58,7 @@ class ACDC(Algorithm[ACDCOptions]):
     reference = "Conmy et al. 2023, arXiv 2304.14997"
     sign = "never negative: the threshold at which the edge is removed"
     additive = False
+    shares_prefix = True
     options = ACDCOptions
 
     def cost(self, options: ACDCOptions, graph: Graph) -> Cost:

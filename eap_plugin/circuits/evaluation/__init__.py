@@ -72,9 +72,9 @@ def _circuit_metrics(
     """Return the metric on the clean prompts, on the corrupt prompts, and with each circuit alone."""
     totals = [0.0] * (2 + len(circuits))
     with torch.no_grad():
-        for batch, share, _ in microbatches(batches, batch_size):
-            metrics = _piece_metrics(model, batch.to(model.device), metric, circuits)
-            totals = [total + share * value for total, value in zip(totals, metrics, strict=True)]
+        for piece in microbatches(batches, batch_size):
+            metrics = _piece_metrics(model, piece.batch.to(model.device), metric, circuits)
+            totals = [total + piece.share * value for total, value in zip(totals, metrics, strict=True)]
     return [total / len(batches) for total in totals]
 
 

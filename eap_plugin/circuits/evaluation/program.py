@@ -20,6 +20,7 @@ from eap_plugin.data.microbatches import Microbatch
 from eap_plugin.interventions.circuit_patch import CircuitPatch
 from eap_plugin.interventions.counterfactual import Ablation, Counterfactual
 from eap_plugin.interventions.recording import WriterRecorder
+from eap_plugin.interventions.workspace import Buffers
 from eap_plugin.interventions.writer_outputs import Writers
 from eap_plugin.metric.metric import Metric
 from eap_plugin.model.edge_matrix import edge_mask
@@ -139,7 +140,7 @@ class _Side:
     """The counterfactual values of one microbatch, and runs of circuits against them."""
 
     def __init__(self, model: ResidualModel, batch: Batch, counterfactual: Counterfactual) -> None:
-        self._model, self._batch = model, batch
+        self._model, self._batch, self._buffers = model, batch, Buffers()
         self._start = batch.first_difference if counterfactual.corrupt else 0
         recorder = WriterRecorder(model, self._start)
         self.corrupt = model.forward(batch.corrupt_prompts, recorder.visitors() if counterfactual.corrupt else {})
@@ -155,7 +156,9 @@ class _Side:
         """Return the logits with a circuit's edges kept or patched."""
         neurons = None if run.neurons is None else run.neurons.to(self._model.device)
         edges = run.edges.to(self._model.device)
-        patch = CircuitPatch(self._model, run.graph, self._other, edges, neurons, keep=keep, start=self._start)
+        patch = CircuitPatch(
+            self._model, run.graph, self._other, edges, neurons, keep=keep, start=self._start, buffers=self._buffers
+        )
         prompts = self._batch.clean_prompts
         logits = self._model.forward(prompts.repeat(patch.copies) if patch.copies > 1 else prompts, patch.visitors())
         return logits[: len(prompts)]

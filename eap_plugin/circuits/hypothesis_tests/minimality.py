@@ -11,6 +11,9 @@ from torch import Tensor
 
 from eap_plugin.circuits.hypothesis_tests.result import EdgeNeed, Minimality
 
+NAMED = 3
+"""The number of superfluous edges that the sentence names."""
+
 
 def minimality(
     edges: Sequence[str],
@@ -42,18 +45,26 @@ def minimality(
         EdgeNeed(edge, effect, p_value, p_value > alpha)
         for edge, effect, p_value in zip(edges, effects.tolist(), p_values, strict=True)
     )
-    unneeded = sum(not edge.needed for edge in found)
-    told = {0: "none was shown to be superfluous", 1: "1 is superfluous"}.get(unneeded, f"{unneeded} are superfluous")
+    unneeded = [edge.edge for edge in found if not edge.needed]
     return Minimality(
         name="minimality",
         null=f"every edge of the circuit matters more than at least {quantile:.0%} of randomly added edges",
-        statistic=float(unneeded),
+        statistic=float(len(unneeded)),
         p_value=min(p_values),
-        rejected=unneeded > 0,
-        passed=unneeded == 0,
-        sentence=f"Of the circuit's {len(found)} edges, compared with randomly added ones, {told}.",
+        rejected=bool(unneeded),
+        passed=not unneeded,
+        sentence=f"Of {len(found)} edges tested, compared with randomly added ones, {_told(unneeded)}.",
         edges=found,
     )
+
+
+def _told(unneeded: Sequence[str]) -> str:
+    """Return what to say of the edges that are not needed; the first few are named."""
+    if not unneeded:
+        return "none was shown to be superfluous"
+    more = f" and {len(unneeded) - NAMED} more" if len(unneeded) > NAMED else ""
+    verb = "is" if len(unneeded) == 1 else "are"
+    return f"{len(unneeded)} {verb} superfluous: {', '.join(unneeded[:NAMED])}{more}"
 
 
 def holm(p_values: Float[Tensor, "tests"]) -> Float[Tensor, "tests"]:

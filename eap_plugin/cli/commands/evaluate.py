@@ -38,6 +38,7 @@ ABLATIONS = ("corrupt", "zero", "mean", "mean-per-position")
 @click.option("--ablation-task", metavar="TASK", help="Task (name or file) over which --ablation mean takes means.")
 @click.option("--complement", is_flag=True, help="Ablate the circuit, and nothing else.")
 @click.option("--random", type=click.IntRange(min=0), default=0, metavar="N", help="Also evaluate N random circuits.")
+@click.option("--tests", is_flag=True, help="Make hypothesis tests on the circuit, which run hundreds of others.")
 @click.option("--metric", "-m", help="Metric (see eap metrics); by default, the one that FILE records.")
 @click.option("--task", "-t", help="Task or file of prompts; by default, the prompts that FILE records.")
 @click.option("--prompts", "-n", type=click.IntRange(min=1), metavar="N", help="Number of prompt pairs to use.")
@@ -60,6 +61,7 @@ def evaluate(
     ablation_task: str | None,
     complement: bool,
     random: int,
+    tests: bool,
     metric: str | None,
     batch_size: int | None,
     anyway: bool,
@@ -103,6 +105,7 @@ def evaluate(
             ablation_data=None if ablation_task is None else api.load_task(ablation_task, model),
             complement=complement,
             random=random,
+            tests=tests,
             batch_size=batch_size,
             progress=work.advance,
             timeout=chosen.timeout,

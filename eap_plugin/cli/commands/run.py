@@ -13,6 +13,7 @@ from eap_plugin.cli.estimate import tell_estimate
 from eap_plugin.cli.load import ModelChoice, model_options
 from eap_plugin.cli.output import json_option, print_json, stdout, top_option
 from eap_plugin.cli.parts import keeping
+from eap_plugin.cli.ranks import is_distributed, is_first, joined
 from eap_plugin.cli.run_options import RunOptions
 from eap_plugin.cli.verdict import report_dropped, require_behaviour, summary
 from eap_plugin.cli.work import Work, working
@@ -60,6 +61,11 @@ if TYPE_CHECKING:
     help="Split the run into parts of N prompt pairs, and save finished parts next to --output.",
 )
 @click.option("--resume", is_flag=True, help="Continue an interrupted run from its finished parts.")
+@click.option(
+    "--share-prefix/--no-share-prefix",
+    default=True,
+    help="Run what clean and corrupt prompts have in common at their start only once, where possible (default).",
+)
 @click.option("--ablation-task", metavar="TASK", help="Task (name or file) over which -O ablation=mean takes means.")
 @click.option(
     "--groups",
@@ -79,21 +85,25 @@ def run(choice: ModelChoice, **given: Any) -> None:
 
     MODEL is a shipped model (ioi-gpt2 or ioi-llama), a folder that save_pretrained wrote, or a name on the
     Hugging Face hub. A positive score means that corrupting this edge alone lowers the metric.
+
+    To split the prompts among N processes: torchrun --nproc-per-node N -m eap_plugin run MODEL ...
     """
     options = RunOptions(**given)
     if options.output is not None:
         check_writable(options.output)
-    with keeping(options.parts), working(not (options.quiet or options.as_json)) as work:
+    with keeping(options.parts), working(is_first() and not (options.quiet or options.as_json)) as work:
         work.step("Loading the model")
         options.check_names()
-        model = choice.load()
-        task, other = options.load_prompts(model)
-        if options.dry_run:
-            work.step("Timing a pass")
-            estimate = _estimate(options, model, task)
-        else:
-            work.step("Scoring")
-            scores = _score(options, model, task, other, choice.timeout, work)
+        with joined() as ranks:
+            model, (task, other) = ranks.agree(lambda: _load(choice, options))
+            if options.dry_run:
+                work.step("Timing a pass")
+                estimate = _estimate(options, model, task)
+            else:
+                work.step("Scoring")
+                scores = _score(options, model, task, other, choice.timeout, work)
+    if not is_first():
+        return
     if options.dry_run:
         tell_estimate(estimate, f"{options.algorithm} on {model.name}", len(task), options.as_json)
         return
@@ -107,6 +117,11 @@ def run(choice: ModelChoice, **given: Any) -> None:
         _print_json(options, task, scores)
     else:
         _print(options, scores)
+
+
+def _load(choice: ModelChoice, options: RunOptions) -> tuple[ResidualModel, tuple[Task, Task | None]]:
+    model = choice.load()
+    return model, options.load_prompts(model)
 
 
 def _estimate(options: RunOptions, model: ResidualModel, task: Task) -> Estimate:
@@ -141,6 +156,8 @@ def _score(
         prompts_per_request=options.prompts_per_request,
         parts=options.parts,
         resume=options.resume,
+        distributed=is_distributed(),
+        share_prefix=options.share_prefix,
         **options.algorithm_options,
     )
     return scores
