@@ -101,7 +101,8 @@ class CircuitPatch:
             chosen = as_slice(heads)
             z = self._sign * self._change[:, :, chosen].permute(2, 0, 1, 3)
             room = self._readers.room(first, value.shape[2], self._other.embed)
-            torch.bmm(z.flatten(1, 2), output_weight(layer)[chosen].to(z.dtype), out=room.flatten(1, 2))
+            weight = output_weight(layer)[chosen].to(room.dtype)
+            torch.bmm(z.flatten(1, 2).to(room.dtype), weight, out=room.flatten(1, 2))
             self._mask(room, [first + head for head in heads])
         if self._keep and layer.attn_post_norm is None:
             return self._placed(value, self._other.z[index])
