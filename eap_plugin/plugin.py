@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from eap_plugin.data.batch import NO_ANSWER as NO_ANSWER
     from eap_plugin.data.batch import Batch as Batch
     from eap_plugin.data.microbatches import Microbatch as Microbatch
+    from eap_plugin.data.prompts import Prefix as Prefix
     from eap_plugin.data.prompts import Prompts as Prompts
     from eap_plugin.errors import EapPluginError as EapPluginError
     from eap_plugin.errors import UsageError as UsageError
@@ -75,6 +76,7 @@ if TYPE_CHECKING:
     from eap_plugin.model.layer import Layer as Layer
     from eap_plugin.model.model_info import ModelInfo as ModelInfo
     from eap_plugin.model.norm import Norm as Norm
+    from eap_plugin.model.prefix import with_prefix as with_prefix
     from eap_plugin.model.residual_model import ResidualModel as ResidualModel
     from eap_plugin.model.sites import SITES as SITES
     from eap_plugin.model.sites import Site as Site
@@ -103,7 +105,7 @@ _NAMES = {
     "circuits.selection.base": ("Selected", "Selection", "best", "scored", "strength"),
     "data.batch": ("NO_ANSWER", "Batch"),
     "data.microbatches": ("Microbatch",),
-    "data.prompts": ("Prompts",),
+    "data.prompts": ("Prefix", "Prompts"),
     "errors": ("EapPluginError", "UsageError"),
     "host": ("hookimpl",),
     "host.options": ("option",),
@@ -125,6 +127,7 @@ _NAMES = {
     "model.layer": ("Layer",),
     "model.model_info": ("ModelInfo",),
     "model.norm": ("Norm",),
+    "model.prefix": ("with_prefix",),
     "model.residual_model": ("ResidualModel",),
     "model.sites": ("SITES", "Site", "Visitor", "sites_of"),
     "score_format.base": ("Contents", "ScoreFormat"),

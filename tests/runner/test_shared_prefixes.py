@@ -20,6 +20,7 @@ from eap_plugin.data.microbatches import microbatches
 from eap_plugin.data.prompts import Prefix, Prompts
 from eap_plugin.model.residual_model import ResidualModel
 from eap_plugin.runner import program, shared_prefixes
+from tests.backend.nnsight.test_objects import with_wrong_heads
 from tests.oracle.precision import InFloat64
 from tests.support.alike import N_POS, alike
 from tests.support.bridges import bridge
@@ -206,6 +207,12 @@ def test_a_wrong_prefix_is_not_used(
     assert torch.equal(found, want)
     assert not any(prefixes)
     assert any(re.search(reason, fault) for fault in model.prefix_faults.values())
+
+
+def test_the_self_check_sees_wrong_heads_behind_a_prefix(prefixes: list[int]) -> None:
+    with pytest.raises(eap_plugin.EapPluginError, match="layer 1, heads of v"):
+        eap_plugin.prune_scores(with_wrong_heads(), [DATA["plain"]])
+    assert max(prefixes) > 0
 
 
 def test_short_prompts_are_run_whole() -> None:
