@@ -17,7 +17,7 @@ def selection_facts(circuit: Circuit) -> dict[str, str]:
     """Return how a circuit was selected and what it contains, by label."""
     about, found = (circuit.metadata.get(name) for name in ("selection", "found"))
     made = {**(_selected(about) if _complete(about) else {}), "circuit": _content(circuit)}
-    return made | _found(found) if found else made
+    return made | _found(found) if _complete_search(found) else made
 
 
 def _complete(about: object) -> TypeGuard[Mapping[str, Any]]:
@@ -28,6 +28,18 @@ def _complete(about: object) -> TypeGuard[Mapping[str, Any]]:
         and all(isinstance(about.get(name), Mapping) for name in ("options", "notes"))
         and {"method", "level", "signed", "pruned"} <= set(about)
     )
+
+
+def _complete_search(found: object) -> TypeGuard[Mapping[str, Any]]:
+    """Return whether this is the record of a search; a file from elsewhere may have anything in its place."""
+    if not isinstance(found, Mapping) or not isinstance(found.get("measured"), list) or "held_out" not in found:
+        return False
+    interval = found.get("interval") or [0.0, 0.0]
+    if not isinstance(interval, list) or len(interval) != 2:
+        return False
+    shares = [found.get("wanted"), found.get("faithfulness"), found.get("on_scored", 0.0), *interval]
+    counts = [found.get("n_prompts"), found.get("n_larger_short")]
+    return all(isinstance(share, float | int) for share in shares) and all(isinstance(count, int) for count in counts)
 
 
 def _selected(about: Mapping[str, Any]) -> dict[str, str]:
@@ -56,22 +68,18 @@ def _found(about: Mapping[str, Any]) -> dict[str, str]:
     texts = {"wanted": f"faithfulness {about['wanted']:g}", "faithfulness": text}
     if about["held_out"] and "on_scored" in about:
         texts["when scored"] = f"{about['on_scored']:.3f} on the prompt pairs that were scored"
-    short = about["n_larger_short"]
-    searched = f"{len(about['measured'])} sizes measured: no smaller one is as faithful as wanted"
-    texts["search"] = searched + (f", nor are {short} larger ones" if short else "")
+    texts["search"] = f"{len(about['measured'])} sizes measured: no smaller one is as faithful as wanted"
+    if about["n_larger_short"]:
+        texts["not rising"] = f"of the larger sizes measured, {about['n_larger_short']} fall short"
     return texts
 
 
 def _note(value: object) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
-    return (
-        number(value).lstrip("+")
-        if isinstance(value, float)
-        else f"{value:,}"
-        if isinstance(value, int)
-        else str(value)
-    )
+    if isinstance(value, int):
+        return f"{value:,}"
+    return number(value).lstrip("+") if isinstance(value, float) else str(value)
 
 
 def _content(circuit: Circuit) -> str:

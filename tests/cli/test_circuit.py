@@ -125,6 +125,29 @@ def test_a_faithful_circuit_is_found_on_the_model_and_task_of_the_file(tmp_path,
     assert "this is not the same model, or it is run differently; to go on, add --anyway" in other.stderr
 
 
+SEARCH = {
+    "wanted": 0.9,
+    "faithfulness": 0.95,
+    "interval": [0.9, 1.0],
+    "held_out": True,
+    "n_prompts": 8,
+    "measured": [[3, 0.95]],
+    "n_larger_short": 1,
+}
+
+
+@pytest.mark.parametrize(("name", "value"), [(None, None), *((name, wrong) for name in SEARCH for wrong in ("x", [1]))])
+def test_the_record_of_a_search_is_shown_unless_it_is_none(tmp_path, name, value):
+    """A file from elsewhere may have anything there."""
+    found = SEARCH if name is None else SEARCH | {name: value}
+    circuit = Circuit(GRAPH, edge_mask(GRAPH), metadata={"found": found})
+    circuit.save(tmp_path / "circuit.json")
+    shown = eap("show", str(tmp_path / "circuit.json"))
+    assert shown.exit_code == 0
+    complete = "of the larger sizes measured, 1 fall short" in shown.stdout
+    assert complete == (name in (None, "held_out") or (name, value) == ("measured", [1]))
+
+
 def test_a_selection_is_documented_with_its_options():
     document = json.loads(eap("selections", "positive-first", "--json").stdout)
     assert document["levels"] == ["edge", "node", "neuron"]
