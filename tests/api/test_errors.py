@@ -111,7 +111,7 @@ def flat_root(logits: torch.Tensor, batch: Batch) -> torch.Tensor:
 
 
 def nan_where_clean(logits: torch.Tensor, batch: Batch) -> torch.Tensor:
-    """NaN on every prompt but those whose first logit is that of the corrupt run."""
+    """NaN on every prompt but those whose first logit is that of the corrupt run on whole prompts."""
     return torch.where(torch.isclose(logits[:, 0], ON_CORRUPT), logits[:, 0], torch.nan)
 
 
@@ -137,7 +137,7 @@ def test_a_metric_that_is_no_number(algorithm: str, model: Any) -> None:
             "must be a finite number on both",
             eap_plugin.EapPluginError,
         ):
-            eap_plugin.prune_scores(model, [batch()], metric=metric, algorithm=algorithm, **options)
+            eap_plugin.prune_scores(model, [batch()], metric=metric, algorithm=algorithm, share_prefix=False, **options)
 
 
 def test_a_metric_whose_gradient_is_no_number(model: Any) -> None:
