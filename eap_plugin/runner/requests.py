@@ -22,6 +22,7 @@ from eap_plugin.data.batch import Batch
 from eap_plugin.data.microbatches import Microbatch, microbatches, split_microbatches
 from eap_plugin.errors import UsageError
 from eap_plugin.results.loading import load_scores, scores_of
+from eap_plugin.runner.batch_size import FittingSize
 from eap_plugin.runner.program import score
 from eap_plugin.runner.ranks import Ranks
 from eap_plugin.runner.run import Run
@@ -167,9 +168,11 @@ def _idle() -> Attribution | None:
 
 
 def _run_part(run: Run, part: Sequence[Microbatch], counter: _ProgressCounter) -> Attribution:
-    sizes = [len(piece.batch) for piece in split_microbatches(part, run.batch_size)]
+    size = run.batch_size
+    pieces = part if isinstance(size, FittingSize) else split_microbatches(part, size)
+    sizes = [len(piece.batch) for piece in pieces]
     tick = nothing if run.model.remote else counter.over(sizes)
-    outcome = run.model.run(score, part, run.batch_size, run.checked, run.metric, run.prepared, tick)
+    outcome = run.model.run(score, part, size, run.checked, run.metric, run.prepared, tick)
     outcome.report.raise_if_failed()
     return cast(Attribution, outcome.found)
 
