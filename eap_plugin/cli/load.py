@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 CONFIGURED = "configured"
 """The value of ``--remote`` when it is given without one."""
 
-DTYPES = ("float32", "float64", "bfloat16", "float16")
+DTYPES = ("auto", "float32", "float64", "bfloat16", "float16")
 
 _OPTIONS = (
     click.option(
@@ -24,7 +24,13 @@ _OPTIONS = (
         show_default=True,
         help="Backend that runs the model (see eap backends).",
     ),
-    click.option("--device", default="cpu", show_default=True, help="Device to run on, such as cuda:0."),
+    click.option("--device", default="cpu", show_default=True, help="Device to run on, such as cuda:0, or auto."),
+    click.option(
+        "--device-map",
+        type=click.Choice(("auto", "balanced", "sequential")),
+        metavar="HOW",
+        help="Spread the model over GPUs, the CPU and the disk: auto, balanced or sequential.",
+    ),
     click.option(
         "--dtype",
         type=click.Choice(DTYPES),
@@ -61,6 +67,7 @@ class ModelChoice:
     model: str
     backend: str
     device: str
+    device_map: str | None
     dtype: str
     revision: str | None
     remote: bool | str
@@ -74,6 +81,7 @@ class ModelChoice:
             self.model,
             backend=self.backend,
             device=self.device,
+            device_map=self.device_map,
             dtype=self.dtype,
             revision=self.revision,
             remote=self.remote,
