@@ -16,7 +16,7 @@ TESTS := $(PYTEST) --durations=10 --durations-min=1
 REAL_MODELS := smollm2-135m gemma3-270m
 SETUP := scripts/venv.sh pyproject.toml
 
-.PHONY: help demo test test-matrix test-legacy test-tl3 test-plugins test-ndif test-real test-pythons bench bench-accuracy bench-algorithms architectures docs lint types coverage release-check clean
+.PHONY: help demo test test-matrix test-legacy test-tl3 test-plugins test-ndif test-real test-pythons bench bench-shapes bench-guard bench-accuracy bench-algorithms bench-evaluation architectures docs lint types coverage release-check clean
 
 help: ## List the targets
 	@sed -n 's/^\([a-z0-9-]*\):[^#]*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 18
@@ -58,8 +58,17 @@ bench: .venv/.installed ## Measure start-up, and time and memory on GPT-2-small'
 	$(VENV)/python benchmarks/bench_startup.py
 	$(VENV)/python benchmarks/bench_eap.py
 
+bench-shapes: .venv/.installed ## Measure EAP next to the plain passes on models of several shapes
+	$(VENV)/python benchmarks/bench_shapes.py
+
+bench-guard: .venv/.installed ## Check in less than a minute that scoring has not become dearer
+	$(VENV)/python benchmarks/guard.py
+
 bench-accuracy: .venv/.installed ## Compare every algorithm with activation patching on the shipped models
 	$(VENV)/python benchmarks/bench_accuracy.py
+
+bench-evaluation: .venv/.installed ## Measure what evaluating one more circuit costs
+	$(VENV)/python benchmarks/bench_evaluation.py
 
 bench-algorithms: .venv/.installed ## Measure every algorithm next to EAP
 	$(VENV)/python benchmarks/bench_algorithms.py

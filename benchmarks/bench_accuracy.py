@@ -19,15 +19,11 @@ import torch
 from torch import Tensor
 
 import eap_plugin
-from eap_plugin.circuits.evaluation import faithfulness, strongest
 from eap_plugin.errors import EapPluginError
 from eap_plugin.host.options import build_options
 from eap_plugin.model.residual_model import ResidualModel
 from eap_plugin.results.prune_scores import PruneScores
 from eap_plugin.shipped import SHIPPED
-
-FRACTIONS = (0.0, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
-"""The fractions of edges of which circuits are made."""
 
 RANDOM_SEEDS = 10
 """The seeds over which the row of random scores is averaged."""
@@ -89,10 +85,10 @@ class Arena:
         return spearman(mine, true), spearman(mine.abs(), true.abs()), *self._areas(scores)
 
     def _areas(self, scores: PruneScores) -> tuple[float, float]:
-        circuits = [strongest(scores, fraction) for fraction in FRACTIONS]
-        curve = faithfulness(self.model, [self.others.batch()], eap_plugin.metrics()["logit_diff"], circuits)
-        kept, grid = torch.tensor(curve), torch.tensor(FRACTIONS)
-        return float(torch.trapezoid(kept, grid)), float(torch.trapezoid((1 - kept).abs(), grid))
+        found = eap_plugin.evaluate(self.model, self.others, scores, resamples=0)
+        assert found.cpr is not None
+        assert found.cmd is not None
+        return found.cpr.value, found.cmd.value
 
 
 def spearman(a: Tensor, b: Tensor) -> float:

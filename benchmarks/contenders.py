@@ -11,6 +11,7 @@ from typing import Any
 
 import nnsight
 import torch
+from shapes import gpt2, loss, plain_passes, random_batch
 from torch import Tensor
 from transformer_lens.model_bridge.sources import build_bridge_from_module
 from transformer_lens.tools.analysis.attribution_patching import EdgeAttributionConfig, attribution_patch
@@ -26,7 +27,7 @@ Contender = Callable[[Batch], object]
 def plain_model() -> GPT2LMHeadModel:
     """Make Hugging Face's model with its default attention (sdpa)."""
     torch.manual_seed(0)
-    return GPT2LMHeadModel(GPT2Config()).eval().requires_grad_(False)
+    return gpt2().eval().requires_grad_(False)
 
 
 @cache
@@ -44,36 +45,17 @@ def traced() -> Any:
 
 def make_batch(n_prompts: int, n_tokens: int) -> Batch:
     """Make random prompts, each with one right and one wrong answer."""
-    generator = torch.Generator().manual_seed(n_prompts * n_tokens)
-    n_vocab = GPT2Config().vocab_size
-    clean, corrupt = torch.randint(n_vocab, (2, n_prompts, n_tokens), generator=generator)
-    answers, wrong = torch.randint(n_vocab, (2, n_prompts, 1), generator=generator)
-    return Batch(clean, corrupt, answers, wrong)
-
-
-def loss(logits: Tensor, batch: Batch) -> Tensor:
-    """Compute minus the logit difference at the last position."""
-    last = logits[:, -1]
-    return (last.gather(1, batch.wrong_answers) - last.gather(1, batch.answers)).mean()
+    return random_batch(n_prompts, n_tokens, GPT2Config().vocab_size)
 
 
 def floor(batch: Batch) -> None:
     """Run corrupt prompts forward without gradients, and clean prompts forward and back to the embeddings."""
-    _plain_passes(batch, logits_to_keep=0)
+    plain_passes(plain_model(), batch)
 
 
 def floor_last_logits(batch: Batch) -> None:
     """Run the same passes, computing only the logits of the last position."""
-    _plain_passes(batch, logits_to_keep=1)
-
-
-def _plain_passes(batch: Batch, logits_to_keep: int) -> None:
-    model = plain_model()
-    options = {"use_cache": False, "logits_to_keep": logits_to_keep}
-    with torch.no_grad():
-        model(batch.corrupt, **options)
-    embeddings = model.transformer.wte(batch.clean).requires_grad_()
-    loss(model(inputs_embeds=embeddings, **options).logits, batch).backward()  # type: ignore[no-untyped-call]
+    plain_passes(plain_model(), batch, logits_to_keep=1)
 
 
 def bridge_passes(batch: Batch) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import ctypes
 import gc
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -28,11 +29,16 @@ def growth(name: str, n_prompts: int, n_tokens: int) -> float:
     contender = CONTENDERS[name]
     contender(make_batch(1, 4))
     batch = make_batch(n_prompts, n_tokens)
+    return peak_growth(lambda: contender(batch))
+
+
+def peak_growth(function: Callable[[], object]) -> float:
+    """Measure the peak of memory while a function runs, over what was in use before, in MiB."""
     gc.collect()
     ctypes.CDLL("libc.so.6").malloc_trim(0)
     Path("/proc/self/clear_refs").write_text("5")
     before = resident("VmRSS")
-    contender(batch)
+    function()
     return resident("VmHWM") - before
 
 

@@ -1,12 +1,15 @@
-"""Writing of files, completely or not at all."""
+"""Files: written completely or not at all, and read as JSON with one-line errors."""
 
 from __future__ import annotations
 
+import json
+import math
 import os
 import tempfile
 from pathlib import Path
+from typing import Any
 
-from eap_plugin.errors import EapPluginError, UsageError
+from eap_plugin.errors import EapPluginError, UsageError, shown
 
 
 def check_writable(path: Path) -> None:
@@ -50,3 +53,57 @@ def write_whole(path: Path, data: bytes) -> None:
     finally:
         if temporary is not None:
             temporary.unlink(missing_ok=True)
+
+
+def read_bytes(path: Path) -> bytes:
+    """Return the content of a file.
+
+    Raises:
+        UsageError: if there is no such file, or it is a folder.
+        EapPluginError: if it cannot be read.
+    """
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        raise UsageError(f"there is no file {path}") from None
+    except IsADirectoryError:
+        raise UsageError(f"{path} is a folder; give the path of a file") from None
+    except OSError as error:
+        raise EapPluginError(f"cannot read {path}: {error.strerror or error}") from error
+
+
+def read_text(path: Path) -> str:
+    """Return the content of a file of text, which must be UTF-8, with the errors of ``read_bytes``."""
+    try:
+        return read_bytes(path).decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise UsageError(f"{path} is not UTF-8 text (byte {error.start}); save it as UTF-8") from error
+
+
+def parse_json(text: str, where: str) -> Any:
+    """Parse a JSON document.
+
+    Raises:
+        UsageError: if it is not JSON, or is nested too deeply.
+    """
+    try:
+        return json.loads(text)
+    except RecursionError:
+        raise UsageError(f"{where}: the JSON is nested too deeply") from None
+    except ValueError as error:
+        raise UsageError(f"{where}: not JSON ({error})") from error
+
+
+def finite(value: object, where: str) -> float:
+    """Return a number from a file as a float.
+
+    Raises:
+        UsageError: if it is not a finite number; ``where`` begins the message.
+    """
+    try:
+        number = float(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else math.nan
+    except OverflowError:
+        number = math.inf
+    if not math.isfinite(number):
+        raise UsageError(f"{where}: expected a finite number, got {shown(value)}")
+    return number

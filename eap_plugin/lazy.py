@@ -1,10 +1,12 @@
-"""Modules whose names are loaded on first access, so that importing the modules is fast."""
+"""Modules that are loaded when they are needed, so that importing this package is fast; some need not be installed."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from importlib import import_module
 from typing import Any
+
+from eap_plugin.errors import EapPluginError
 
 
 def homes(names: Mapping[str, Iterable[str]]) -> dict[str, str]:
@@ -26,3 +28,18 @@ def loader(public: str, home: Mapping[str, str]) -> Callable[[str], Any]:
         return getattr(import_module(f"eap_plugin.{home[name]}"), name)
 
     return load
+
+
+def optional(module: str, what: str) -> Any:
+    """Import a module of a library that this package does not depend on.
+
+    Raises:
+        EapPluginError: if it is not installed; the message says that ``what`` needs it.
+    """
+    try:
+        return import_module(module)
+    except ImportError as error:
+        library = module.partition(".")[0]
+        raise EapPluginError(
+            f"{what} needs {library}, which is not installed; install it with: pip install {library}"
+        ) from error

@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from eap_plugin.data.batch import NO_ANSWER as NO_ANSWER
     from eap_plugin.data.batch import Batch as Batch
     from eap_plugin.data.microbatches import Microbatch as Microbatch
+    from eap_plugin.data.prompts import Prefix as Prefix
     from eap_plugin.data.prompts import Prompts as Prompts
     from eap_plugin.errors import EapPluginError as EapPluginError
     from eap_plugin.errors import UsageError as UsageError
@@ -75,11 +76,14 @@ if TYPE_CHECKING:
     from eap_plugin.model.layer import Layer as Layer
     from eap_plugin.model.model_info import ModelInfo as ModelInfo
     from eap_plugin.model.norm import Norm as Norm
+    from eap_plugin.model.prefix import with_prefix as with_prefix
     from eap_plugin.model.residual_model import ResidualModel as ResidualModel
     from eap_plugin.model.sites import SITES as SITES
     from eap_plugin.model.sites import Site as Site
     from eap_plugin.model.sites import Visitor as Visitor
     from eap_plugin.model.sites import sites_of as sites_of
+    from eap_plugin.score_format.base import Contents as Contents
+    from eap_plugin.score_format.base import ScoreFormat as ScoreFormat
     from eap_plugin.task.base import TaskFormat as TaskFormat
     from eap_plugin.task.base import TaskGenerator as TaskGenerator
     from eap_plugin.task.sampling import sample_pairs as sample_pairs
@@ -101,7 +105,7 @@ _NAMES = {
     "circuits.selection.base": ("Selected", "Selection", "best", "scored", "strength"),
     "data.batch": ("NO_ANSWER", "Batch"),
     "data.microbatches": ("Microbatch",),
-    "data.prompts": ("Prompts",),
+    "data.prompts": ("Prefix", "Prompts"),
     "errors": ("EapPluginError", "UsageError"),
     "host": ("hookimpl",),
     "host.options": ("option",),
@@ -123,8 +127,10 @@ _NAMES = {
     "model.layer": ("Layer",),
     "model.model_info": ("ModelInfo",),
     "model.norm": ("Norm",),
+    "model.prefix": ("with_prefix",),
     "model.residual_model": ("ResidualModel",),
     "model.sites": ("SITES", "Site", "Visitor", "sites_of"),
+    "score_format.base": ("Contents", "ScoreFormat"),
     "task.base": ("TaskFormat", "TaskGenerator"),
     "task.sampling": ("sample_pairs", "single_tokens"),
     "task.task": ("PromptPair", "Task", "encode_task", "next_token_ids"),

@@ -11,7 +11,6 @@ from __future__ import annotations
 import argparse
 
 import eap_plugin
-from eap_plugin.circuits.evaluation import faithfulness, strongest
 
 
 def main() -> None:
@@ -28,8 +27,8 @@ def main() -> None:
     scores = eap_plugin.prune_scores(model, task, status=print)
     for edge in scores.top(5):
         print(f"{edge.name:20} {edge.score:+.3f}")
-    (kept,) = faithfulness(model, [task.batch()], eap_plugin.metrics()["logit_diff"], [strongest(scores, 0.1)])
-    print(f"a tenth of the edges preserves {kept:.0%}")
+    kept = eap_plugin.evaluate(model, task, eap_plugin.select(scores, fraction=0.1), status=print)
+    print(f"a tenth of the edges preserves {kept.faithfulness:.0%}")
     traffic = scores.metadata["remote"]
     print(f"{traffic['bytes_sent']} bytes sent, {traffic['bytes_received']} received, {traffic['seconds']:.1f} s")
 

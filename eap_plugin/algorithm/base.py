@@ -76,6 +76,10 @@ class Algorithm(ABC, Generic[O]):
         sign: the meaning of a score's sign.
         additive: whether the scores of all data are the sum of the scores of its batches, and those of a batch the sum
             over its microbatches, weighted by share; false for a method that needs all data together.
+        shares_prefix: whether with ``ablation="corrupt"`` it leaves the positions before the first difference of clean
+            and corrupt prompts to a prefix: it takes its batches from ``with_prefix``, and scores these positions zero.
+        depends_on_split: whether its scores depend on how batches are split into microbatches, as those of a loss that
+            is not linear in the metric.
         keeps_groups: whether ``attribute`` returns sums over groups (``Batch.groups``) itself. If not, an additive
             algorithm is run on the prompts of each group separately.
         score_options: options that name a file of scores of edges of the same graph. The file is read where the user
@@ -89,6 +93,8 @@ class Algorithm(ABC, Generic[O]):
     reference: ClassVar[str]
     gradient_run: ClassVar[str] = "none"
     additive: ClassVar[bool] = True
+    shares_prefix: ClassVar[bool] = False
+    depends_on_split: ClassVar[bool] = False
     keeps_groups: ClassVar[bool] = False
     sign: ClassVar[str] = "positive: feeding the corrupt value through this edge alone lowers the metric"
     score_options: ClassVar[tuple[str, ...]] = ()

@@ -15,6 +15,7 @@ from eap_plugin.interventions.counterfactual import Counterfactual
 from eap_plugin.interventions.recording import WriterRecorder
 from eap_plugin.interventions.writer_outputs import Writers
 from eap_plugin.metric.metric import Metric
+from eap_plugin.model.prefix import with_prefix
 from eap_plugin.model.residual_model import ResidualModel
 
 
@@ -45,7 +46,7 @@ class Contrast:
 
 def contrast(model: ResidualModel, piece: Microbatch, metric: Metric, counterfactual: Counterfactual) -> Contrast:
     """Run a microbatch's clean prompts, and its corrupt prompts if the ablation uses them."""
-    batch = piece.batch.to(model.device)
+    batch = with_prefix(model, piece)
     clean, on_clean = _run(model, batch, batch.clean_prompts, metric)
     if counterfactual.corrupt:
         other, on_corrupt = _run(model, batch, batch.corrupt_prompts, metric)

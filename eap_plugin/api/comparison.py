@@ -11,6 +11,7 @@ from jaxtyping import Bool
 from torch import Tensor
 
 from eap_plugin.api.circuits import select
+from eap_plugin.api.files import load, load_circuit
 from eap_plugin.circuits.circuit import Circuit
 from eap_plugin.circuits.comparison.ground_truth import Recovery, mib_sizes, recovery
 from eap_plugin.circuits.comparison.pairwise import PairwiseComparison
@@ -20,7 +21,6 @@ from eap_plugin.circuits.comparison.two_scores import ScoreComparison, compare_s
 from eap_plugin.circuits.selection.base import Scores
 from eap_plugin.errors import EapPluginError, UsageError
 from eap_plugin.model.graph import Graph
-from eap_plugin.results.loading import load_scores
 from eap_plugin.results.prune_scores import PruneScores
 
 Comparable = Scores | Circuit
@@ -106,7 +106,7 @@ def compare_with_truth(
 def _read(thing: Comparable | str | Path) -> Comparable:
     if not isinstance(thing, (str, Path)):
         return thing
-    return Circuit.load(thing) if Path(thing).suffix == ".json" else load_scores(thing)
+    return load(thing).main
 
 
 def _labels(things: Sequence[object], names: Sequence[str] | None) -> list[str]:
@@ -126,7 +126,7 @@ def _origin(thing: object) -> str:
 
 def _known_edges(truth: Circuit | Iterable[str] | str | Path, graph: Graph) -> Bool[Tensor, "sources readers"]:
     if isinstance(truth, (str, Path)):
-        truth = Circuit.load(truth) if Path(truth).suffix == ".json" else _lines(Path(truth))
+        truth = load_circuit(truth) if Path(truth).suffix == ".json" else _lines(Path(truth))
     if isinstance(truth, Circuit):
         if truth.graph != graph:
             raise UsageError(f"the known circuit is of another graph: {truth.graph}; the scores are of {graph}")

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from itertools import count
 from typing import Any, Literal
+
+from jaxtyping import Float
+from torch import Tensor
 
 from eap_plugin.api.models import placed
 from eap_plugin.api.prompts import batches_for
@@ -12,9 +16,12 @@ from eap_plugin.api.registries import selections
 from eap_plugin.api.resolve import resolve_metric
 from eap_plugin.circuits.areas import MIB_SIZES
 from eap_plugin.circuits.circuit import Circuit
+from eap_plugin.circuits.evaluation.fitting import fitted
 from eap_plugin.circuits.evaluation.judging import Candidate, Runs
 from eap_plugin.circuits.evaluation.program import measure
 from eap_plugin.circuits.evaluation.result import Evaluation
+from eap_plugin.circuits.hypothesis_tests.run_tests import Mask, run_tests
+from eap_plugin.circuits.hypothesis_tests.settings import HypothesisTestSettings
 from eap_plugin.circuits.select import select_circuit, size_of
 from eap_plugin.circuits.selection.base import Scores, Selection, scored
 from eap_plugin.data.microbatches import microbatches
@@ -45,6 +52,7 @@ def evaluate(
     random: int = 0,
     resamples: int = 1000,
     seed: int = 0,
+    tests: bool | HypothesisTestSettings = False,
     batch_size: int | None = None,
     progress: Callable[[int, int], None] | None = None,
     remote: bool | str = False,
@@ -80,7 +88,9 @@ def evaluate(
         complement: run the opposite: counterfactual values flow along the circuit's edges only.
         random: the number of random circuits of the same size to evaluate beside each circuit.
         resamples: the number of resamples of the prompts, from which 95 % intervals are taken.
-        seed: the seed of random circuits and resamples.
+        seed: the seed of random circuits, resamples and tests.
+        tests: make the hypothesis tests of Shi et al. 2024 on the circuit, which must be one of edges; or how to make
+            them. They run hundreds of other circuits, on a server in several requests.
         batch_size: the most prompt pairs to run at once; affects memory and speed only.
         progress: called with the number of runs done so far and their total number; not on a server.
         remote: as for ``prune_scores``.
@@ -105,10 +115,12 @@ def evaluate(
         if isinstance(what, PruneScores | NodeScores)
         else _given(what, selection_options)
     )
+    tested = _to_test(what, tests, complement, seed)
     runs = Runs(there, candidates, complement, random, seed)
     reference = () if ablation_data is None else batches_for(there, ablation_data)
     pieces = microbatches(batches, batch_size, reference)
-    tick = nothing if there.remote or progress is None else _counter(progress, len(pieces) * len(runs.all))
+    total = len(runs.all) + (tested[1].n_runs(tested[0]) if tested else 0)
+    tick = nothing if there.remote or progress is None else _counter(progress, len(pieces) * total)
     measured = there.run(measure, pieces, runs.all, judge, ablation, tick)
     about = evaluation_provenance(there, data, batches, judge) | {
         "ablation": ablation,
@@ -118,7 +130,33 @@ def evaluate(
         "seed": seed,
         "evaluated": candidates[0].circuit.metadata,
     }
-    return runs.result(measured, resamples, seed, curve, about)
+    result = runs.result(measured, resamples, seed, curve, about)
+    if tested is None:
+        return result
+    if not measured.per_prompt:
+        raise UsageError(f"hypothesis tests need one number per prompt, but {judge.name} gives only a mean")
+    circuit, settings = tested
+
+    def run(masks: Sequence[Mask]) -> Float[Tensor, "circuits prompts"]:
+        patched = [fitted(there, Circuit(circuit.graph, mask), complement=False) for mask in masks]
+        return there.run(measure, pieces, patched, judge, ablation, tick).circuits
+
+    return replace(result, tests=run_tests(circuit, run, settings))
+
+
+def _to_test(
+    what: object, tests: bool | HypothesisTestSettings, complement: bool, seed: int
+) -> tuple[Circuit, HypothesisTestSettings] | None:
+    """Return the circuit to make hypothesis tests on and how; ``None`` if none are asked for."""
+    if tests is False:
+        return None
+    if not isinstance(what, Circuit):
+        raise UsageError("hypothesis tests are made on one circuit, such as `select` returns; give that")
+    if complement:
+        raise UsageError("hypothesis tests run a circuit and its complement; leave complement out")
+    settings = HypothesisTestSettings(seed=seed) if tests is True else tests
+    settings.check(what)
+    return what, settings
 
 
 def _given(what: Circuit | Sequence[Circuit], options: dict[str, Any]) -> list[Candidate]:

@@ -10,7 +10,8 @@ from eap_plugin.api.models import placed
 from eap_plugin.api.prompts import batches_for
 from eap_plugin.data.prompts import Prompts
 from eap_plugin.model.remote import RemoteOptions
-from eap_plugin.runner.self_check.self_check import CheckReport, self_check
+from eap_plugin.runner.self_check.self_check import CheckReport
+from eap_plugin.runner.shared_prefixes import check_with_prefix
 
 
 def check(
@@ -33,7 +34,7 @@ def check(
     there = placed(model, RemoteOptions(remote, timeout, status))
     if data is not None:
         batch = batches_for(there, data)[0].select(slice(0, None if there.run_constraints.whole_batches else 4))
-        return there.run(self_check, batch.clean_prompts)
+        return there.run(check_with_prefix, batch.clean_prompts)
     generator = torch.Generator().manual_seed(0)
     tokens = torch.randint(there.n_vocab, (2, min(16, there.n_ctx or 16)), generator=generator)
-    return there.run(self_check, Prompts(tokens))
+    return there.run(check_with_prefix, Prompts(tokens))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from eap_plugin.api.models import wrap_model
@@ -45,8 +46,30 @@ def load_task(
         raise UsageError(f"the tokenizer of {wrapped.name} has no beginning-of-sequence token to prepend")
     source = task_source(name, format)
     if isinstance(source, list):
-        return encode_task(Path(name).stem, source, wrapped.tokenizer, prepend_bos=bos, limit=n_prompts)
-    return source.generate(wrapped.tokenizer, n_prompts=n_prompts, seed=seed, prepend_bos=bos)
+        task = encode_task(Path(name).stem, source, wrapped.tokenizer, prepend_bos=bos, limit=n_prompts)
+        known = {"name": str(Path(name).resolve()), "format": format}
+    else:
+        task = source.generate(wrapped.tokenizer, n_prompts=n_prompts, seed=seed, prepend_bos=bos)
+        known = {"name": str(name), "format": None}
+    return replace(task, source=known | {"n_prompts": n_prompts, "seed": seed, "prepend_bos": bos})
+
+
+def held_out_task(task: Task, model: object) -> Task:
+    """Load the next prompts of a task, at most as many as it has, for judging what was found on its own prompts.
+
+    Of a generated task, these are the next prompts of the same seed; of a file or a dataset, the rows after those that
+    the task has. Prompts whose clean prompt is one of the task's are left out.
+
+    Raises:
+        UsageError: if the task was not loaded with ``load_task``, or there are no other prompts.
+    """
+    if not task.source:
+        raise UsageError(
+            f"task {task.name!r} was not loaded by name, so other prompts of it cannot be; give them as held_out, or "
+            f"choose same_prompts"
+        )
+    more = load_task(model=model, **{**task.source, "n_prompts": task.source["n_prompts"] + len(task)})
+    return more.without(task, limit=len(task))
 
 
 def task_source(name: str | Path, format: str | None = None) -> TaskGenerator | list[PromptPair]:

@@ -10,6 +10,7 @@ from eap_plugin.circuits.selection.base import Selection
 from eap_plugin.host import get_host
 from eap_plugin.host.registry import Registry
 from eap_plugin.metric.metric import Metric
+from eap_plugin.score_format.base import ScoreFormat
 from eap_plugin.task.base import TaskFormat, TaskGenerator
 
 
@@ -31,6 +32,11 @@ def metrics() -> Registry[Metric]:
 def selections() -> Registry[Selection[Any]]:
     """Return the registered methods that select circuits, by name."""
     return get_host().registry("selections")
+
+
+def score_formats() -> Registry[ScoreFormat]:
+    """Return the registered formats of files with scores and circuits, by name."""
+    return get_host().registry("score_formats")
 
 
 def tasks() -> Registry[TaskGenerator]:

@@ -8,6 +8,7 @@ from typing import Any
 
 from eap_plugin.algorithm.base import Algorithm
 from eap_plugin.api.batch_size import BatchSize, resolve_batch_size
+from eap_plugin.api.files import load_scores
 from eap_plugin.api.models import placed
 from eap_plugin.api.prompts import batches_for
 from eap_plugin.api.registries import algorithms, metrics
@@ -34,6 +35,7 @@ def resolve(
     max_memory: int | str | None = None,
     ablation_data: object = None,
     remote: RemoteOptions | None = None,
+    share_prefix: bool = True,
     groups: int | None = None,
 ) -> Run:
     """Resolve the arguments of ``prune_scores`` into a ``Run``; ``prune_scores`` documents them.
@@ -60,6 +62,7 @@ def resolve(
         prepared=_with_scores(provider, chosen, there.graph),
         metric=judge,
         batch_size=resolve_batch_size(batch_size, max_memory, there.run_constraints),
+        share_prefix=share_prefix,
         n_groups=groups,
     )
 
@@ -87,8 +90,12 @@ def _with_scores(provider: Algorithm[Any], chosen: Any, graph: Graph) -> Any:
     scores = {}
     for name in provider.score_options:
         path = getattr(chosen, name)
-        if path is not None:
-            scores[name] = PruneScores.load(path, graph).sum_positions().matrix
+        if path is None:
+            continue
+        found = load_scores(path, graph=graph)
+        if not isinstance(found, PruneScores):
+            raise UsageError(f"{provider.name}'s {name} needs scores of edges, but {path} has scores of {found.level}s")
+        scores[name] = found.sum_positions().matrix
     return replace(chosen, **scores)
 
 

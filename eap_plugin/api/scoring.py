@@ -51,6 +51,7 @@ def prune_scores(
     parts: str | Path | None = None,
     resume: bool = False,
     distributed: bool = False,
+    share_prefix: bool = True,
     **options: Any,
 ) -> PruneScores | NodeScores:
     """Score every edge of a model on a task, or every writer with ``level="node"`` or ``level="neuron"``.
@@ -84,6 +85,8 @@ def prune_scores(
         resume: reuse the requests in ``parts`` that an interrupted run with the same arguments finished.
         distributed: split the prompts among the processes of ``torch.distributed``'s default group. All of them must
             make the same call; each returns the scores of all prompts, with the same bits on any number of processes.
+        share_prefix: run the tokens before the first difference of clean and corrupt prompts only once, if algorithm
+            and model allow it; saves time and memory, and changes scores by rounding alone.
         **options: options of the algorithm; ``eap algorithms NAME`` lists them.
 
     Raises:
@@ -102,6 +105,7 @@ def prune_scores(
         options=options,
         ablation_data=ablation_data,
         remote=RemoteOptions(remote, timeout, status),
+        share_prefix=share_prefix,
         groups=groups,
     )
     if resume and parts is None:

@@ -21,9 +21,10 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from eap_plugin.errors import EapPluginError, UsageError
-from eap_plugin.files import write_whole
+from eap_plugin.errors import UsageError, located, shown
+from eap_plugin.files import finite, parse_json, read_text, write_whole
 from eap_plugin.model.graph import Graph
+from eap_plugin.model.stored_graph import LARGEST, stored_edge, stored_graph
 
 SCHEMA = 1
 """Version of the format, increased whenever an older version of this package would misread the file."""
@@ -84,46 +85,54 @@ def read_circuit_file(path: str | Path, graph: Graph | None = None) -> CircuitFi
         EapPluginError: if the file cannot be read.
     """
     path = Path(path)
-    try:
-        document = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise UsageError(f"there is no file {path}") from None
-    except (ValueError, RecursionError) as error:
-        raise UsageError(f"{path} is not a circuit file: it is not JSON ({error})") from error
-    except OSError as error:
-        raise EapPluginError(f"cannot read {path}: {error.strerror or error}") from error
+    document = parse_json(read_text(path), f"{path} is not a circuit file")
     if not is_circuit(document):
         raise UsageError(f"{path} is not a circuit file of eap-plugin; `eap circuit` writes one from scores")
-    try:
-        content = _parse(document, path)
-    except (TypeError, KeyError, ValueError, AttributeError) as error:
-        raise UsageError(f"{path} is not a complete circuit file ({error!r}); save the circuit again") from error
+    schema = document[_KEY].get("schema")
+    if not isinstance(schema, int) or schema > SCHEMA:
+        raise UsageError(
+            f"{path} has schema {shown(schema)}, this version reads up to {SCHEMA}; upgrade eap-plugin to read it"
+        )
+    with located(f"{path} is not a complete circuit file"):
+        content = _parse(document)
     if graph is not None and content.graph != graph:
         raise UsageError(f"{path} has a circuit of another graph: {content.graph}; expected {graph}")
     return content
 
 
-def _parse(document: dict[str, Any], path: Path) -> CircuitFile:
-    schema = int(document[_KEY]["schema"])
-    if schema > SCHEMA:
-        raise UsageError(
-            f"{path} has schema {schema}, this version reads up to {SCHEMA}; upgrade eap-plugin to read it"
-        )
-    graph = Graph(**document["graph"])
+def _parse(document: dict[str, Any]) -> CircuitFile:
+    graph = stored_graph(document.get("graph"))
     edges = torch.zeros(len(graph.sources), len(graph.readers), dtype=torch.bool)
     scores = torch.zeros(edges.shape, dtype=torch.float64)
-    for name, score in document["edges"].items():
-        place = graph.edge(name)
+    known = True
+    for name, score in _object(document, "edges").items():
+        place = stored_edge(graph, name)
         edges[place] = True
-        scores[place] = torch.nan if score is None else float(score)
-    known = None if bool(scores.isnan().any()) else scores
-    return CircuitFile(graph, edges, _neurons(graph, document.get("neurons")), known, dict(document["metadata"]))
+        if score is None:
+            known = False
+        else:
+            scores[place] = finite(score, f"the score of {name}")
+    neurons = None if document.get("neurons") is None else _neurons(graph, _object(document, "neurons"))
+    return CircuitFile(graph, edges, neurons, scores if known else None, _object(document, "metadata"))
 
 
-def _neurons(graph: Graph, given: dict[str, Any] | None) -> Bool[Tensor, "sources d_model"] | None:
-    if given is None:
-        return None
-    neurons = torch.zeros(len(graph.sources), int(given["d_model"]), dtype=torch.bool)
-    for name, kept in given["kept"].items():
-        neurons[graph.rows[name], list(map(int, kept))] = True
+def _neurons(graph: Graph, given: dict[str, Any]) -> Bool[Tensor, "sources d_model"]:
+    d_model = given.get("d_model")
+    if type(d_model) is not int or not 1 <= d_model <= LARGEST // len(graph.sources):
+        raise UsageError(f"d_model must be the number of neurons of each writer, got {shown(d_model)}")
+    neurons = torch.zeros(len(graph.sources), d_model, dtype=torch.bool)
+    for name, kept in _object(given, "kept").items():
+        if name not in graph.rows:
+            raise UsageError(f"neurons of {shown(name)}, which is no writer of the graph")
+        if not isinstance(kept, list) or not all(type(index) is int and 0 <= index < d_model for index in kept):
+            raise UsageError(f"neurons of {name} must be numbers from 0 to {d_model - 1}, got {shown(kept)}")
+        neurons[graph.rows[name], kept] = True
     return neurons
+
+
+def _object(document: dict[str, Any], key: str) -> dict[str, Any]:
+    """Return an object of the document."""
+    value = document.get(key)
+    if not isinstance(value, dict):
+        raise UsageError(f"{key} must be an object, got {shown(value)}")
+    return value

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 from rich.table import Table
 
@@ -15,8 +15,31 @@ if TYPE_CHECKING:
 
 def selection_facts(circuit: Circuit) -> dict[str, str]:
     """Return how a circuit was selected and what it contains, by label."""
-    about = circuit.metadata.get("selection")
-    return {**(_selected(about) if about else {}), "circuit": _content(circuit)}
+    about, found = (circuit.metadata.get(name) for name in ("selection", "found"))
+    made = {**(_selected(about) if _complete(about) else {}), "circuit": _content(circuit)}
+    return made | _found(found) if _complete_search(found) else made
+
+
+def _complete(about: object) -> TypeGuard[Mapping[str, Any]]:
+    """Return whether this is the record of a selection; a file from elsewhere may have anything in its place."""
+    return (
+        isinstance(about, Mapping)
+        and all(type(about.get(name)) is int for name in ("size", "selected", "kept"))
+        and all(isinstance(about.get(name), Mapping) for name in ("options", "notes"))
+        and {"method", "level", "signed", "pruned"} <= set(about)
+    )
+
+
+def _complete_search(found: object) -> TypeGuard[Mapping[str, Any]]:
+    """Return whether this is the record of a search; a file from elsewhere may have anything in its place."""
+    if not isinstance(found, Mapping) or not isinstance(found.get("measured"), list) or "held_out" not in found:
+        return False
+    interval = found.get("interval") or [0.0, 0.0]
+    if not isinstance(interval, list) or len(interval) != 2:
+        return False
+    shares = [found.get("wanted"), found.get("faithfulness"), found.get("on_scored", 0.0), *interval]
+    counts = [found.get("n_prompts"), found.get("n_larger_short")]
+    return all(isinstance(share, float | int) for share in shares) and all(isinstance(count, int) for count in counts)
 
 
 def _selected(about: Mapping[str, Any]) -> dict[str, str]:
@@ -35,16 +58,28 @@ def _selected(about: Mapping[str, Any]) -> dict[str, str]:
     return texts | {name: _note(value) for name, value in about["notes"].items()}
 
 
+def _found(about: Mapping[str, Any]) -> dict[str, str]:
+    """Return how faithful a circuit is that was searched for, and how thorough the search was."""
+    interval = about["interval"]
+    text = f"{about['faithfulness']:.3f}"
+    if interval:
+        text += f" (95 %: {interval[0]:.3f} to {interval[1]:.3f})"
+    text += f" on {about['n_prompts']:,} {'held-out' if about['held_out'] else 'scored'} prompt pairs"
+    texts = {"wanted": f"faithfulness {about['wanted']:g}", "faithfulness": text}
+    if about["held_out"] and "on_scored" in about:
+        texts["when scored"] = f"{about['on_scored']:.3f} on the prompt pairs that were scored"
+    texts["search"] = f"{len(about['measured'])} sizes measured: no smaller one is as faithful as wanted"
+    if about["n_larger_short"]:
+        texts["not rising"] = f"of the larger sizes measured, {about['n_larger_short']} fall short"
+    return texts
+
+
 def _note(value: object) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
-    return (
-        number(value).lstrip("+")
-        if isinstance(value, float)
-        else f"{value:,}"
-        if isinstance(value, int)
-        else str(value)
-    )
+    if isinstance(value, int):
+        return f"{value:,}"
+    return number(value).lstrip("+") if isinstance(value, float) else str(value)
 
 
 def _content(circuit: Circuit) -> str:

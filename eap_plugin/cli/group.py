@@ -9,11 +9,14 @@ import click
 from eap_plugin import __version__
 from eap_plugin.cli.commands.algorithms import algorithms
 from eap_plugin.cli.commands.check import check
+from eap_plugin.cli.commands.check_mib import check_mib
 from eap_plugin.cli.commands.circuit import circuit
 from eap_plugin.cli.commands.combine import combine
 from eap_plugin.cli.commands.compare import compare
 from eap_plugin.cli.commands.demo import demo
-from eap_plugin.cli.commands.listings import backends, metrics, tasks
+from eap_plugin.cli.commands.evaluate import evaluate
+from eap_plugin.cli.commands.export import export
+from eap_plugin.cli.commands.listings import backends, metrics, score_formats, tasks
 from eap_plugin.cli.commands.plugins import plugins
 from eap_plugin.cli.commands.run import run
 from eap_plugin.cli.commands.selections import selections
@@ -64,15 +67,19 @@ for command in (
     demo,
     run,
     show,
+    export,
     circuit,
+    evaluate,
     compare,
     combine,
     check,
+    check_mib,
     algorithms,
     selections,
     backends,
     metrics,
     tasks,
+    score_formats,
     plugins,
 ):
     eap.add_command(command)

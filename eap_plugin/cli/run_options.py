@@ -31,6 +31,7 @@ class RunOptions:
     max_memory: str | None
     prompts_per_request: int | None
     resume: bool
+    share_prefix: bool
     ablation_task: str | None
     groups: int | None
     output: Path | None

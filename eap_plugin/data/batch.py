@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from eap_plugin.data.prompts import Prompts
+from eap_plugin.data.prompts import Prefix, Prompts
 from eap_plugin.errors import UsageError
 
 NO_ANSWER = -1
@@ -29,6 +29,7 @@ class Batch:
         attention_mask: true at real tokens, false at padding (left or right); ``None`` when nothing is padded.
         clean_logits: the logits of the unmodified model on the clean prompts, for metrics that compare against them.
         groups: true at the group that each prompt pair belongs to; ``None`` if prompts are not grouped.
+        prefix: the first positions, which are the same in clean and corrupt prompts, if they were run already.
     """
 
     clean: Int[Tensor, "batch pos"]
@@ -38,6 +39,7 @@ class Batch:
     attention_mask: Bool[Tensor, "batch pos"] | None = None
     clean_logits: Float[Tensor, "batch vocab"] | None = None
     groups: Bool[Tensor, "batch groups"] | None = None
+    prefix: Prefix | None = None
 
     def __post_init__(self) -> None:
         """Check dtypes and shapes, so that a mistake is an error here and not a wrong score later."""
@@ -90,14 +92,29 @@ class Batch:
         return torch.where(self.attention_mask, positions, -1).amax(dim=1)
 
     @property
+    def real(self) -> Bool[Tensor, "batch pos"]:
+        """True at real tokens, also where nothing is padded."""
+        return Prompts(self.clean, self.attention_mask).real
+
+    @property
+    def n_prefix(self) -> int:
+        """The number of positions that were run already."""
+        return 0 if self.prefix is None else self.prefix.n_pos
+
+    @property
     def clean_prompts(self) -> Prompts:
-        """The clean prompts, read at each one's last real token."""
-        return Prompts(self.clean, self.attention_mask, self.last)
+        """The clean prompts after the prefix, read at each one's last real token."""
+        return self.prompts(self.clean)
 
     @property
     def corrupt_prompts(self) -> Prompts:
-        """The corrupt prompts, read at each one's last real token."""
-        return Prompts(self.corrupt, self.attention_mask, self.last)
+        """The corrupt prompts after the prefix, read at each one's last real token."""
+        return self.prompts(self.corrupt)
+
+    def prompts(self, tokens: Int[Tensor, "batch pos"]) -> Prompts:
+        """Return prompts with these tokens as the model runs them: after the prefix, with this batch's padding."""
+        whole = Prompts(tokens, self.attention_mask, self.last)
+        return whole if self.prefix is None else replace(whole.split(self.prefix.n_pos)[1], prefix=self.prefix)
 
     @property
     def first_difference(self) -> int:
@@ -107,7 +124,7 @@ class Batch:
 
     def select(self, rows: slice | Int[Tensor, "some"]) -> Batch:
         """Return some of the prompt pairs as a new batch."""
-        return replace(self, **{name: part[rows] for name, part in self._parts().items()})
+        return self._map(lambda part: part[rows])
 
     def split(self, size: int) -> Iterator[Batch]:
         """Yield the prompt pairs in order, in batches of at most ``size``.
@@ -122,19 +139,24 @@ class Batch:
 
     def to(self, device: torch.device) -> Batch:
         """Return the batch with every tensor on ``device``."""
-        return replace(self, **{name: part.to(device) for name, part in self._parts().items()})
+        return self._map(lambda part: part.to(device))
 
     def copy(self) -> Batch:
         """Return a copy with its own memory.
 
         A batch from ``select`` or ``split`` is a view: it keeps the whole batch in memory, and is pickled with it.
         """
-        return replace(self, **{name: part.clone() for name, part in self._parts().items()})
+        return self._map(lambda part: part.clone())
 
-    def _parts(self) -> dict[str, Tensor]:
-        """Return the fields that hold a tensor, by name."""
+    def _map(self, change: Callable[[Tensor], Tensor]) -> Batch:
+        """Return a batch with ``change`` applied to every tensor."""
         parts = {f.name: getattr(self, f.name) for f in fields(self)}
-        return {name: part for name, part in parts.items() if part is not None}
+        changed: dict[str, Any] = {
+            name: part.map(change) if isinstance(part, Prefix) else change(part)
+            for name, part in parts.items()
+            if part is not None
+        }
+        return replace(self, **changed)
 
 
 def pad_answers(rows: Sequence[Sequence[int] | Tensor]) -> Int[Tensor, "batch n"]:

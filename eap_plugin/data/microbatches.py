@@ -37,11 +37,13 @@ class Microbatch(NamedTuple):
         batch: the prompt pairs.
         share: their number divided by the number of prompt pairs in the whole batch.
         reference: the batches over whose corrupt prompts mean ablation averages; ``None`` for those of the data.
+        n_prefix: the number of first positions to run once, as clean and corrupt prompts have them in common.
     """
 
     batch: Batch
     share: float
     reference: Reference | None = None
+    n_prefix: int = 0
 
 
 def microbatches(batches: Iterable[Batch], size: int | None, reference: Iterable[Batch] = ()) -> list[Microbatch]:
@@ -60,7 +62,7 @@ def microbatches(batches: Iterable[Batch], size: int | None, reference: Iterable
 def split_microbatches(data: Iterable[Microbatch], size: int | None) -> list[Microbatch]:
     """Split microbatches further, to at most ``size`` prompt pairs; return them unchanged if ``size`` is ``None``."""
     return [
-        Microbatch(part, piece.share * len(part) / len(piece.batch), piece.reference)
+        piece._replace(batch=part, share=piece.share * len(part) / len(piece.batch))
         for piece in data
         for part in piece.batch.split(len(piece.batch) if size is None else size)
     ]

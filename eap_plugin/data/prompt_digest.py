@@ -12,8 +12,7 @@ def prompt_digest(batches: Iterable[Batch]) -> str:
     """Hash prompts and their answers; the hash does not depend on how they are split into batches."""
     digest = sha256()
     for batch in batches:
-        real = batch.clean_prompts.real
-        columns = (batch.clean, batch.corrupt, batch.answers, batch.wrong_answers, real.long())
+        columns = (batch.clean, batch.corrupt, batch.answers, batch.wrong_answers, batch.real.long())
         for row in zip(*(column.tolist() for column in columns), strict=True):
             digest.update(str(row).encode())
     return digest.hexdigest()

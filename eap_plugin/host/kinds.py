@@ -51,7 +51,11 @@ KINDS = {
     "selections": Kind(
         "selection method", "register_selections", ("summary", "reference", "levels", "nested", "options", "select")
     ),
-    "score_formats": Kind("score format", "register_score_formats", ("summary", "suffixes")),
+    "score_formats": Kind(
+        "score format",
+        "register_score_formats",
+        ("summary", "suffixes", "holds", "recognizes", "losses", "read", "write"),
+    ),
     "tasks": Kind("task", "register_tasks", ("summary", "generate")),
     "formats": Kind("format", "register_formats", ("summary", "suffixes", "read")),
 }

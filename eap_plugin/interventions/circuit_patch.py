@@ -17,7 +17,8 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from eap_plugin.errors import UsageError
-from eap_plugin.interventions.patched_readers import PatchedReaders
+from eap_plugin.interventions.patched_readers import PatchedReaders, as_slice
+from eap_plugin.interventions.workspace import Buffers
 from eap_plugin.interventions.writer_outputs import Writers, output_weight, scaled_z
 from eap_plugin.model.graph import Graph
 from eap_plugin.model.residual_model import ResidualModel
@@ -41,6 +42,7 @@ class CircuitPatch:
         *,
         keep: bool,
         start: int = 0,
+        buffers: Buffers | None = None,
     ) -> None:
         """Prepare one run.
 
@@ -52,6 +54,7 @@ class CircuitPatch:
             neurons: the dimensions of each writer's output that are kept or patched along these edges; all if ``None``.
             keep: keep these edges and patch all others; if false, patch these.
             start: the first position at which this run can differ from the other.
+            buffers: memory that earlier runs have used.
 
         Raises:
             UsageError: if the circuit's writers have another number of dimensions than the model's.
@@ -63,7 +66,7 @@ class CircuitPatch:
             )
         self._model, self._other, self._neurons = model, other, neurons
         self._sign, self._keep, self._start = 1 if keep else -1, keep, start
-        self._readers = PatchedReaders(model, graph, edges.to(other.embed), start)
+        self._readers = PatchedReaders(model, graph, edges.to(other.embed), start, buffers)
         self.copies = self._readers.copies
         self._change = other.embed
 
@@ -84,7 +87,9 @@ class CircuitPatch:
 
     def _on_output(self, row: int, value: Tensor, other: Tensor) -> Tensor | None:
         if self._readers.occurs(row):
-            self._set(row, [0], (self._first(value) - other)[None])
+            room = self._readers.room(row, 1, self._other.embed)
+            room[0] = self._sign * (self._first(value) - other)
+            self._mask(room, [row])
         return self._placed(value, other) if self._keep else None
 
     def _on_z(self, index: int, value: Tensor) -> Tensor | None:
@@ -93,8 +98,12 @@ class CircuitPatch:
         self._change = scaled_z(layer, own[:, self._start :]) - self._other.z[index]
         heads = [head for head in range(value.shape[2]) if self._readers.occurs(first + head)]
         if heads:
-            z = self._change[:, :, heads].permute(2, 0, 1, 3)
-            self._set(first, heads, torch.matmul(z, output_weight(layer)[heads, None].to(z.dtype)))
+            chosen = as_slice(heads)
+            z = self._sign * self._change[:, :, chosen].permute(2, 0, 1, 3)
+            room = self._readers.room(first, value.shape[2], self._other.embed)
+            weight = output_weight(layer)[chosen].to(room.dtype)
+            torch.bmm(z.flatten(1, 2).to(room.dtype), weight, out=room.flatten(1, 2))
+            self._mask(room, [first + head for head in heads])
         if self._keep and layer.attn_post_norm is None:
             return self._placed(value, self._other.z[index])
         return own.repeat(self.copies, 1, 1, 1) if self.copies > 1 else None
@@ -107,12 +116,10 @@ class CircuitPatch:
         change = self._change.flatten(2) @ output_weight(layer).flatten(0, 1).to(self._change.dtype)
         return self._placed(value, self._first(value) - change)
 
-    def _set(self, first: int, places: list[int], change: Float[Tensor, "n batch pos d_model"]) -> None:
-        """Keep the change of the writers at ``places`` after row ``first``."""
-        room = self._readers.room(first, places[-1] + 1, change[0])
-        torch.mul(change, self._sign, out=room)
+    def _mask(self, changes: Float[Tensor, "rows batch pos d_model"], rows: list[int]) -> None:
+        """Set the changes of these writers to zero in dimensions that are neither kept nor patched."""
         if self._neurons is not None:
-            room *= self._neurons[[first + place for place in places], None, None]
+            changes *= self._neurons[rows, None, None]
 
     def _first(self, value: Tensor) -> Tensor:
         """Return the value from ``start`` on in the first copy of the prompts."""

@@ -53,6 +53,11 @@ class ReaderGradients:
     final: Float[Tensor, "batch pos d_model"]
     frozen_norms: bool = False
 
+    def numel(self) -> int:
+        """Return the number of entries of all tensors."""
+        parts = (self.attn_in, self.q, self.k, self.v, self.mlp_in, self.mlp, [self.final])
+        return sum(x.numel() for part in parts for x in part)
+
 
 R = TypeVar("R", Writers, ReaderGradients)
 

@@ -22,6 +22,7 @@ class ModelInfo:
         prepend_bos: whether text prompts begin with the tokenizer's beginning-of-sequence token.
         provenance: backend, library versions and revision, as saved in score files.
         remote: the server that it runs on; ``None`` for this process.
+        d_model: the width of its residual stream, if the backend gives it.
         run_constraints: constraints that the user's model object puts on runs.
     """
 
@@ -32,6 +33,7 @@ class ModelInfo:
     prepend_bos: bool = False
     provenance: Mapping[str, str] = field(default_factory=dict)
     remote: Remote | None = None
+    d_model: int | None = None
     run_constraints: RunConstraints = field(default_factory=RunConstraints)
 
     def loaded_as(self, name: str, revision: str | None) -> ModelInfo:

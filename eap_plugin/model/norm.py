@@ -16,6 +16,7 @@ from typing import NamedTuple
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from torch.nn.functional import layer_norm
 
 
 class Stats(NamedTuple):
@@ -48,7 +49,11 @@ class Norm:
         return Stats(x * scale, scale)
 
     def apply(self, x: Float[Tensor, "*shape d_model"]) -> Float[Tensor, "*shape d_model"]:
-        """Compute the norm's output."""
+        """Compute the norm's output, in at least float32."""
+        if self.centred:
+            x = x.to(torch.promote_types(x.dtype, torch.float32))
+            weight, bias = (None if part is None else part.to(x.dtype) for part in (self.weight, self.bias))
+            return layer_norm(x, x.shape[-1:], weight, bias, self.eps)
         y = self.gain(self.stats(x).x_hat)
         return y if self.bias is None else y + self.bias
 

@@ -21,7 +21,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from eap_plugin.data.prompts import Prompts
+from eap_plugin.data.prompts import Prefix, Prompts
 from eap_plugin.errors import EapPluginError
 from eap_plugin.model.graph import Graph
 from eap_plugin.model.layer import Layer
@@ -70,11 +70,14 @@ class ResidualModel(ABC):
     Attributes:
         graph: its writers, readers and edges.
         info: its name, sizes, tokenizer and provenance; the model has a property for each of them.
+        prefix_faults: by shape of prompts and prefix, why a prefix cannot be used, as far as that was checked; empty if
+            it can.
         observer: called in place of each forward pass, which it makes; ``None`` for none.
     """
 
     graph: Graph
     info: ModelInfo
+    prefix_faults: dict[tuple[int, int, bool], str] = field(default_factory=dict, init=False, repr=False, compare=False)
     observer: Observer | None = field(default=None, init=False, repr=False, compare=False)
 
     @property
@@ -181,6 +184,20 @@ class ResidualModel(ABC):
     @abstractmethod
     def _forward(self, prompts: Prompts, visit: Mapping[Site, Visitor]) -> Float[Tensor, "batch vocab"]:
         """Implement ``forward``; all requested sites are in ``sites``."""
+
+    def prefix(self, prompts: Prompts) -> Prefix | None:
+        """Run prompts without gradients, so that others that begin with them can be run from there on.
+
+        The keys and values must be right for later tokens, padding of the prompts on either side included. Whether they
+        are is checked before they are used (``eap_plugin.runner.shared_prefixes``).
+
+        Args:
+            prompts: the first tokens of longer prompts.
+
+        Returns:
+            The prefix for ``Prompts.prefix``; ``None`` if the backend or the model cannot keep keys and values.
+        """
+        return None
 
     @abstractmethod
     def frozen(self) -> AbstractContextManager[None]:

@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from eap_plugin.data.ranks import mean_ranks
 from eap_plugin.errors import UsageError
 from eap_plugin.model.edge_matrix import edge_mask
 from eap_plugin.results.grouped import same_groups
@@ -37,8 +38,9 @@ def combine(
             ``reader``: the largest absolute score of each reader (of edges only). What is all zero stays so.
 
     Returns:
-        The combination. Its metadata keep what those of all parts agree on, and have all of them under ``parts``. A
-        mean without normalization keeps sums over groups of prompts if all parts have the same groups.
+        The combination. Its metadata keep what those of all parts agree on (the unit only if scores still have it), and
+        have all of them under ``parts``. A mean without normalization keeps sums over groups of prompts if all parts
+        have the same groups.
 
     Raises:
         UsageError: if there are fewer than two parts, they differ in graph, level or shape, or a choice is unknown.
@@ -90,12 +92,9 @@ def _signed_ranks(scores: PruneScores | NodeScores, matrix: Tensor) -> Tensor:
     """Return sign · rank / n, for ranks by absolute value among all that is scored."""
     scored = edge_mask(scores.graph) if scores.level == "edge" else torch.ones_like(matrix, dtype=torch.bool)
     scored = scored.to(matrix.device).expand(matrix.shape)
-    strengths = matrix[scored].abs()
-    ordered = strengths.sort().values
-    below, up_to = (torch.searchsorted(ordered, strengths, right=right) for right in (False, True))
-    ranks = (below + 1 + up_to).to(matrix.dtype) / 2
+    ranks = mean_ranks(matrix[scored].abs())
     signed = torch.zeros_like(matrix)
-    signed[scored] = matrix[scored].sign() * ranks / len(strengths)
+    signed[scored] = matrix[scored].sign() * (ranks / len(ranks)).to(matrix.dtype)
     return signed
 
 
@@ -111,6 +110,8 @@ def _metadata(parts: Sequence[PruneScores | NodeScores], how: str, normalize: st
         for name, value in first.items()
         if name not in _NOT_SHARED and all(name in other and other[name] == value for other in others)
     }
+    if how == "rank-mean" or normalize != "none":
+        shared.pop("metric_unit", None)
     algorithms = [str(part.metadata.get("algorithm", "unknown")) for part in parts]
     return shared | {
         "algorithm": f"{how} of {', '.join(algorithms)}",

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from importlib import import_module
 from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from eap_plugin.errors import EapPluginError, UsageError, unknown_name
+from eap_plugin.errors import UsageError, unknown_name
+from eap_plugin.lazy import optional
 from eap_plugin.model.edge_matrix import edge_mask
 from eap_plugin.model.graph import Graph
 
@@ -32,7 +32,7 @@ def to_pandas(graph: Graph, matrix: Float[Tensor, "*pos sources readers"], token
     if tokens is not None and len(tokens) != n_pos:
         found = f"{n_pos} positions" if n_pos else "no separate positions; score with positions=True to keep them"
         raise UsageError(f"tokens must have one entry per position; got {len(tokens)} tokens, and scores of {found}")
-    pandas = _pandas()
+    pandas = optional("pandas", "to_pandas")
     rows, columns = (index.tolist() for index in edge_mask(graph).nonzero(as_tuple=True))
     readers = [graph.readers[column] for column in columns]
     hooks = [graph.hook_name(graph.sources[row]) for row in rows]
@@ -110,12 +110,3 @@ def between(
     if reader not in graph.modules:
         raise unknown_name("readers' hook", reader, graph.modules)
     return matrix[..., rows[source], :][..., graph.modules[reader]]
-
-
-def _pandas() -> Any:
-    try:
-        return import_module("pandas")
-    except ImportError as error:
-        raise EapPluginError(
-            "to_pandas needs pandas, which is not installed; install it with: pip install pandas"
-        ) from error

@@ -31,8 +31,8 @@ def scores_of(
     return NodeScores(graph, matrix, "neuron" if level == "neuron" else "node", metadata, groups, group_weights)
 
 
-def load_scores(path: str | Path) -> PruneScores | NodeScores:
-    """Read scores of any level from a file, with the errors of ``PruneScores.load``."""
+def read_scores(path: str | Path) -> PruneScores | NodeScores:
+    """Read scores of any level from a file of this package, with the errors of ``PruneScores.load``."""
     content = read_score_file(path)
     return scores_of(
         content.level, content.graph, content.matrix, content.metadata, content.groups, content.group_weights

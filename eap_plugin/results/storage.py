@@ -12,18 +12,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from eap_plugin.errors import EapPluginError, UsageError
+from eap_plugin.errors import EapPluginError, UsageError, located, shown
 from eap_plugin.files import write_whole
 from eap_plugin.model.graph import Graph
+from eap_plugin.model.stored_graph import stored_graph
 
 SCHEMA = 1
 """Version of the format, increased whenever an older version of this package would misread the file."""
 
 _KEY = "eap_plugin"
+LEVELS = ("edge", "node", "neuron")
+_DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
 
 @dataclass(frozen=True)
@@ -82,7 +86,7 @@ def read_score_file(path: str | Path, graph: Graph | None = None) -> ScoreFile:
             names = [name for name in ("groups", "group_weights") if name in file.keys()]  # noqa: SIM118
             groups = {name: file.get_tensor(name) for name in names}
             content = _parse(json.loads(header), file.get_tensor("matrix"), groups, path)
-    except (SafetensorError, ValueError, TypeError, KeyError) as error:
+    except (SafetensorError, ValueError, TypeError, KeyError, RecursionError) as error:
         raise UsageError(f"{path} is not a complete score file ({error}); save the scores again") from error
     except FileNotFoundError:
         raise UsageError(f"there is no file {path}") from None
@@ -98,4 +102,25 @@ def _parse(header: dict[str, Any], matrix: Tensor, groups: dict[str, Tensor], pa
         raise UsageError(
             f"{path} has schema {header['schema']}, this version reads up to {SCHEMA}; upgrade eap-plugin to read it"
         )
-    return ScoreFile(header.get("level", "edge"), Graph(**header["graph"]), matrix, dict(header["metadata"]), **groups)
+    level = header.get("level", "edge")
+    with located(f"{path} is not a complete score file"):
+        if level not in LEVELS:
+            raise UsageError(f"there are scores of {', '.join(f'{name}s' for name in LEVELS)}, not of {shown(level)}")
+        graph = stored_graph(header["graph"], matrix.numel())
+        for scores in (matrix, *groups.values()):
+            check_finite(scores)
+    return ScoreFile(level, graph, matrix, dict(header["metadata"]), **groups)
+
+
+def check_finite(matrix: Tensor) -> None:
+    """Check that scores read from a file are finite floating-point numbers.
+
+    Raises:
+        UsageError: if they are not; the message gives the first place.
+    """
+    if matrix.dtype not in _DTYPES:
+        raise UsageError(f"scores are floating-point numbers, got {matrix.dtype}")
+    wrong = (~matrix.isfinite()).nonzero()
+    if len(wrong):
+        place = wrong[0].tolist()
+        raise UsageError(f"the score at {place} is {float(matrix[tuple(place)])}, expected finite numbers")

@@ -12,7 +12,7 @@ from dataclasses import replace
 from typing import Any
 
 from eap_plugin.algorithm.base import Attribution, Progress
-from eap_plugin.data.microbatches import Microbatch, Reference, mean_by_share, split_microbatches
+from eap_plugin.data.microbatches import Microbatch, Reference, mean_by_share
 from eap_plugin.data.prompt_groups import members
 from eap_plugin.metric.metric import Metric
 from eap_plugin.model.residual_model import ResidualModel
@@ -21,7 +21,7 @@ from eap_plugin.model.residual_model import ResidualModel
 def attribute_by_group(
     model: ResidualModel,
     data: Sequence[Microbatch],
-    size: int | None,
+    split: Callable[[Sequence[Microbatch]], list[Microbatch]],
     attribute: Callable[..., Attribution],
     metric: Metric,
     options: Any,
@@ -32,15 +32,15 @@ def attribute_by_group(
     Args:
         model: the model.
         data: the prompt pairs, with ``Batch.groups``.
-        size: the maximum number of prompt pairs to run at a time; ``None`` for no maximum.
+        split: splits prompt pairs into microbatches.
         attribute: the ``attribute`` of an additive algorithm.
         metric: the metric to attribute.
         options: the algorithm's options.
         progress: called when microbatches are done.
     """
-    whole = split_microbatches(data, size)
+    whole = split(data)
     reference = data[0].reference or Reference(piece.batch for piece in whole)
-    groups = {group: split_microbatches(pieces, size) for group, pieces in _by_group(data, reference).items()}
+    groups = {group: split(pieces) for group, pieces in _by_group(data, reference).items()}
     scale = len(whole) / sum(map(len, groups.values()))
 
     def tick(pieces: float = 1.0) -> None:

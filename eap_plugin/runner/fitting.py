@@ -22,6 +22,7 @@ from eap_plugin.model.residual_model import ResidualModel
 from eap_plugin.runner.batch_size import FittingSize, balanced, fitting_size
 from eap_plugin.runner.checked_algorithm import CheckedAlgorithm
 from eap_plugin.runner.pieces import score_pieces
+from eap_plugin.runner.shared_prefixes import Sharing, split_for
 from eap_plugin.runner.sums import add_up
 
 
@@ -32,19 +33,22 @@ def score_fitting(
     attribute: CheckedAlgorithm,
     metric: Metric,
     options: Any,
-    progress: Progress,
+    sharing: Sharing,
+    progress: Callable[[Sequence[int]], Progress],
 ) -> Attribution:
     """Score prompt pairs, as many at a time as fit in memory; see ``runner.program.score``."""
     most = fitting_size(model, data, metric, size)
+    largest = max(len(piece.batch) for piece in data)
     reference = data[0].reference or Reference(piece.batch for piece in data)
     data = [piece._replace(reference=reference) for piece in data]
-    scores = partial(_scores, model, attribute, metric, options)
-    largest = max(len(piece.batch) for piece in data)
+    tick = progress([sum(len(piece.batch) for piece in data)])
+    scores = partial(_scores, model, attribute, metric, options, sharing, reference)
     if most is None or not attribute.additive:
-        found, most = _all_at_once(scores, data, most or largest, progress, retry=not attribute.additive)
+        found, most = _all_at_once(scores, data, most or largest, tick, retry=not attribute.additive)
         if found is not None:
             return found
-    return add_up(_one_by_one(scores, data, most, progress))
+    pieces = split_for(model, data, balanced(largest, most), sharing)
+    return add_up(_one_by_one(scores, pieces, tick))
 
 
 def _scores(
@@ -52,33 +56,34 @@ def _scores(
     attribute: CheckedAlgorithm,
     metric: Metric,
     options: Any,
+    sharing: Sharing,
+    reference: Reference,
     data: Sequence[Microbatch],
     size: int | None,
-    progress: Progress,
+    tick: _Fraction,
 ) -> Attribution:
-    """Score prompt pairs; means, too, are taken over at most ``size`` prompts at a time."""
-    assert data[0].reference is not None
-    data[0].reference.most = size
-    return score_pieces(model, data, size, attribute, metric, options, progress)
+    """Score prompt pairs, and take means over as many: at most ``size`` at a time; with ``None``, as they are split."""
+    reference.most = max(len(piece.batch) for piece in data) if size is None else size
+    split = list if size is None else partial(split_for, model, size=size, sharing=sharing)
+    return score_pieces(model, data, split, attribute, metric, options, tick.over)
 
 
 def _one_by_one(
-    scores: Callable[..., Attribution], data: Sequence[Microbatch], most: int, progress: Progress
+    scores: Callable[..., Attribution], pieces: Sequence[Microbatch], progress: Progress
 ) -> Iterator[tuple[Attribution, float]]:
     """Yield the scores of every microbatch, and its share."""
-    for whole in data:
-        waiting = split_microbatches([whole], balanced(len(whole.batch), most))
-        while waiting:
-            piece = waiting[0]
-            tick = _Fraction(progress, len(piece.batch) / len(whole.batch))
-            found = _attempt(partial(scores, [piece], len(piece.batch), tick), len(piece.batch))
-            if found is None:
-                tick.undo()
-                most = len(piece.batch) // 2
-                waiting = split_microbatches(waiting, most)
-            else:
-                del waiting[0]
-                yield found, piece.share
+    n_prompts = sum(len(piece.batch) for piece in pieces)
+    waiting = list(pieces)
+    while waiting:
+        piece, n_here = waiting[0], len(waiting[0].batch)
+        tick = _Fraction(progress, n_here / n_prompts)
+        found = _attempt(partial(scores, [piece], None, tick), n_here)
+        if found is None:
+            tick.undo()
+            waiting = split_microbatches(waiting, n_here // 2)
+        else:
+            del waiting[0]
+            yield found, piece.share
 
 
 def _all_at_once(
@@ -86,7 +91,7 @@ def _all_at_once(
 ) -> tuple[Attribution | None, int]:
     """Return the scores of all microbatches together, and their size; with ``retry``, smaller ones until they fit."""
     while True:
-        tick = _Fraction(progress, len(data) / len(split_microbatches(data, most)))
+        tick = _Fraction(progress, 1.0)
         found = _attempt(partial(scores, data, most, tick), most)
         if found is not None:
             return found, most
@@ -111,14 +116,21 @@ def _attempt(run: Callable[[], Attribution], size: int) -> Attribution | None:
 
 
 class _Fraction:
-    """Progress on a microbatch that is a fraction of another one; it can be taken back."""
+    """Progress on some microbatches that are a fraction of the data; it can be taken back."""
 
     def __init__(self, progress: Progress, fraction: float) -> None:
         self._progress, self._fraction, self._done = progress, fraction, 0.0
+        self._n_pieces = 1
+
+    def over(self, sizes: Sequence[int]) -> Progress:
+        """Return the callback for an algorithm that runs on microbatches of these sizes."""
+        self._n_pieces = len(sizes)
+        return self
 
     def __call__(self, pieces: float = 1.0) -> None:
+        """Report that so many more microbatches are done."""
         self._done += pieces
-        self._progress(pieces * self._fraction)
+        self._progress(pieces * self._fraction / self._n_pieces)
 
     def undo(self) -> None:
         """Take back the progress so far."""

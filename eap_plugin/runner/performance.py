@@ -9,14 +9,15 @@ import torch
 
 from eap_plugin.data.microbatches import Microbatch, mean_by_share, split_microbatches
 from eap_plugin.metric.metric import Metric
+from eap_plugin.model.prefix import with_prefix
 from eap_plugin.model.residual_model import ResidualModel
 
 
 def performance(model: ResidualModel, parts: Sequence[Microbatch], metric: Metric) -> tuple[float, float]:
     """Compute the metric on the clean and on the corrupt prompts, averaged over batches."""
     clean, corrupt = [], []
-    for part, _, _ in parts:
-        batch = part.to(model.device)
+    for part in parts:
+        batch = with_prefix(model, part)
         with torch.no_grad():
             clean.append(float(metric(model.forward(batch.clean_prompts, {}), batch)))
             corrupt.append(float(metric(model.forward(batch.corrupt_prompts, {}), batch)))

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
 from eap_plugin.algorithm.base import Attribution, Progress
-from eap_plugin.data.microbatches import Microbatch, split_microbatches
+from eap_plugin.data.microbatches import Microbatch
 from eap_plugin.metric.metric import Metric
 from eap_plugin.model.residual_model import ResidualModel
 from eap_plugin.runner.by_group import attribute_by_group
@@ -18,20 +18,21 @@ from eap_plugin.runner.performance import performance, with_clean_logits
 def score_pieces(
     model: ResidualModel,
     data: Sequence[Microbatch],
-    size: int | None,
+    split: Callable[[Sequence[Microbatch]], list[Microbatch]],
     attribute: CheckedAlgorithm,
     metric: Metric,
     options: Any,
-    progress: Progress,
+    progress: Callable[[Sequence[int]], Progress],
 ) -> Attribution:
-    """Score prompt pairs, at most ``size`` at a time; see ``runner.program.score``."""
+    """Score prompt pairs in the microbatches into which ``split`` divides them; see ``runner.program.score``."""
     if metric.needs_clean_logits:
-        data = with_clean_logits(model, data, size)
-    parts = split_microbatches(data, size)
+        data = with_clean_logits(model, data, max(len(piece.batch) for piece in split(data)))
+    parts = split(data)
+    tick = progress([len(piece.batch) for piece in parts])
     if data[0].batch.groups is None or attribute.keeps_groups:
-        found = attribute(model, parts, metric, options, progress)
+        found = attribute(model, parts, metric, options, tick)
     else:
-        found = attribute_by_group(model, data, size, attribute, metric, options, progress)
+        found = attribute_by_group(model, data, split, attribute, metric, options, tick)
     if found.clean_metric is None or found.corrupt_metric is None:
         clean, corrupt = performance(model, parts, metric)
         found = replace(found, clean_metric=clean, corrupt_metric=corrupt)

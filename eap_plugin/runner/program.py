@@ -1,6 +1,7 @@
 """The program of a scoring run, executed where the weights are by ``model.run``.
 
-1. The batches are split into microbatches that fit in memory (``runner.fitting``), unless their size was given.
+1. The batches are split into microbatches that fit in memory (``runner.fitting``), unless their size was given, and
+   with shared prefixes if the algorithm allows it (``shared_prefixes``).
 2. If the metric compares with the unchanged model (as KL divergence does), its clean logits are added to the batches.
 3. The algorithm computes scores: those of all prompts and, if prompts are grouped, those of each group.
 4. Unless the algorithm has computed the metric on clean and corrupt prompts on its way, the model is run for it.
@@ -11,8 +12,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -27,6 +29,7 @@ from eap_plugin.runner.fitting import score_fitting
 from eap_plugin.runner.pieces import score_pieces
 from eap_plugin.runner.self_check.scoring_check import ScoringCheck
 from eap_plugin.runner.self_check.self_check import CheckReport
+from eap_plugin.runner.shared_prefixes import Sharing, split_for
 
 
 @dataclass(frozen=True)
@@ -49,7 +52,8 @@ def score(
     attribute: CheckedAlgorithm,
     metric: Metric,
     options: Any,
-    progress: Progress,
+    sharing: Sharing,
+    progress: Callable[[Sequence[int]], Progress],
 ) -> Outcome:
     """Run the algorithm, and check the model on the first prompt (or batch, if batches must be run whole).
 
@@ -61,16 +65,18 @@ def score(
         attribute: the algorithm.
         metric: the metric to attribute.
         options: the algorithm's options.
-        progress: called when microbatches are done.
+        sharing: how the algorithm may share prefixes.
+        progress: called with the sizes of the microbatches; returns a callback for the algorithm's progress.
     """
     first = data[0].batch.select(slice(0, None if model.run_constraints.whole_batches else 1))
     check = ScoringCheck(model, first.clean_prompts)
     try:
         with check.observing(), torch.enable_grad():
             if isinstance(size, FittingSize):
-                found = score_fitting(model, data, size, attribute, metric, options, progress)
+                found = score_fitting(model, data, size, attribute, metric, options, sharing, progress)
             else:
-                found = score_pieces(model, data, size, attribute, metric, options, progress)
+                split = partial(split_for, model, size=size, sharing=sharing)
+                found = score_pieces(model, data, split, attribute, metric, options, progress)
     except Exception:
         report = check.report()  # a model that does not pass is a likelier cause
         if report.ok:

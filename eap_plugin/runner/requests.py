@@ -19,10 +19,9 @@ from typing import Any, cast
 
 from eap_plugin.algorithm.base import Algorithm, Attribution, Level, Progress
 from eap_plugin.data.batch import Batch
-from eap_plugin.data.microbatches import Microbatch, microbatches, split_microbatches
+from eap_plugin.data.microbatches import Microbatch, microbatches
 from eap_plugin.errors import UsageError
-from eap_plugin.results.loading import load_scores, scores_of
-from eap_plugin.runner.batch_size import FittingSize
+from eap_plugin.results.loading import read_scores, scores_of
 from eap_plugin.runner.program import score
 from eap_plugin.runner.ranks import Ranks
 from eap_plugin.runner.run import Run
@@ -85,7 +84,7 @@ class RequestCache:
         path = self._path(index)
         if not path.exists():
             return None
-        found = load_scores(path)
+        found = read_scores(path)
         about, level = found.metadata, cast(Level, found.level)
         metrics = about["clean_metric"], about["corrupt_metric"]
         return Attribution(found.graph, found.matrix, *metrics, level, found.groups)
@@ -168,17 +167,19 @@ def _idle() -> Attribution | None:
 
 
 def _run_part(run: Run, part: Sequence[Microbatch], counter: _ProgressCounter) -> Attribution:
-    size = run.batch_size
-    pieces = part if isinstance(size, FittingSize) else split_microbatches(part, size)
-    sizes = [len(piece.batch) for piece in pieces]
-    tick = nothing if run.model.remote else counter.over(sizes)
-    outcome = run.model.run(score, part, size, run.checked, run.metric, run.prepared, tick)
+    progress = silent if run.model.remote else counter.over
+    outcome = run.model.run(score, part, run.batch_size, run.checked, run.metric, run.prepared, run.sharing, progress)
     outcome.report.raise_if_failed()
     return cast(Attribution, outcome.found)
 
 
+def silent(sizes: Sequence[int]) -> Progress:
+    """Return a callback that ignores progress: on a server there is nobody to report it to."""
+    return nothing
+
+
 def nothing(pieces: float = 1.0) -> None:
-    """Ignore progress: on a server there is nobody to report it to."""
+    """Ignore progress."""
 
 
 class _ProgressCounter:

@@ -11,6 +11,7 @@ from eap_plugin.metric.metric import Metric
 from eap_plugin.model.residual_model import ResidualModel
 from eap_plugin.runner.batch_size import FittingSize
 from eap_plugin.runner.checked_algorithm import CheckedAlgorithm
+from eap_plugin.runner.shared_prefixes import Sharing
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,7 @@ class Run:
         batch_size: the maximum number of prompt pairs to run at a time; ``None`` for no maximum, a ``FittingSize`` for
             as many as fit in memory.
         n_groups: the number of groups of prompts; ``None`` if prompts are not grouped.
+        share_prefix: whether the positions that clean and corrupt prompts have in common may be run once.
     """
 
     model: ResidualModel
@@ -43,3 +45,12 @@ class Run:
     metric: Metric
     batch_size: int | FittingSize | None
     n_groups: int | None = None
+    share_prefix: bool = True
+
+    @property
+    def sharing(self) -> Sharing:
+        """How the algorithm may share prefixes with these options."""
+        uses_corrupt_run = getattr(self.options, "ablation", None) == "corrupt"
+        if not (self.share_prefix and self.algorithm.shares_prefix and uses_corrupt_run):
+            return Sharing(passes=0)
+        return Sharing(sum(self.algorithm.cost(self.options, self.model.graph)), self.algorithm.depends_on_split)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -48,6 +48,7 @@ class Task:
         answers: ids of the right next tokens of each prompt, at least one.
         wrong_answers: ids of the wrong next tokens of each prompt.
         dropped: the pairs that were left out, and why.
+        source: the arguments of ``load_task`` that made it, so that it can be loaded again; empty if it was not loaded.
     """
 
     name: str
@@ -56,6 +57,7 @@ class Task:
     answers: tuple[Ids, ...]
     wrong_answers: tuple[Ids, ...]
     dropped: tuple[Dropped, ...] = ()
+    source: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
 
     def __len__(self) -> int:
         """Return the number of prompt pairs."""
@@ -65,6 +67,22 @@ class Task:
     def digest(self) -> str:
         """A hash of the token ids and answers, by which two score files can be compared for having the same prompts."""
         return prompt_digest([self.batch()])
+
+    def without(self, other: Task, limit: int) -> Task:
+        """Return the first ``limit`` prompt pairs whose clean prompt is no clean prompt of another task.
+
+        Raises:
+            UsageError: if there is none.
+        """
+        used = set(other.clean)
+        rows = [row for row, ids in enumerate(self.clean) if ids not in used][:limit]
+        if not rows:
+            raise UsageError(f"task {self.name!r} has no prompts besides the {len(other)} that are used already")
+        clean, corrupt, answers, wrong = (
+            tuple(column[row] for row in rows)
+            for column in (self.clean, self.corrupt, self.answers, self.wrong_answers)
+        )
+        return Task(self.name, clean, corrupt, answers, wrong)
 
     def batch(self) -> Batch:
         """Return all prompts as one batch, padded on the right where lengths differ, the shortest first.

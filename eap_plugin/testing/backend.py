@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, ClassVar
 
 import pytest
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 import eap_plugin
@@ -177,6 +178,13 @@ class BackendTests:
         padded = model.run(_logits, Prompts(torch.cat(parts, 1), mask, last))
         self.assert_close(padded, model.run(_logits, tokens), "logits")
 
+    def test_a_prefix_changes_nothing(self, model: ResidualModel) -> None:
+        """Logits are the same where prompts continue from their first tokens' keys and values, if it keeps these."""
+        whole = Prompts(_tokens(model), _first_is_padding(model))
+        plain = model.run(_logits, whole)
+        continued = model.run(_continued, whole)
+        self.assert_close(plain if continued is None else continued, plain, "logits")
+
     def test_logits_are_those_of_the_positions_asked_for(self, model: ResidualModel) -> None:
         """Each prompt gives the logits of one position, on which no later token has an effect."""
         tokens, last = _tokens(model), torch.tensor([1, 3, N_POS - 1])
@@ -233,6 +241,20 @@ def _logits(
     visit: Mapping[Site, Visitor] | None = None,
 ) -> Float[Tensor, "batch vocab"]:
     return model.forward(prompts, visit or {}).detach()
+
+
+def _first_is_padding(model: ResidualModel) -> Bool[Tensor, "batch pos"]:
+    """Make a mask by which the first prompt begins one token later than the others."""
+    mask = torch.ones_like(_tokens(model), dtype=torch.bool)
+    mask[0, 0] = False
+    return mask
+
+
+def _continued(model: ResidualModel, prompts: Prompts) -> Float[Tensor, "batch vocab"] | None:
+    """Return the logits of prompts that continue from a prefix; ``None`` if the backend keeps no keys and values."""
+    first, rest = prompts.split(2)
+    prefix = model.prefix(first)
+    return None if prefix is None else _logits(model, replace(rest, prefix=prefix))
 
 
 def _loss(logits: Float[Tensor, "batch vocab"]) -> Float[Tensor, ""]:

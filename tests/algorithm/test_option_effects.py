@@ -77,6 +77,13 @@ def model() -> Any:
     return eap_plugin.wrap_model(bridge(build("llama")))
 
 
+@pytest.fixture(scope="module")
+def score_file(model: Any, tmp_path_factory: pytest.TempPathFactory) -> str:
+    path = tmp_path_factory.mktemp("scores") / "scores.safetensors"
+    eap_plugin.prune_scores(model, Batch(*prompts(2, 4))).save(path)
+    return str(path)
+
+
 def outcome(model: Any, algorithm: str, options: dict[str, Any]) -> torch.Tensor | str:
     """Return the scores, or the error message that refuses the options."""
     data = Batch(*prompts(2, 4))
@@ -87,13 +94,15 @@ def outcome(model: Any, algorithm: str, options: dict[str, Any]) -> torch.Tensor
 
 
 @pytest.mark.parametrize(("algorithm", "options"), BESIDE, ids=str)
-def test_an_option_has_an_effect_or_is_refused(algorithm: str, options: dict[str, Any], model: Any) -> None:
+def test_an_option_has_an_effect_or_is_refused(
+    algorithm: str, options: dict[str, Any], model: Any, score_file: str
+) -> None:
     given = {"acdc": {"thresholds": 2}, "edge-pruning": {"steps": 6}}.get(algorithm, {}) | options
     plain = outcome(model, algorithm, given)
     assert isinstance(plain, torch.Tensor)
     declared = {info.name: info for info in describe_options(eap_plugin.algorithms()[algorithm].options)}
     for name in declared.keys() - SAME_SCORES.keys() - options.keys():
-        for value in OTHER[name]:
+        for value in (OTHER | {"start": [score_file]})[name]:
             found = outcome(model, algorithm, given | {name: value})
             if isinstance(found, str):
                 assert re.search(f"{algorithm} option '.*' has no effect while ", found), (name, value)

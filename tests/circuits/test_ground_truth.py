@@ -77,8 +77,11 @@ def test_the_area_is_that_of_mib(model: str, reference: str) -> None:
     expected = golden.recorded(model, "roc.json")[reference]
     columns = (expected[name] for name in ("edges_after_prune", "precision", "recall", "FPR"))
     assert mib_auroc([Found(*row) for row in zip(*columns, strict=True)]) == pytest.approx(expected["auroc"], abs=1e-12)
-    n_edges = golden.graph(model).n_edges
-    assert mib_sizes(n_edges) == [ceil(size) for size in expected["edges_requested"]]
+    assert mib_sizes(golden.graph(model).n_edges) == [ceil(size) for size in expected["edges_requested"]]
+    truth = golden.recorded(model, "roc_reference.safetensors")[f"reference_{reference}/in_graph"].bool()
+    known = Circuit(golden.graph(model), truth & golden.scores(model).is_edge)
+    result = eap_plugin.compare_with_truth(golden.scores(model), known)
+    assert result.mib_auroc == pytest.approx(expected["auroc"], abs=1e-12)
 
 
 def test_a_compiled_program(tmp_path: Path) -> None:

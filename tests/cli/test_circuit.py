@@ -13,7 +13,7 @@ from eap_plugin.circuits.circuit import Circuit
 from eap_plugin.cli import main
 from eap_plugin.model.edge_matrix import edge_mask
 from eap_plugin.model.graph import Graph
-from eap_plugin.results.loading import load_scores, scores_of
+from eap_plugin.results.loading import read_scores, scores_of
 
 GRAPH = Graph(2, 3, 1)
 SHAPES = {"edge": (len(GRAPH.sources), len(GRAPH.readers)), "node": (9,), "neuron": (9, 4)}
@@ -38,7 +38,7 @@ def test_circuit_is_printed_saved_and_shown(files, level, size):
     shown = eap("circuit", f"{level}.safetensors", f"--{level}s", size, "--top", "4", "-o", "circuit.json")
     assert shown.exit_code == 0, shown.output
     circuit = Circuit.load(files / "circuit.json")
-    assert circuit == eap_plugin.select(load_scores(f"{level}.safetensors"), **{f"{level}s": int(size)})
+    assert circuit == eap_plugin.select(read_scores(f"{level}.safetensors"), **{f"{level}s": int(size)})
     about = circuit.metadata["selection"]
     assert f"selected  {size} {level}s" in shown.stdout
     removed = about["selected"] - about["kept"]
@@ -86,6 +86,10 @@ def test_a_circuit_of_which_nothing_is_connected_is_told(files):
         (["--edges", "3", "--method", "topp"], "unknown selection method 'topp'; did you mean 'top'?"),
         (["--edges", "3", "-O", "prune=no"], "unknown top option 'prune'"),
         (["--threshold", "1", "--method", "greedy"], "give greedy a size"),
+        (["--edges", "3", "--faithfulness", "0.9"], "--faithfulness finds the size; leave out --edges"),
+        (["--edges", "3", "--same-prompts"], "--same-prompts can only be used with --faithfulness"),
+        (["--faithfulness", "1", "--same-prompts", "--held-out", "ioi"], "give --same-prompts or --held-out, not both"),
+        (["--faithfulness", "0.9"], "the file does not record its model; give it with --model"),
         (["--edges", "3", "-o", "nowhere/circuit.json"], "nowhere does not exist; make it first"),
     ],
 )
@@ -93,6 +97,55 @@ def test_mistakes_are_one_line(files, args, message):
     shown = eap("circuit", "edge.safetensors", *args)
     assert shown.exit_code == 2
     assert len(shown.stderr.splitlines()) == 1 and message in shown.stderr
+
+
+def test_a_faithful_circuit_is_found_on_the_model_and_task_of_the_file(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    model = eap_plugin.load_model("ioi-gpt2", dtype="float64")
+    task = eap_plugin.load_task("ioi", model, n_prompts=8, seed=4)
+    scores = eap_plugin.prune_scores(model, task)
+    scores.save("scores.safetensors")
+    shown = eap("circuit", "scores.safetensors", "--faithfulness", "0.9", "-o", "circuit.json", "--top", "2")
+    assert shown.exit_code == 0, shown.output
+    assert max(map(len, shown.stdout.splitlines())) <= 80
+    circuit = Circuit.load("circuit.json")
+    found = circuit.metadata["found"]
+    kept = eap_plugin.evaluate(model, eap_plugin.held_out_task(task, model), circuit).faithfulness
+    assert found["faithfulness"] == pytest.approx(kept) and kept >= 0.9
+    assert f"{found['faithfulness']:.3f} (95 %: {found['interval'][0]:.3f} to " in shown.stdout
+    assert "on 8 held-out prompt pairs" in shown.stdout
+    on_scored = eap_plugin.evaluate(model, task, circuit).faithfulness
+    assert f"when scored   {on_scored:.3f} on the prompt pairs that were scored" in shown.stdout
+    assert f"{len(found['measured'])} sizes measured" in shown.stdout
+    assert "faithfulness" in eap("show", "circuit.json").stdout
+    scores.metadata["clean_metric"] += 1
+    scores.save("scores.safetensors")
+    other = eap("circuit", "scores.safetensors", "--faithfulness", "0.9", "--same-prompts")
+    assert other.exit_code == 2
+    assert "this is not the same model, or it is run differently; to go on, add --anyway" in other.stderr
+
+
+SEARCH = {
+    "wanted": 0.9,
+    "faithfulness": 0.95,
+    "interval": [0.9, 1.0],
+    "held_out": True,
+    "n_prompts": 8,
+    "measured": [[3, 0.95]],
+    "n_larger_short": 1,
+}
+
+
+@pytest.mark.parametrize(("name", "value"), [(None, None), *((name, wrong) for name in SEARCH for wrong in ("x", [1]))])
+def test_the_record_of_a_search_is_shown_unless_it_is_none(tmp_path, name, value):
+    """A file from elsewhere may have anything there."""
+    found = SEARCH if name is None else SEARCH | {name: value}
+    circuit = Circuit(GRAPH, edge_mask(GRAPH), metadata={"found": found})
+    circuit.save(tmp_path / "circuit.json")
+    shown = eap("show", str(tmp_path / "circuit.json"))
+    assert shown.exit_code == 0
+    complete = "of the larger sizes measured, 1 fall short" in shown.stdout
+    assert complete == (name in (None, "held_out") or (name, value) == ("measured", [1]))
 
 
 def test_a_selection_is_documented_with_its_options():

@@ -227,3 +227,43 @@ def test_demo_shows_that_strong_edges_matter_and_random_ones_do_not():
     assert document["edges"][0]["name"] in result.stdout
     assert f"{rows[0.1]['eap']:.1%}" in result.stdout
     assert max(map(len, result.stdout.splitlines())) <= 80
+
+
+@pytest.fixture(scope="module")
+def scored(tmp_path_factory):
+    path = tmp_path_factory.mktemp("scores") / "scores.safetensors"
+    assert eap(*RUN, "--seed", 5, "-o", path).exit_code == 0
+    return path
+
+
+def test_a_file_is_enough_to_evaluate(scored, tmp_path):
+    result = eap("evaluate", scored, "--sizes", "20,0.5", "--signed", "--random", 2, "-o", tmp_path / "eval.json")
+    assert (result.exit_code, result.stderr) == (0, "")
+    model = api.load_model("ioi-gpt2")
+    task = api.load_task("ioi", model, n_prompts=4, seed=5)
+    scores = PruneScores.load(scored)
+    want = api.evaluate(model, task, scores, sizes=[20, 0.5], signed=True, random=2)
+    assert want.table() in "\n".join(line.rstrip() for line in result.stdout.splitlines())
+    saved = json.loads((tmp_path / "eval.json").read_text())
+    assert [point["faithfulness"] for point in saved["points"]] == [point.faithfulness for point in want.points]
+    circuit = tmp_path / "circuit.json"
+    assert eap("circuit", scored, "--edges", 20, "--signed", "-o", circuit).exit_code == 0
+    document = json.loads(eap("evaluate", circuit, "--json").stdout)
+    assert document["points"][0]["faithfulness"] == want.points[0].faithfulness
+
+
+def test_other_prompts_or_another_model_are_noticed(scored, tmp_path):
+    scores = PruneScores.load(scored)
+    other = tmp_path / "other.safetensors"
+    for change, message in (
+        ({"task_digest": "0"}, "are not those that the file's scores were computed on"),
+        ({"clean_metric": 1.0}, "this is not the same model, or it is run differently"),
+    ):
+        PruneScores(scores.graph, scores.matrix, {**scores.metadata, **change}).save(other)
+        result = eap("evaluate", other, "--sizes", "0.5")
+        assert result.exit_code == 2
+        assert message in result.stderr
+        assert result.stderr.count("\n") == 1
+        assert eap("evaluate", other, "--sizes", "0.5", "--anyway").exit_code == 0
+    refused = eap("evaluate", scored, "--sizes", "many")
+    assert (refused.exit_code, "such as 20,0.1,0.5" in refused.stderr) == (2, True)

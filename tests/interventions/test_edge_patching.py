@@ -8,7 +8,6 @@ import pytest
 import torch
 
 import eap_plugin
-from eap_plugin.circuits.evaluation import faithfulness, strongest
 from eap_plugin.data.batch import Batch
 from eap_plugin.interventions.edge_patching import EdgePatch
 from eap_plugin.interventions.recording import WriterRecorder
@@ -58,64 +57,3 @@ def test_patching_everything_is_the_corrupt_run(name: str) -> None:
     swapped = replace(batch, clean=batch.corrupt, corrupt=batch.clean)
     assert abs(clean - corrupt) > 0.01
     assert corrupt == pytest.approx(patched_metric(model, swapped, everything * 0), abs=1e-5)
-
-
-@pytest.mark.parametrize("name", ["gpt2", "llama", "gptj"])
-def test_faithfulness_of_the_whole_and_of_nothing(name: str) -> None:
-    batches = [Batch(*prompts(5, 6)), Batch(*prompts(3, 7, seed=1))]
-    model = eap_plugin.wrap_model(bridge(build(name)))
-    scores = eap_plugin.prune_scores(model, batches)
-    circuits = [strongest(scores, 1.0), strongest(scores, 0.0), strongest(scores, 0.5)]
-    whole, nothing, half = faithfulness(model, batches, LOGIT_DIFF, circuits)
-    assert whole == pytest.approx(1, abs=1e-5)
-    assert nothing == pytest.approx(0, abs=1e-5)
-    assert faithfulness(model, batches, LOGIT_DIFF, circuits, batch_size=2)[2] == pytest.approx(half, abs=1e-5)
-
-
-def test_faithfulness_by_kl() -> None:
-    """KL needs the clean run's logits, which come up on the way; the whole model diverges by nothing."""
-    batches = [Batch(*prompts(5, 6))]
-    model = eap_plugin.wrap_model(bridge(build("gpt2")))
-    scores = eap_plugin.prune_scores(model, batches)
-    kl = eap_plugin.metrics()["kl"]
-    whole, nothing = faithfulness(model, batches, kl, [strongest(scores, 1.0), strongest(scores, 0.0)])
-    assert whole == pytest.approx(1, abs=1e-4)
-    assert nothing == pytest.approx(0, abs=1e-4)
-
-
-def test_faithfulness_of_prompts_that_do_not_differ_is_refused() -> None:
-    batch = Batch(*prompts(2, 6))
-    model = eap_plugin.wrap_model(bridge(build("gpt2")))
-    keep = torch.ones(len(model.graph.sources), len(model.graph.readers), dtype=torch.bool)
-    with pytest.raises(eap_plugin.UsageError, match="on both clean and corrupt prompts, so faithfulness is undefined"):
-        faithfulness(model, [replace(batch, corrupt=batch.clean)], LOGIT_DIFF, [keep])
-
-
-def test_strongest_counts_edges() -> None:
-    scores = eap_plugin.prune_scores(bridge(build("gpt2")), [Batch(*prompts(2, 6))])
-    for fraction, count in ((0.0, 0), (0.001, 1), (0.1, 11), (1.0, scores.n_edges)):
-        assert int(strongest(scores, fraction).sum()) == count
-    with pytest.raises(eap_plugin.UsageError, match="between 0 and 1, got 1.5"):
-        strongest(scores, 1.5)
-
-
-@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
-@pytest.mark.parametrize("name", ["gpt2", "llama", "gemma2"])
-def test_half_precision_circuits(name: str, dtype: torch.dtype) -> None:
-    batches = [Batch(*prompts(4, 6))]
-    model = eap_plugin.wrap_model(bridge(build(name, dtype)))
-    circuits = [strongest(eap_plugin.prune_scores(model, batches), fraction) for fraction in (1.0, 0.5, 0.0)]
-    whole, half, nothing = faithfulness(model, batches, LOGIT_DIFF, circuits)
-    full = eap_plugin.wrap_model(bridge(build(name)))
-    assert (whole, nothing) == pytest.approx((1, 0), abs=0.1)
-    assert half == pytest.approx(faithfulness(full, batches, LOGIT_DIFF, circuits)[1], abs=0.3)
-
-
-def test_circuits_of_another_shape_or_kind_are_refused() -> None:
-    batches = [Batch(*prompts(2, 6))]
-    model = eap_plugin.wrap_model(bridge(build("llama")))
-    scores = eap_plugin.prune_scores(model, batches)
-    with pytest.raises(eap_plugin.UsageError, match=r"with separate q, k and v readers, got \[11, 7\]"):
-        faithfulness(model, batches, LOGIT_DIFF, [strongest(scores.sum_qkv(), 0.5)])
-    with pytest.raises(eap_plugin.UsageError, match="a circuit must be a boolean matrix"):
-        faithfulness(model, batches, LOGIT_DIFF, [strongest(scores, 0.5).long()])

@@ -11,7 +11,6 @@ from nnsight.modeling.transformers import TransformersModel
 
 import eap_plugin
 from eap_plugin import Batch, EapPluginError
-from eap_plugin.circuits.evaluation import faithfulness, strongest
 from eap_plugin.model.residual_model import ResidualModel
 from tests.backend.nnsight.test_nnsight import difference
 from tests.ndif import models
@@ -90,8 +89,8 @@ def test_functions_circuits_and_check(gpt2: ResidualModel, model_folders: dict[s
     judge = lambda logits, batch: weight * logits.gather(1, batch.answers)[:, 0]  # noqa: E731
     scores = eap_plugin.prune_scores(gpt2, DATA, metric=judge)
     assert difference(scores.matrix, eap_plugin.prune_scores(here, DATA, metric=judge).matrix) <= 1e-6
-    metric, circuits = eap_plugin.metrics()["logit_diff"], [strongest(scores, 0.3), strongest(scores, 0.8)]
-    ours, theirs = (faithfulness(model, DATA, metric, circuits) for model in (here, gpt2))
+    found = [eap_plugin.evaluate(model, DATA, scores, sizes=[0.3, 0.8]) for model in (here, gpt2)]
+    ours, theirs = ([point.mean for point in evaluation.points] for evaluation in found)
     assert theirs == pytest.approx(ours, rel=1e-6)
     assert eap_plugin.check(gpt2).rows == eap_plugin.check(here).rows
 

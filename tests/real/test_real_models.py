@@ -16,7 +16,6 @@ from torch import Tensor
 
 import eap_plugin
 from eap_plugin import PruneScores
-from eap_plugin.circuits.evaluation import faithfulness, strongest
 from eap_plugin.data.batch import NO_ANSWER
 from eap_plugin.model.residual_model import ResidualModel
 from tests.real.models import MODELS, RealModel
@@ -60,10 +59,10 @@ def test_strongest_edges_carry_the_behaviour(
     assert len(task) == N_PROMPTS
     done = share_done(model, task.batch())
     scores = eap_plugin.prune_scores(model, task, batch_size=BATCH_SIZE)
-    circuits = [strongest(scores, share) for share in SHARES]
-    circuits.append(random_edges(scores, int(circuits[-1].sum())))
-    metric = eap_plugin.metrics()["logit_diff"]
-    *kept, random = faithfulness(model, [task.batch()], metric, circuits, batch_size=BATCH_SIZE)
+    circuits = [eap_plugin.select(scores, fraction=share) for share in SHARES]
+    found = eap_plugin.evaluate(model, task, circuits, batch_size=BATCH_SIZE, random=1)
+    kept = [point.faithfulness for point in found.points]
+    random = float(found.points[-1].random_faithfulness[0])
     record_property("kept task done", f"{done:.0%}")
     for share, preserved in zip(SHARES, kept, strict=True):
         record_property(f"kept {share:>3.0%} of the edges", f"{preserved:.0%}")
@@ -114,12 +113,3 @@ def share_done(model: ResidualModel, batch: eap_plugin.Batch) -> float:
 def best(logits: Tensor, ids: Tensor) -> Tensor:
     """Return the largest logit among a prompt's answers."""
     return logits.gather(1, ids.clamp_min(0)).masked_fill(ids == NO_ANSWER, -torch.inf).max(dim=1).values
-
-
-def random_edges(scores: PruneScores, n: int) -> Tensor:
-    """Draw ``n`` edges uniformly at random."""
-    circuit = torch.zeros_like(scores.is_edge)
-    edges = scores.is_edge.nonzero()
-    chosen = edges[torch.randperm(len(edges), generator=torch.Generator().manual_seed(0))[:n]]
-    circuit[chosen[:, 0], chosen[:, 1]] = True
-    return circuit

@@ -164,7 +164,10 @@ def test_a_truncated_file(saved: Path, keep: int) -> None:
         ("[]", "is not a complete score file"),
         ('{"schema": "1"}', "is not a complete score file"),
         ('{"schema": 1, "graph": {"n_layers": 2}, "metadata": {}}', "is not a complete score file"),
-        ('{"schema": 1, "graph": {"n_layers": 1, "n_heads": 1, "n_kv_heads": 1}, "metadata": {}}', "matrix"),
+        (
+            '{"schema": 1, "graph": {"n_layers": 1, "n_heads": 1, "n_kv_heads": 1}, "metadata": {}}',
+            "3 writers, but there are only 1 scores",
+        ),
     ],
 )
 def test_a_safetensors_file_with_a_strange_header(tmp_path: Path, header: str | None, message: str) -> None:

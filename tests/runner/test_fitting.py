@@ -87,8 +87,8 @@ def test_what_was_done_is_kept(model: ResidualModel, monkeypatch: pytest.MonkeyP
     limited(model, monkeypatch, seen, most=3)
     eap_plugin.prune_scores(model, DATA, max_memory=limit)
     measured, failed, passes = seen[0], seen[1], seen[2:]
-    assert (measured, failed) == (1, 4)  # of 7 prompts, at most 6 fit at once: 4 and 3
-    assert passes == [2] * 6 + [1] * 2 + [2] * 12
+    assert (measured, failed) == (1, 6)
+    assert passes == [3] * 4 + [1] * 2 + [3] * 8
 
 
 def test_one_prompt_that_does_not_fit_is_an_error(model: ResidualModel, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -98,7 +98,7 @@ def test_one_prompt_that_does_not_fit_is_an_error(model: ResidualModel, monkeypa
 
 
 def test_a_small_run_is_one_microbatch(model: ResidualModel, sizes: list[int]) -> None:
-    eap_plugin.prune_scores(model, Batch(*prompts(64, 15)))
+    eap_plugin.prune_scores(model, Batch(*prompts(64, 15)), share_prefix=False)
     assert sizes == [64, 64]
 
 

@@ -18,6 +18,7 @@ from eap_plugin.data.microbatches import microbatches
 from eap_plugin.data.prompt_groups import assign_groups, group_weights
 from eap_plugin.host.options import build_options
 from eap_plugin.model.residual_model import ResidualModel
+from eap_plugin.model.run_constraints import RunConstraints
 from tests.algorithm.test_costs import Counter
 from tests.backend.nnsight.test_nnsight import difference
 from tests.support.bridges import bridge
@@ -156,6 +157,15 @@ def test_on_a_server_it_is_one_request(algorithm: str) -> None:
 def test_refusals(how: dict[str, Any], said: str, model: ResidualModel) -> None:
     with pytest.raises(UsageError, match=said):
         eap_plugin.prune_scores(model, DATA, **how)
+
+
+def test_batches_that_must_be_run_whole(model: ResidualModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    expected = eap_plugin.prune_scores(model, DATA, groups=K)
+    monkeypatch.setattr(type(model), "run_constraints", RunConstraints(whole_batches=True))
+    whole = eap_plugin.prune_scores(model, DATA, groups=K)
+    assert whole == expected and torch.equal(whole.groups, expected.groups)  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match="exact runs the prompts of each group separately, .* leave groups out"):
+        eap_plugin.prune_scores(model, DATA, algorithm="exact", groups=K)
 
 
 class PastTheGroups(EAP):

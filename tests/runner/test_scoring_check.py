@@ -20,7 +20,9 @@ from eap_plugin.interventions.recording import GradientRecorder, WriterRecorder,
 from eap_plugin.model.residual_model import ResidualModel
 from eap_plugin.model.sites import Site, Visitor
 from eap_plugin.runner.program import Outcome, score
+from eap_plugin.runner.requests import silent
 from eap_plugin.runner.self_check.self_check import self_check
+from eap_plugin.runner.shared_prefixes import Sharing
 from eap_plugin.testing.watched import Watched
 from tests.support.bridges import bridge
 from tests.support.quick import QUICK
@@ -35,7 +37,7 @@ PLAIN = {"eap", "clean-corrupted", "eap-gp", "eap-ig-activations", "eap-ig-input
 def run(model: ResidualModel, attribute: Any, options: Any = None, length: int = 5) -> Outcome:
     """Score four prompt pairs, two at a time."""
     data = [Microbatch(Batch(*prompts(4, length)), 1.0)]
-    return model.run(score, data, 2, attribute, METRIC, options, lambda pieces=1.0: None)
+    return model.run(score, data, 2, attribute, METRIC, options, Sharing(0), silent)
 
 
 @pytest.mark.parametrize("backend", BACKENDS)

@@ -312,12 +312,11 @@ def unreachable(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("unreachable")
 def test_unreachable_hub_is_told_at_once(tokenizer):
-    start, config = time.monotonic(), datasets.config
-    before = config.HF_HUB_OFFLINE
+    start, offline = time.monotonic(), datasets.config.HF_HUB_OFFLINE
     with pytest.raises(EapPluginError, match="hub cannot be reached, and mib-bench/ioi was not downloaded before"):
         load("mib/ioi", tokenizer)
     assert time.monotonic() - start < 2
-    assert before == config.HF_HUB_OFFLINE
+    assert offline == datasets.config.HF_HUB_OFFLINE
 
 
 @pytest.mark.usefixtures("unreachable")

@@ -55,8 +55,8 @@ class ActivationMagnitude(Algorithm[ActivationMagnitudeOptions]):
         graph, clean = model.graph, list[float]()
         dtype = model.score_dtype
         total, count = torch.zeros(len(graph.sources), dtype=dtype, device=model.device), 0
-        for batch, _, _ in data:
-            batch = batch.to(model.device)
+        for piece in data:
+            batch = piece.batch.to(model.device)
             recorder = WriterRecorder(model)
             with torch.no_grad():
                 logits = model.forward(batch.clean_prompts, recorder.visitors())

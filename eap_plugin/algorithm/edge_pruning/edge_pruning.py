@@ -68,6 +68,8 @@ class EdgePruning(Algorithm[EdgePruningOptions]):
     gradient_run = "between"
     sign = "never negative: the probability that the edge is kept"
     additive = False
+    shares_prefix = True
+    depends_on_split = True
     score_options = ("start",)
     local_options = ("checkpoint",)
     options = EdgePruningOptions

@@ -13,6 +13,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from eap_plugin.algorithm.edge_pruning.hard_concrete import START, gates, open_probability
+from eap_plugin.data.ranks import mean_ranks
 from eap_plugin.errors import UsageError
 from eap_plugin.host.options import option
 
@@ -90,10 +91,8 @@ class GateTraining:
         Args:
             scores: the scores of the edges; only the order of their absolute values matters.
         """
-        strengths, n = scores.abs().double(), len(scores)
-        ordered = strengths.sort().values
-        below, up_to = (torch.searchsorted(ordered, strengths, right=right) for right in (False, True))
-        stronger = n - (below + up_to).double() / 2  # how many edges are stronger, half of it and its equals included
+        n = len(scores)
+        stronger = n + 0.5 - mean_ranks(scores.abs())  # the number of stronger edges, and half of its equals and itself
         is_open = 0.0 if self._options.sparsity is None else (1 - self._options.sparsity) * n
         fall = ((stronger - is_open) / max(1.0, n - is_open)).clamp(0, 1)
         self._values[:-1] = START * (1 - 2 * fall)

@@ -5,12 +5,13 @@ the metric with respect to a reader's input. ``GradientAlgorithm.attribute`` sco
 
 1. Prepare the ablation (``Counterfactual``). A mean is computed once, over all of the data.
 2. For each microbatch, find the first position to record. With ``ablation="corrupt"`` it is the first at which clean
-   and corrupt prompts differ: writers do not change at earlier positions, so their scores are zero.
+   and corrupt prompts differ: writers do not change at earlier positions, so their scores are zero. If the microbatch
+   leaves earlier positions to a prefix, they are run once, and all other runs continue from there (``with_prefix``).
 3. Call the method's ``score_microbatch`` with a ``ScoringContext``. The method records the writers on the clean and on
    the corrupt prompts (``record``, ``corrupt``), and runs the model once or several times to take the gradient at every
    reader (``gradients``).
-4. For each gradient, the method calls ``ScoringContext.add``. A ``Scorer`` multiplies the changes of all writers by the
-   gradients at all readers, and adds the products to the score matrix.
+4. For each gradient, the method calls ``ScoringContext.add``, or ``add_all`` for those of several runs. A ``Scorer``
+   multiplies the changes of all writers by the gradients at all readers, and adds the products to the score matrix.
 5. After the last microbatch, convert the matrix to the level that was asked for, and average the metric over batches.
 
 So a method defines the runs on which it takes gradients, in ``score_microbatch``, and their number, in ``cost``.
@@ -20,7 +21,7 @@ Ablations, levels, positions and microbatches are handled here for all methods.
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Literal, TypeVar
 
@@ -38,10 +39,12 @@ from eap_plugin.host.options import option
 from eap_plugin.interventions.counterfactual import Ablation, Counterfactual, ablation_passes
 from eap_plugin.interventions.recording import GradientRecorder, ReaderGradients, WriterRecorder, merge
 from eap_plugin.interventions.site_recorder import LayerSite
+from eap_plugin.interventions.workspace import waiting_gradients
 from eap_plugin.interventions.writer_outputs import Writers
 from eap_plugin.metric.metric import Metric
 from eap_plugin.model.edge_matrix import sum_qkv
 from eap_plugin.model.graph import Graph
+from eap_plugin.model.prefix import with_prefix
 from eap_plugin.model.residual_model import ResidualModel
 from eap_plugin.model.sites import Site, Visitor
 
@@ -92,7 +95,7 @@ class ScoringContext:
         batch: the prompt pairs, on the model's device.
         metric: what to attribute.
         share: the number of prompt pairs divided by that of the whole batch.
-        start: the first position whose scores are not zero.
+        start: the first position whose scores are not zero, counted from the batch's prefix.
         scorer: the scorer whose matrix the scores are added to.
         counterfactual: the counterfactual values of the writers.
     """
@@ -107,7 +110,7 @@ class ScoringContext:
 
     def forward(self, tokens: Int[Tensor, "batch pos"], visit: Mapping[Site, Visitor]) -> Float[Tensor, "batch vocab"]:
         """Run the model on the microbatch's clean or corrupt prompts, and return the logits at the last positions."""
-        return self.model.forward(replace(self.batch.clean_prompts, tokens=tokens), visit)
+        return self.model.forward(self.batch.prompts(tokens), visit)
 
     def record(self, tokens: Int[Tensor, "batch pos"]) -> tuple[Writers, Float[Tensor, "batch vocab"]]:
         """Run the model without gradients, and return the writers' outputs and the logits."""
@@ -182,14 +185,28 @@ class ScoringContext:
         self.add(self.change(other, clean.writers()), gradients)
         return on_clean, on_corrupt
 
-    def add(self, change: Writers, gradients: ReaderGradients) -> None:
-        """Add the products of changes and gradients to the scores."""
+    def add(self, change: Writers, *runs: ReaderGradients) -> None:
+        """Add the products of changes and gradients, the latter summed over runs, to the scores."""
         with torch.no_grad():
-            self.scorer.add(change, gradients, self.start, members(self.batch))
+            self.scorer.add(change, *runs, start=self.batch.n_prefix + self.start, groups=members(self.batch))
+
+    def add_all(self, change: Writers, runs: Iterable[ReaderGradients]) -> None:
+        """Add the products of the same changes and the gradients of each run; ``runs`` may make them one by one.
+
+        Gradients wait for those of the next runs, as long as memory allows, to be multiplied together.
+        """
+        waiting: list[ReaderGradients] = []
+        for gradients in runs:
+            waiting.append(gradients)
+            if (len(waiting) + 1) * gradients.numel() > waiting_gradients(gradients.final.device):
+                self.add(change, *waiting)
+                waiting = []
+        if waiting:
+            self.add(change, *waiting)
 
     def add_prompts(self, scores: Float[Tensor, "batch pos sources columns"]) -> None:
         """Add the scores of each prompt, from position ``start`` on; without positions, that axis has length one."""
-        first = self.start if self.scorer.matrix.shape[0] > 1 else 0
+        first = self.batch.n_prefix + self.start if self.scorer.matrix.shape[0] > 1 else 0
         where = slice(first, first + scores.shape[1])
         rows_of = members(self.batch)
         if rows_of is None:
@@ -247,11 +264,12 @@ class GradientAlgorithm(Algorithm[O]):
         groups = data[0].batch.groups
         scorer = kind(model, _dtype(options, model), n_positions, 0 if groups is None else groups.shape[1])
         seen: list[tuple[float | None, float | None]] = []
-        for batch, share, _ in data:
+        for piece in data:
+            batch = with_prefix(model, piece)
             if not options.answer_diff:
                 batch = replace(batch, wrong_answers=torch.full_like(batch.wrong_answers, NO_ANSWER))
-            start = batch.first_difference if counterfactual.corrupt else 0
-            context = ScoringContext(model, batch.to(model.device), metric, share, start, scorer, counterfactual)
+            start = batch.first_difference - batch.n_prefix if counterfactual.corrupt else 0
+            context = ScoringContext(model, batch, metric, piece.share, start, scorer, counterfactual)
             seen.append(self.score_microbatch(context, options))
             progress()
         total = sum(piece.share for piece in data)

@@ -15,6 +15,7 @@ class CleanCorrupted(GradientAlgorithm[GradientOptions]):
     summary = "EAP with the mean of the gradients on the clean and corrupt prompts"
     reference = "Hanna et al. 2024, arXiv 2403.17806"
     gradient_run = "between"
+    shares_prefix = True
     options = GradientOptions
 
     def cost(self, options: GradientOptions, graph: Graph) -> Cost:
@@ -27,6 +28,5 @@ class CleanCorrupted(GradientAlgorithm[GradientOptions]):
         at_corrupt, on_corrupt = context.gradients(context.batch.corrupt, corrupt.visitors(), weight=0.5)
         at_clean, on_clean = context.gradients(context.batch.clean, clean.visitors(), weight=0.5)
         change = context.change(corrupt.writers(), clean.writers())
-        context.add(change, at_corrupt)
-        context.add(change, at_clean)
+        context.add(change, at_corrupt, at_clean)
         return on_clean, on_corrupt

@@ -12,6 +12,7 @@ class EAP(GradientAlgorithm[GradientOptions]):
     summary = "Edge Attribution Patching: first-order effect of corrupting each edge"
     reference = "Syed et al. 2023, arXiv 2310.10348"
     gradient_run = "clean"
+    shares_prefix = True
     options = GradientOptions
 
     def score_microbatch(self, context: ScoringContext, options: GradientOptions) -> tuple[float | None, float | None]:

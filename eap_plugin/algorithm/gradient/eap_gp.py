@@ -11,6 +11,7 @@ definition are not in the paper's text.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -20,7 +21,7 @@ from torch import Tensor
 from eap_plugin.algorithm.base import Cost
 from eap_plugin.algorithm.gradient.base import GradientAlgorithm, GradientOptions, ScoringContext
 from eap_plugin.host.options import option
-from eap_plugin.interventions.recording import GradientRecorder, WriterRecorder, merge
+from eap_plugin.interventions.recording import GradientRecorder, ReaderGradients, WriterRecorder, merge
 from eap_plugin.model.graph import Graph
 from eap_plugin.model.sites import Site, Visitor
 
@@ -54,12 +55,7 @@ class EAPGP(GradientAlgorithm[EAPGPOptions]):
         path, clean = _Path(target, options.length), WriterRecorder(context.model, context.start)
         logits = context.forward(context.batch.clean, merge(clean.visitors(), path.visitors()))
         change, on_clean = context.change(corrupt, clean.writers()), context.value(logits)
-        for _ in range(options.steps):
-            path.step(logits)
-            recorder = GradientRecorder(context.model, context.start)
-            logits = context.forward(context.batch.clean, merge(recorder.visitors(), path.visitors()))
-            loss = -context.share / options.steps * context.metric(logits, context.batch)
-            context.add(change, recorder.gradients(loss, keep_graph=True))
+        context.add_all(change, path.gradients(context, logits, options.steps))
         return on_clean, context.value(target)
 
 
@@ -78,6 +74,17 @@ class _Path:
     def _on_embed(self, layer: int, value: Tensor) -> Tensor:
         self._point = (value if self._point is None else self._point).detach().requires_grad_()
         return self._point
+
+    def gradients(
+        self, context: ScoringContext, logits: Float[Tensor, "batch vocab"], steps: int
+    ) -> Iterator[ReaderGradients]:
+        """Go on from the run with these logits, and yield the gradients at each point, weighted for their mean."""
+        for _ in range(steps):
+            self.step(logits)
+            recorder = GradientRecorder(context.model, context.start)
+            logits = context.forward(context.batch.clean, merge(recorder.visitors(), self.visitors()))
+            loss = -context.share / steps * context.metric(logits, context.batch)
+            yield recorder.gradients(loss, keep_graph=True)
 
     def step(self, logits: Float[Tensor, "batch vocab"]) -> None:
         """Move one step from the current point, given the logits of the run on it."""

@@ -7,7 +7,7 @@ reader is averaged over the steps of the interpolation.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -15,9 +15,10 @@ from eap_plugin.algorithm.base import Cost
 from eap_plugin.algorithm.gradient.base import GradientAlgorithm, GradientOptions, ScoringContext
 from eap_plugin.host.options import option
 from eap_plugin.interventions.interpolation import Rule, added_at, moved, only_at, places
+from eap_plugin.interventions.recording import ReaderGradients
 from eap_plugin.interventions.site_recorder import LayerSite
 from eap_plugin.model.graph import Graph
-from eap_plugin.model.sites import Site
+from eap_plugin.model.sites import Site, Visitor
 
 
 @dataclass(frozen=True)
@@ -50,6 +51,7 @@ class EAPIGActivations(GradientAlgorithm[EAPIGActivationsOptions]):
     summary = "EAP with integrated gradients over each writer's output, layer by layer"
     reference = "Marks et al. 2024, arXiv 2403.19647"
     gradient_run = "between"
+    shares_prefix = True
     options = EAPIGActivationsOptions
 
     def cost(self, options: EAPIGActivationsOptions, graph: Graph) -> Cost:
@@ -70,11 +72,17 @@ class EAPIGActivations(GradientAlgorithm[EAPIGActivationsOptions]):
             way = added_at(context.model, change, place)
             scored = only_at(change, place) if own else change
             cut = _readers_up_to(place, order) if own else _readers_at(place)
-            for corruption in options.corruptions:
-                point = moved(place, corruption * way, context.start)
-                gradients, _ = context.gradients(context.batch.clean, point, weight=weight, cut=cut)
-                context.add(scored, gradients)
+            points = [moved(place, corruption * way, context.start) for corruption in options.corruptions]
+            context.add_all(scored, _gradients(context, points, weight, cut))
         return context.value(logits), on_corrupt
+
+
+def _gradients(
+    context: ScoringContext, points: Sequence[Mapping[Site, Visitor]], weight: float, cut: frozenset[LayerSite]
+) -> Iterator[ReaderGradients]:
+    """Run the model at each point, and yield its gradients."""
+    for point in points:
+        yield context.gradients(context.batch.clean, point, weight=weight, cut=cut)[0]
 
 
 def _readers_at(place: LayerSite) -> frozenset[LayerSite]:

@@ -36,6 +36,7 @@ class EAPIGInputs(GradientAlgorithm[EAPIGInputsOptions]):
     summary = "EAP with integrated gradients: input embeddings interpolated from corrupt to clean"
     reference = "Hanna et al. 2024, arXiv 2403.17806"
     gradient_run = "between"
+    shares_prefix = True
     options = EAPIGInputsOptions
 
     def cost(self, options: EAPIGInputsOptions, graph: Graph) -> Cost:
@@ -49,8 +50,7 @@ class EAPIGInputs(GradientAlgorithm[EAPIGInputsOptions]):
         other, on_corrupt = context.corrupt()
         clean, logits = context.record(context.batch.clean)
         change = context.change(other, clean)
-        for corruption in options.corruptions:
-            point = moved(("embed", 0), corruption * change.embed, context.start)
-            gradients, _ = context.gradients(context.batch.clean, point, weight=1 / options.steps)
-            context.add(change, gradients)
+        points = (moved(("embed", 0), corruption * change.embed, context.start) for corruption in options.corruptions)
+        weight = 1 / options.steps
+        context.add_all(change, (context.gradients(context.batch.clean, point, weight=weight)[0] for point in points))
         return context.value(logits), on_corrupt

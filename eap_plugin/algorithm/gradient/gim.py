@@ -35,6 +35,7 @@ class GIM(GradientAlgorithm[GIMOptions]):
     summary = "EAP with softened softmax, frozen norms and halved products in the backward pass"
     reference = "Edin et al. 2025, arXiv 2505.17630"
     gradient_run = "clean"
+    shares_prefix = True
     options = GIMOptions
 
     def score_microbatch(self, context: ScoringContext, options: GIMOptions) -> tuple[float, float | None]:
@@ -45,5 +46,5 @@ class GIM(GradientAlgorithm[GIMOptions]):
         if options.temperature != 1:
             rules.append(softened_softmax(options.temperature))
         if options.freeze_norms:
-            rules.append(FrozenNorms(context.model, context.batch.last).visitors())
+            rules.append(FrozenNorms(context.model, context.batch.last - context.batch.n_prefix).visitors())
         return context.add_clean_run(merge(*rules), frozen_norms=options.freeze_norms)

@@ -64,6 +64,7 @@ class MaskGradient(GradientAlgorithm[MaskGradientOptions]):
     summary = "gradient with respect to edge masks, at one mask value or integrated"
     reference = "Miller et al. 2024, arXiv 2407.08734 (AutoCircuit)"
     gradient_run = "between"
+    shares_prefix = True
     options = MaskGradientOptions
 
     def cost(self, options: MaskGradientOptions, graph: Graph) -> Cost:

@@ -33,11 +33,12 @@ class RelP(GradientAlgorithm[RelPOptions]):
     summary = "relevance patching: layer-wise relevance propagation in place of gradients"
     reference = "Jafari et al. 2025, arXiv 2508.21258"
     gradient_run = "clean"
+    shares_prefix = True
     options = RelPOptions
 
     def score_microbatch(self, context: ScoringContext, options: RelPOptions) -> tuple[float, float | None]:
         """Add the scores of one microbatch; see ``GradientAlgorithm.score_microbatch``."""
         attention = constant_pattern() if options.attention == "constant" else {}
         activations = IdentityActivations(context.model).visitors()
-        norms = FrozenNorms(context.model, context.batch.last).visitors()
+        norms = FrozenNorms(context.model, context.batch.last - context.batch.n_prefix).visitors()
         return context.add_clean_run(merge(attention, activations, norms), frozen_norms=True)

@@ -10,11 +10,14 @@ recorders keep both compact, with d_head dimensions per head, and a scorer expan
 
 1. Take as many positions as the size limit of temporary tensors allows (``interventions.workspace``).
 2. Expand the changes: a head's change in ``z`` times W_O is its change of the residual stream.
-3. Expand the gradients: a gradient on q times W_Qᵀ (likewise for k and v) is the gradient at the output of attention's
+3. Go through the layers in order, in blocks of several layers, since a product with few readers is slow. Expand the
+   gradients of a block: a gradient on q times W_Qᵀ (likewise for k and v) is the gradient at the output of attention's
    norm as this head alone reads it. The norm's vector-Jacobian product turns it into the gradient at the residual
    stream. This is what autograd would give if each head had its own copy of the residual stream.
-4. Go through the layers in order, multiply the gradients at each layer's readers by the changes of all earlier writers,
-   and add the products to the score matrix.
+4. If there are gradients of several runs, in which the writers change by the same, add up the expanded ones: each has
+   the statistics of its own run's norms, so the compact ones do not add up.
+5. Multiply the gradients at the block's readers by the changes of all writers before its last layer, and add the
+   products to the score matrix, leaving out those of readers with writers that come after them.
 
 Letters in the code: D for the changes [writers, tokens, d_model], G for the gradients [readers, tokens, d_model].
 """
@@ -22,17 +25,21 @@ Letters in the code: D for the changes [writers, tokens, d_model], G for the gra
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from eap_plugin.interventions.recording import ReaderGradients, mapped
 from eap_plugin.interventions.workspace import workspace
 from eap_plugin.interventions.writer_outputs import Writers, output_weight
+from eap_plugin.model.edge_matrix import edge_mask
 from eap_plugin.model.residual_model import ResidualModel
+
+FAST_READERS = 150
+"""The number of readers with which a product is about as fast as with more."""
 
 
 class Scorer(ABC):
@@ -75,7 +82,7 @@ class Scorer(ABC):
     def _add_piece(
         self,
         change: Writers,
-        gradients: ReaderGradients,
+        runs: Sequence[ReaderGradients],
         piece: slice,
         out: Float[Tensor, "out_pos sources columns"],
     ) -> None:
@@ -84,7 +91,7 @@ class Scorer(ABC):
     def add(
         self,
         change: Writers,
-        gradients: ReaderGradients,
+        *runs: ReaderGradients,
         start: int = 0,
         groups: Mapping[int, Int[Tensor, "some"]] | None = None,
     ) -> None:
@@ -92,22 +99,22 @@ class Scorer(ABC):
 
         Args:
             change: the change of every writer.
-            gradients: the gradient at every reader.
+            *runs: the gradient at every reader, in one or more runs over which scores are summed.
             start: the position in the prompts of the first recorded position.
             groups: the rows of each group's prompts; ``None`` for prompts without a group.
         """
         if groups is None:
-            self._add_to(self.matrix, change, gradients, start)
+            self._add_to(self.matrix, change, runs, start)
             return
         for group, rows in groups.items():
             select = partial(torch.index_select, dim=0, index=rows)
-            self._add_to(self.groups[group], mapped(change, select), mapped(gradients, select), start)
+            self._add_to(self.groups[group], mapped(change, select), [mapped(x, select) for x in runs], start)
 
     def _add_to(
         self,
         total: Float[Tensor, "out_pos sources columns"],
         change: Writers,
-        gradients: ReaderGradients,
+        runs: Sequence[ReaderGradients],
         start: int,
     ) -> None:
         batch, n_pos, d_model = change.embed.shape
@@ -115,7 +122,7 @@ class Scorer(ABC):
         for first in range(0, n_pos, step):
             piece = slice(first, min(first + step, n_pos))
             where = slice(start + piece.start, start + piece.stop) if self._per_position else slice(0, 1)
-            self._add_piece(change, gradients, piece, total[where])
+            self._add_piece(change, runs, piece, total[where])
 
     def _tokens(self, x: Tensor, piece: slice) -> Float[Tensor, "tokens ..."]:
         """Flatten prompts and positions into tokens, with all prompts of a position next to each other."""
@@ -130,39 +137,62 @@ class Scorer(ABC):
         torch.bmm(z, weight, out=D[self._graph.head_row(index) : self._graph.mlp_row(index)])
 
     def _attention_readers(
-        self, index: int, gradients: ReaderGradients, piece: slice
-    ) -> Float[Tensor, "readers tokens d_model"]:
-        """Return the gradient at the residual stream as each q, k and v head reads it.
+        self, index: int, runs: Sequence[ReaderGradients], piece: slice, out: Float[Tensor, "readers tokens d_model"]
+    ) -> None:
+        """Write the gradient at the residual stream as each q, k and v head reads it to ``out``, summed over runs."""
+        self._expand_heads(index, runs[0], piece, out)
+        for gradients in runs[1:]:
+            more = self._buffer("readers of another run", *out.shape)
+            self._expand_heads(index, gradients, piece, more)
+            out += more
+
+    def _expand_heads(
+        self, index: int, gradients: ReaderGradients, piece: slice, out: Float[Tensor, "readers tokens d_model"]
+    ) -> None:
+        """Write the gradient at the residual stream as each q, k and v head reads it to ``out``, for one run.
 
         This computes ``Norm.vjp``, or ``Norm.linear_vjp`` with frozen norms, in place.
         """
         layer = self._model.layers[index]
         g = [self._tokens(x[index], piece).transpose(0, 1) for x in (gradients.q, gradients.k, gradients.v)]
-        x = self._tokens(gradients.attn_in[index], piece)
-        stats = None if layer.attn_norm is None else layer.attn_norm.stats(x)
-        n_readers = sum(len(part) for part in g)
-        G = self._buffer("readers", n_readers, *x.shape)
+        norm = layer.attn_norm
+        stats = None if norm is None else norm.stats(self._tokens(gradients.attn_in[index], piece))
         for part, W, rows in zip(g, (layer.W_Q, layer.W_K, layer.W_V), _slices(g), strict=True):
             scaled = part.contiguous() if stats is None else part * stats.scale
-            torch.bmm(scaled, W.transpose(1, 2).to(G.dtype), out=G[rows])
-        if layer.attn_norm is None or stats is None:
-            return G
-        if layer.attn_norm.weight is not None:
-            G *= layer.attn_norm.weight
-        if layer.attn_norm.centred:
-            G -= G.mean(-1, keepdim=True)
-        if gradients.frozen_norms:
-            return G
-        product = torch.mul(G, stats.x_hat, out=self._buffer("product", *G.shape))
-        return G.addcmul_(stats.x_hat, product.mean(-1, keepdim=True), value=-1)
+            torch.bmm(scaled, W.transpose(1, 2).to(out.dtype), out=out[rows])
+        if norm is None or stats is None:
+            return
+        if norm.weight is not None:
+            out *= norm.weight
+        if norm.centred:
+            out -= out.mean(-1, keepdim=True)
+        if not gradients.frozen_norms:
+            product = torch.mul(out, stats.x_hat, out=self._buffer("product", *out.shape))
+            out.addcmul_(stats.x_hat, product.mean(-1, keepdim=True), value=-1)
 
-    def _mlp_reader(self, index: int, gradients: ReaderGradients, piece: slice) -> Float[Tensor, "tokens d_model"]:
-        """Return the gradient at the residual stream as a layer's MLP reads it."""
-        g, norm = self._tokens(gradients.mlp[index], piece), self._model.layers[index].mlp_norm
-        if norm is None:
-            return g
-        stats = norm.stats(self._tokens(gradients.mlp_in[index], piece))
-        return norm.linear_vjp(stats.scale, g) if gradients.frozen_norms else norm.vjp(stats, g)
+    def _mlp_reader(self, index: int, runs: Sequence[ReaderGradients], piece: slice) -> Float[Tensor, "tokens d_model"]:
+        """Return the gradient at the residual stream as a layer's MLP reads it, summed over runs."""
+        norm = self._model.layers[index].mlp_norm
+        total = torch.zeros(())
+        for gradients in runs:
+            g = self._tokens(gradients.mlp[index], piece)
+            if norm is not None:
+                stats = norm.stats(self._tokens(gradients.mlp_in[index], piece))
+                g = norm.linear_vjp(stats.scale, g) if gradients.frozen_norms else norm.vjp(stats, g)
+            total = g if gradients is runs[0] else total + g
+        return total
+
+    def _final_reader(self, runs: Sequence[ReaderGradients], piece: slice) -> Float[Tensor, "tokens d_model"]:
+        """Return the gradient at the residual stream as the logits read it, summed over runs."""
+        total = self._tokens(runs[0].final, piece).clone()
+        for gradients in runs[1:]:
+            total += self._tokens(gradients.final, piece)
+        return total
+
+    @property
+    def _n_attention_readers(self) -> int:
+        """The number of q, k and v readers of a layer."""
+        return self._graph.n_heads + 2 * self._graph.n_kv_heads
 
     def _buffer(self, name: str, *shape: int) -> Tensor:
         """Return an uninitialized tensor, in memory that is reused for each name and grows when needed."""
@@ -181,36 +211,61 @@ class EdgeScorer(Scorer):
     def _add_piece(
         self,
         change: Writers,
-        gradients: ReaderGradients,
+        runs: Sequence[ReaderGradients],
         piece: slice,
         out: Float[Tensor, "out_pos sources readers"],
     ) -> None:
         graph = self._graph
-
-        def add(cut: int, column: int, G: Tensor) -> None:
-            """Add the scores of readers with gradients ``G``, from ``column`` on, for the first ``cut`` writers."""
-            target = out[:, :cut, column : column + len(G)]
-            if self._per_position:
-                d, g = (x.reshape(len(x), len(out), -1).transpose(0, 1) for x in (D[:cut], G))
-                target += d @ g.transpose(1, 2)
-            else:
-                target[0] += D[:cut].flatten(1) @ G.flatten(1).T
-
-        embed = self._tokens(change.embed, piece)
-        D = self._buffer("writers", len(graph.sources), *embed.shape)
-        D[0] = embed
+        D, is_edge = self._changes(change, piece), edge_mask(graph).to(out.device)
+        n_layer = self._n_attention_readers + graph.has_mlp
+        n_blocked = self._layers_in_a_block(n_layer, D[0].numel())
         column = 0
-        for index in range(graph.n_layers):
-            head, mlp = graph.head_row(index), graph.mlp_row(index)
-            G = self._attention_readers(index, gradients, piece)
-            add(head, column, G)
-            column += len(G)
+        for first in range(0, graph.n_layers, n_blocked):
+            layers = range(first, min(first + n_blocked, graph.n_layers))
+            last = layers[-1] + 1 == graph.n_layers
+            G = self._buffer("readers", n_layer * len(layers) + last, *D.shape[1:])
+            for index, rows in zip(layers, range(0, len(G), n_layer), strict=False):
+                readers = G[rows : rows + n_layer]
+                self._attention_readers(index, runs, piece, readers[: self._n_attention_readers])
+                if graph.has_mlp:
+                    readers[-1] = self._mlp_reader(index, runs, piece)
+            if last:
+                G[-1] = self._final_reader(runs, piece)
+            columns = slice(column, column + len(G))
+            known = is_edge[: graph.readers[columns][-1].n_upstream, columns]
+            self._multiply(D[: len(known)], G, known, out[:, : len(known), columns])
+            column = columns.stop
+
+    def _changes(self, change: Writers, piece: slice) -> Float[Tensor, "sources tokens d_model"]:
+        """Return the changes of all writers."""
+        embed = self._tokens(change.embed, piece)
+        D = self._buffer("writers", len(self._graph.sources), *embed.shape)
+        D[0] = embed
+        for index in range(self._graph.n_layers):
             self._write_heads(index, change, piece, D)
-            if graph.has_mlp:
-                add(head if graph.parallel else mlp, column, self._mlp_reader(index, gradients, piece)[None])
-                column += 1
-                D[mlp] = self._tokens(change.mlp[index], piece)
-        add(len(D), column, self._tokens(gradients.final, piece)[None])
+            if self._graph.has_mlp:
+                D[self._graph.mlp_row(index)] = self._tokens(change.mlp[index], piece)
+        return D
+
+    def _layers_in_a_block(self, n_readers: int, size: int) -> int:
+        """Return how many layers to multiply together, given each one's readers and the entries of a gradient."""
+        fast = -(-FAST_READERS // n_readers)
+        return max(1, min(fast, self._graph.n_layers, workspace(self.matrix.device) // (n_readers * size)))
+
+    def _multiply(
+        self,
+        D: Float[Tensor, "sources tokens d_model"],
+        G: Float[Tensor, "readers tokens d_model"],
+        is_edge: Bool[Tensor, "sources readers"],
+        out: Float[Tensor, "out_pos sources readers"],
+    ) -> None:
+        """Add the scores of the edges between some writers and some readers to ``out``."""
+        if self._per_position:
+            d, g = (x.reshape(len(x), len(out), -1).transpose(0, 1) for x in (D, G))
+            product = d @ g.transpose(1, 2)
+        else:
+            product = (D.flatten(1) @ G.flatten(1).T)[None]
+        out += product.masked_fill_(~is_edge, 0)
 
 
 class NeuronScorer(Scorer):
@@ -226,12 +281,13 @@ class NeuronScorer(Scorer):
     def _add_piece(
         self,
         change: Writers,
-        gradients: ReaderGradients,
+        runs: Sequence[ReaderGradients],
         piece: slice,
         out: Float[Tensor, "out_pos sources d_model"],
     ) -> None:
         graph = self._graph
-        g = self._tokens(gradients.final, piece).clone()
+        g = self._final_reader(runs, piece)
+        readers = self._buffer("readers", self._n_attention_readers, *g.shape)
 
         def add(row: int, D: Tensor) -> None:
             """Add the scores of writers with changes ``D`` [writers, tokens, d_model], from ``row`` on."""
@@ -246,10 +302,11 @@ class NeuronScorer(Scorer):
                 add(head, heads[head:mlp])
             if graph.has_mlp:
                 add(mlp, self._tokens(change.mlp[index], piece)[None])
-                g += self._mlp_reader(index, gradients, piece)
+                g += self._mlp_reader(index, runs, piece)
             if not graph.parallel:
                 add(head, heads[head:mlp])
-            g += self._attention_readers(index, gradients, piece).sum(0)
+            self._attention_readers(index, runs, piece, readers)
+            g += readers.sum(0)
         add(0, self._tokens(change.embed, piece)[None])
 
 

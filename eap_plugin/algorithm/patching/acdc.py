@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool
 from torch import Tensor
 
 from eap_plugin.algorithm.base import Algorithm, Attribution, Cost, Progress
@@ -21,8 +21,8 @@ from eap_plugin.algorithm.contrast import Contrast, contrast, mean_over
 from eap_plugin.data.microbatches import Microbatch, mean_by_share
 from eap_plugin.errors import UsageError
 from eap_plugin.host.options import option
+from eap_plugin.interventions.circuit_patch import CircuitPatch
 from eap_plugin.interventions.counterfactual import Ablation, Counterfactual, ablation_passes
-from eap_plugin.interventions.edge_patching import EdgePatch
 from eap_plugin.metric.metric import Metric
 from eap_plugin.model.edge_matrix import edge_mask
 from eap_plugin.model.graph import Graph
@@ -58,6 +58,7 @@ class ACDC(Algorithm[ACDCOptions]):
     reference = "Conmy et al. 2023, arXiv 2304.14997"
     sign = "never negative: the threshold at which the edge is removed"
     additive = False
+    shares_prefix = True
     options = ACDCOptions
 
     def cost(self, options: ACDCOptions, graph: Graph) -> Cost:
@@ -102,27 +103,27 @@ def _removed(
 ) -> Bool[Tensor, "sources readers"]:
     """Search with one threshold, and return a boolean matrix that is true at the removed edges."""
     graph = model.graph
-    patch = torch.zeros(len(graph.sources), len(graph.readers), device=model.device)
+    patch = torch.zeros(len(graph.sources), len(graph.readers), dtype=torch.bool, device=model.device)
     before, _ = mean_over([run.metrics for run in runs])
     for column in reversed(range(len(graph.readers))):
         for row in reversed(range(graph.readers[column].n_upstream)):
-            patch[row, column] = 1
+            patch[row, column] = True
             after = _patched(model, runs, metric, patch)
             if before - after < threshold:
                 before = after
             else:
-                patch[row, column] = 0
+                patch[row, column] = False
             progress()
-    return patch.cpu().bool()
+    return patch.cpu()
 
 
 def _patched(
-    model: ResidualModel, runs: Sequence[Contrast], metric: Metric, patch: Float[Tensor, "sources readers"]
+    model: ResidualModel, runs: Sequence[Contrast], metric: Metric, patch: Bool[Tensor, "sources readers"]
 ) -> float:
     """Return the metric with some edges patched, averaged over batches."""
     values = []
     for run in runs:
-        visit = EdgePatch(model, run.other, patch).visitors()
+        visit = CircuitPatch(model, model.graph, run.other, patch, keep=False).visitors()
         with torch.no_grad():
             logits = model.forward(run.batch.clean_prompts, visit)
             values.append(float(metric(logits, run.batch)))

@@ -54,6 +54,7 @@ class Exact(Algorithm[ExactOptions]):
     name = "exact"
     summary = "activation patching of one edge at a time, without approximation"
     reference = "Vig et al. 2020, arXiv 2004.12265; edges: Goldowsky-Dill et al. 2023, arXiv 2304.05969"
+    shares_prefix = True
     options = ExactOptions
 
     def cost(self, options: ExactOptions, graph: Graph) -> Cost:

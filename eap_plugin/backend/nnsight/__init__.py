@@ -71,7 +71,7 @@ class NNsightBackend(Backend):
                 model.to(device)
         if next(model.parameters()).is_meta:
             raise UsageError(
-                "nnsight puts tokens where the embedding is, so the embedding cannot be offloaded; keep it on a device in "
+                "nnsight puts tokens where the embedding is, so the embedding cannot be offloaded; give it a device in "
                 "device_map"
             )
         wrapped = self._wrap(NNsight(model), tokenizer)
@@ -115,6 +115,7 @@ class NNsightBackend(Backend):
         info = ModelInfo(
             name=module.config.name_or_path or type(module).__name__,
             n_vocab=int(module.config.get_text_config().vocab_size),
+            d_model=int(module.config.get_text_config().hidden_size),
             n_ctx=context_length(adapter.cfg),
             tokenizer=tokenizer,
             prepend_bos=prepends_bos(tokenizer, adapter.cfg),

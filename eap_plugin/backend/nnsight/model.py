@@ -12,16 +12,18 @@ from contextlib import AbstractContextManager
 from typing import Any
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from torch import Tensor, nn
+from transformers.cache_utils import Cache, DynamicCache
 
 from eap_plugin.backend.attention_hooks import visiting_attention
 from eap_plugin.backend.calls import CalledOnce
 from eap_plugin.backend.freezing import frozen_modules
+from eap_plugin.backend.kv_cache import cache_of, prefix_of
 from eap_plugin.backend.nnsight.plan import Place, Plan, Visit
 from eap_plugin.backend.nnsight.weights import read_layer, read_norm
 from eap_plugin.backend.offloading import LayersOnDemand, input_device, is_offloaded
-from eap_plugin.data.prompts import Prompts
+from eap_plugin.data.prompts import Prefix, Prompts
 from eap_plugin.errors import EapPluginError
 from eap_plugin.model.layer import Layer
 from eap_plugin.model.model_info import ModelInfo
@@ -91,8 +93,7 @@ class NNsightModel(ResidualModel):
 
     def _forward(self, prompts: Prompts, visit: Mapping[Site, Visitor]) -> Float[Tensor, "batch vocab"]:
         """See ``ResidualModel.forward``."""
-        tokens = prompts.tokens
-        inputs = {"input_ids": tokens, "use_cache": False, **self._padding(prompts.attention_mask)}
+        inputs = self._inputs(prompts, None if prompts.prefix is None else cache_of(prompts.prefix))
         places = [place for place in self.plan.places if any(here.site in visit for here in place.visits)]
         model = self._loaded()
         called_once = CalledOnce({place.path: model.get_submodule(place.path) for place in places})
@@ -100,7 +101,7 @@ class NNsightModel(ResidualModel):
         try:
             with called_once, visiting_attention(visit, self.graph.n_layers), self.envoy.trace(**inputs):
                 for place in places:
-                    self._visit_place(place, visit, tokens.shape)
+                    self._visit_place(place, visit, prompts.tokens.shape)
                 unembed = _part(self.envoy, self.plan.unembed)
                 unembed.input = _call(
                     visit, "unembed", self.graph.n_layers - 1, _keep_last(unembed.input, prompts.last)
@@ -114,14 +115,26 @@ class NNsightModel(ResidualModel):
             ) from error
         return logits[0][0]
 
-    def _padding(self, mask: Bool[Tensor, "batch pos"] | None) -> dict[str, Int[Tensor, "batch pos"]]:
-        """Return the model's inputs for padded prompts: the mask and positions that count real tokens only."""
-        if mask is None:
-            return {}
-        told = {"attention_mask": mask.long()}
-        if self.plan.takes_positions:
-            told["position_ids"] = (mask.long().cumsum(-1) - 1).clamp_min(0)
-        return told
+    def prefix(self, prompts: Prompts) -> Prefix | None:
+        """See ``ResidualModel.prefix``."""
+        cache = DynamicCache()
+        with torch.no_grad(), self.envoy.trace(**self._inputs(prompts, cache)):
+            unembed = _part(self.envoy, self.plan.unembed)
+            unembed.input = unembed.input[:1, :1]  # no logits are needed
+        return prefix_of(cache, prompts, self.graph.n_layers)
+
+    def _inputs(self, prompts: Prompts, cache: Cache | None) -> dict[str, Any]:
+        """Return the model's inputs; for padded prompts, with the mask and positions that count real tokens only."""
+        inputs: dict[str, Any] = {"input_ids": prompts.tokens, "use_cache": cache is not None}
+        if cache is not None:
+            inputs["past_key_values"] = cache
+        mask = prompts.whole_mask
+        if mask is not None:
+            inputs["attention_mask"] = mask.long()
+            if self.plan.takes_positions:
+                positions = (mask.long().cumsum(-1) - 1).clamp_min(0)
+                inputs["position_ids"] = positions[:, -prompts.tokens.shape[1] :]
+        return inputs
 
     def _visit_place(self, place: Place, visit: Mapping[Site, Visitor], tokens: torch.Size) -> None:
         """Call the visitors of a place's sites, and replace the value there by what they return."""

@@ -49,6 +49,7 @@ class TransformerLens(Backend):
         info = ModelInfo(
             name=str(getattr(model.cfg, "model_name", None) or type(model).__name__),
             n_vocab=int(model.cfg.d_vocab),
+            d_model=int(model.cfg.d_model),
             n_ctx=int(model.cfg.n_ctx) if hooked else context_length(model.cfg),
             tokenizer=getattr(model, "tokenizer", None),
             prepend_bos=prepends_bos(getattr(model, "tokenizer", None), model.cfg),

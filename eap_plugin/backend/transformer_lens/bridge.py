@@ -15,23 +15,25 @@ A bridge wraps a Hugging Face model: each module is replaced by a component that
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from typing import Any, cast
+from contextlib import ExitStack, contextmanager
+from typing import Any
 from weakref import WeakSet
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
+from transformers.cache_utils import Cache, DynamicCache
 
 from eap_plugin.backend.effective_weight import MERGE, active_adapters, effective_weight, require_gradients
 from eap_plugin.backend.freezing import frozen_modules
 from eap_plugin.backend.gate import Hidden, hidden_layer
 from eap_plugin.backend.hf_config import UNEMBED, clip_of, require_a_residual_stream, residual_multiplier
 from eap_plugin.backend.hf_norm import norm_form, norm_of
-from eap_plugin.backend.module_hooks import Attach, at_columns, at_hook_point, copied_for_model, visiting
+from eap_plugin.backend.kv_cache import cache_of, prefix_of
+from eap_plugin.backend.module_hooks import Attach, at_columns, at_hook_point, at_input, copied_for_model, visiting
 from eap_plugin.backend.offloading import LayersOnDemand, input_device, is_offloaded
 from eap_plugin.backend.transformer_lens.original import compare
-from eap_plugin.data.prompts import Prompts
+from eap_plugin.data.prompts import Prefix, Prompts
 from eap_plugin.errors import EapPluginError
 from eap_plugin.model.graph import Graph
 from eap_plugin.model.layer import Layer, scaled
@@ -157,10 +159,24 @@ class BridgeModel(ResidualModel):
 
     def _forward(self, prompts: Prompts, visit: Mapping[Site, Visitor]) -> Float[Tensor, "batch vocab"]:
         """See ``ResidualModel.forward``."""
-        mask = {} if prompts.attention_mask is None else {"attention_mask": prompts.attention_mask.long()}
+        cache = None if prompts.prefix is None else cache_of(prompts.prefix)
         with visiting(self._places, visit, self._unembed, prompts.last, len(self._blocks)):
-            logits = self.bridge(prompts.tokens, return_type="logits", **mask)
-        return cast(Tensor, logits[0])
+            logits = self._run(prompts, cache)
+        return logits[0]
+
+    def prefix(self, prompts: Prompts) -> Prefix | None:
+        """See ``ResidualModel.prefix``."""
+        cache = DynamicCache()
+        with torch.no_grad(), ExitStack() as stack:
+            stack.callback(at_input(self._unembed)(lambda x: x[:1, :1]))  # no logits are needed
+            self._run(prompts, cache)
+        return prefix_of(cache, prompts, len(self._blocks))
+
+    def _run(self, prompts: Prompts, cache: Cache | None) -> Float[Tensor, "batch pos vocab"]:
+        mask = prompts.whole_mask
+        padding = {} if mask is None else {"attention_mask": mask.long()}
+        logits: Tensor = self.bridge(prompts.tokens, return_type="logits", past_key_values=cache, **padding)
+        return logits
 
     def compare_with_source(self, prompts: Prompts) -> SourceComparison:
         """See ``ResidualModel.compare_with_source``."""

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from eap_plugin.circuits.comparison.ranking import top_mask, tops, values
 from eap_plugin.circuits.selection.base import scored
+from eap_plugin.data.ranks import mean_ranks
 from eap_plugin.errors import UsageError
 from eap_plugin.results.prune_scores import PruneScores
 from eap_plugin.results.text_table import fixed, labelled, shortened, text_table
@@ -133,10 +134,8 @@ def found(chosen: Bool[Tensor, "n"], true: Bool[Tensor, "n"]) -> Found:
 
 def auroc(strengths: Tensor, true: Bool[Tensor, "n"]) -> float:
     """Return the area under the ROC curve, from the ranks of the true edges (Mann and Whitney's U)."""
-    from scipy.stats import rankdata  # takes a second, which other commands should not
-
-    ranks, n_true = rankdata(strengths.numpy()), int(true.sum())
-    wins = ranks[true.numpy()].sum() - n_true * (n_true + 1) / 2
+    n_true = int(true.sum())
+    wins = mean_ranks(strengths)[true].sum() - n_true * (n_true + 1) / 2
     return float(wins / (n_true * (len(true) - n_true)))
 
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
+import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
 from eap_plugin.circuits.selection.base import Scores, best, scored
+from eap_plugin.data.ranks import mean_ranks
 from eap_plugin.errors import UsageError
 from eap_plugin.results.prune_scores import PruneScores
 
@@ -46,9 +48,7 @@ def rank_correlation(x: Float[Tensor, "n"], y: Float[Tensor, "n"]) -> float:
     """Return Spearman's rank correlation, ties at their mean rank; NaN if one of the two is constant or has no pair."""
     if len(x) < 2 or bool((x == x[0]).all()) or bool((y == y[0]).all()):
         return float("nan")
-    from scipy.stats import spearmanr  # see chance_overlap
-
-    return float(spearmanr(x.numpy(), y.numpy()).statistic)
+    return float(torch.corrcoef(torch.stack([mean_ranks(x), mean_ranks(y)]))[0, 1])
 
 
 def values(scores: Scores) -> Float[Tensor, "n"]:

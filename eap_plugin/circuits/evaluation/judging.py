@@ -13,8 +13,8 @@ from eap_plugin.circuits.circuit import Circuit
 from eap_plugin.circuits.evaluation.bootstrap import Faithfulness, band
 from eap_plugin.circuits.evaluation.fitting import fitted
 from eap_plugin.circuits.evaluation.program import Measured, PatchedRun
-from eap_plugin.circuits.evaluation.random_circuits import random_circuit
 from eap_plugin.circuits.evaluation.result import Evaluation, Point
+from eap_plugin.circuits.random_circuits import random_circuit
 from eap_plugin.errors import EapPluginError, UsageError
 from eap_plugin.model.residual_model import ResidualModel
 
@@ -93,8 +93,9 @@ class Runs:
             if curve and len(chosen) > 1:
                 fractions = [points[i].fraction for i in chosen]
                 areas[name] = faithfulness.area(formula, fractions, [self._places[i] for i in chosen])
+        clean, corrupt, empty = measured.clean, measured.corrupt, measured.empty
         return Evaluation(
-            tuple(points), measured.clean, measured.corrupt, measured.empty, measured.per_prompt, about, **areas
+            tuple(points), clean, corrupt, empty, measured.per_prompt, about, areas.get("cpr"), areas.get("cmd")
         )
 
     def _point(self, index: int, measured: Measured, faithfulness: Faithfulness, place: int) -> Point:

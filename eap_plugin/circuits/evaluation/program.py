@@ -20,6 +20,7 @@ from eap_plugin.data.microbatches import Microbatch
 from eap_plugin.interventions.circuit_patch import CircuitPatch
 from eap_plugin.interventions.counterfactual import Ablation, Counterfactual
 from eap_plugin.interventions.recording import WriterRecorder
+from eap_plugin.interventions.workspace import Buffers
 from eap_plugin.interventions.writer_outputs import Writers
 from eap_plugin.metric.metric import Metric
 from eap_plugin.model.edge_matrix import edge_mask
@@ -113,14 +114,14 @@ def _measure_piece(
 ) -> list[Tensor]:
     """Return the metric on one microbatch: clean, corrupt, empty, and every run."""
     batch = batch.to(model.device)
-    side = _Side(model, batch, counterfactual)
+    reference = Reference(model, batch, counterfactual)
     clean = model.forward(batch.clean_prompts, {})
     batch = replace(batch, clean_logits=clean)
-    empty = side.corrupt if counterfactual.corrupt else side.patched(_nothing(model.graph), keep=True)
-    values = [metric.values(logits, batch) for logits in (clean, side.corrupt, empty)]
+    empty = reference.corrupt if counterfactual.corrupt else reference.patched(_nothing(model.graph), keep=True)
+    values = [metric.values(logits, batch) for logits in (clean, reference.corrupt, empty)]
     for run in runs:
         known = _known(run)
-        values.append(metric.values(side.run(run), batch) if known is None else values[known])
+        values.append(metric.values(reference.run(run), batch) if known is None else values[known])
         progress()
     return values
 
@@ -135,11 +136,16 @@ def _known(run: PatchedRun) -> int | None:
     return None
 
 
-class _Side:
-    """The counterfactual values of one microbatch, and runs of circuits against them."""
+class Reference:
+    """The counterfactual values of one microbatch, and runs of circuits against them.
+
+    Attributes:
+        corrupt: the logits on the corrupt prompts.
+    """
 
     def __init__(self, model: ResidualModel, batch: Batch, counterfactual: Counterfactual) -> None:
-        self._model, self._batch = model, batch
+        """Run the corrupt prompts; ``batch`` is on the model's device."""
+        self._model, self._batch, self._buffers = model, batch, Buffers()
         self._start = batch.first_difference if counterfactual.corrupt else 0
         recorder = WriterRecorder(model, self._start)
         self.corrupt = model.forward(batch.corrupt_prompts, recorder.visitors() if counterfactual.corrupt else {})
@@ -155,7 +161,9 @@ class _Side:
         """Return the logits with a circuit's edges kept or patched."""
         neurons = None if run.neurons is None else run.neurons.to(self._model.device)
         edges = run.edges.to(self._model.device)
-        patch = CircuitPatch(self._model, run.graph, self._other, edges, neurons, keep=keep, start=self._start)
+        patch = CircuitPatch(
+            self._model, run.graph, self._other, edges, neurons, keep=keep, start=self._start, buffers=self._buffers
+        )
         prompts = self._batch.clean_prompts
         logits = self._model.forward(prompts.repeat(patch.copies) if patch.copies > 1 else prompts, patch.visitors())
         return logits[: len(prompts)]
@@ -165,13 +173,13 @@ def _errors(model: ResidualModel, batch: Batch, counterfactual: Counterfactual) 
     """Compute the whole model from kept edges and the empty circuit from patched ones; return the relative errors."""
     whole_batches = model.run_constraints.whole_batches
     batch = batch.select(slice(0, None if whole_batches else _CHECKED)).to(model.device)
-    side = _Side(model, batch, counterfactual)
+    reference = Reference(model, batch, counterfactual)
     everything = PatchedRun(model.graph, edge_mask(model.graph))
     clean = model.forward(batch.clean_prompts, {})
-    empty = side.corrupt if counterfactual.corrupt else side.patched(_nothing(model.graph), keep=True)
+    empty = reference.corrupt if counterfactual.corrupt else reference.patched(_nothing(model.graph), keep=True)
     return (
-        _relative_error(side.patched(everything, keep=True), clean),
-        _relative_error(side.patched(everything, keep=False), empty),
+        _relative_error(reference.patched(everything, keep=True), clean),
+        _relative_error(reference.patched(everything, keep=False), empty),
     )
 
 

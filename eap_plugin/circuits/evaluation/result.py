@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from eap_plugin.circuits.evaluation.bootstrap import Area, Interval
+from eap_plugin.circuits.hypothesis_tests.result import HypothesisTest, read_test
 from eap_plugin.errors import EapPluginError, UsageError
 from eap_plugin.files import write_whole
 
@@ -77,6 +78,7 @@ class Evaluation:
         cpr: MIB's area under the curve of the signed selection; ``None`` unless scores were evaluated at two or more
             sizes.
         cmd: MIB's area between the curve of the absolute selection and 1; likewise.
+        tests: the hypothesis tests made on the circuit.
     """
 
     points: tuple[Point, ...]
@@ -87,6 +89,7 @@ class Evaluation:
     metadata: dict[str, Any] = field(default_factory=dict)
     cpr: Area | None = None
     cmd: Area | None = None
+    tests: tuple[HypothesisTest, ...] = ()
 
     @property
     def faithfulness(self) -> float:
@@ -114,6 +117,7 @@ class Evaluation:
         widths = [max(len(row[i]) for row in rows) for i in used]
         lines = ["  ".join(row[i].rjust(width) for i, width in zip(used, widths, strict=True)) for row in rows]
         lines += [_area(name, area) for name, area in (("CPR", self.cpr), ("CMD", self.cmd)) if area is not None]
+        lines += [_test(test) for test in self.tests]
         if not self.per_prompt:
             lines.append(f"no intervals: {metric} gives only a mean, not one number per prompt")
         return "\n".join(lines)
@@ -133,6 +137,7 @@ class Evaluation:
             "per_prompt": self.per_prompt,
             "cpr": None if self.cpr is None else self.cpr._asdict(),
             "cmd": None if self.cmd is None else self.cmd._asdict(),
+            "tests": [asdict(test) for test in self.tests],
             "metadata": self.metadata,
         }
 
@@ -188,8 +193,9 @@ def _parse(document: dict[str, Any]) -> Evaluation:
         None if document[name] is None else Area(document[name]["value"], _interval(document[name]["interval"]))
         for name in ("cpr", "cmd")
     )
+    tests = tuple(read_test(test) for test in document.get("tests", ()))
     return Evaluation(
-        tuple(points), clean, corrupt, empty, bool(document["per_prompt"]), dict(document["metadata"]), cpr, cmd
+        tuple(points), clean, corrupt, empty, bool(document["per_prompt"]), dict(document["metadata"]), cpr, cmd, tests
     )
 
 
@@ -199,17 +205,26 @@ def _interval(given: list[float] | None) -> Interval | None:
 
 def _row(point: Point) -> list[str]:
     by = "" if point.signed is None else "score" if point.signed else "|score|"
-    random = "" if point.random_mean is None else f"{point.random_mean:.3f}"
+    random = "" if point.random_mean is None else _number(point.random_mean)
     return [
         str(point.size), f"{100 * point.fraction:.3g} %", by, str(point.n_edges), f"{point.mean:.4g}",
-        f"{point.faithfulness:.3f}", _range(point.interval), random, _range(point.random_band),
+        _number(point.faithfulness), _range(point.interval), random, _range(point.random_band),
     ]  # fmt: skip
 
 
+def _number(value: float) -> str:
+    """Format with three decimals, never as negative zero."""
+    return f"{round(value, 3) + 0.0:.3f}"
+
+
 def _range(interval: Interval | None) -> str:
-    return "" if interval is None else f"{interval.low:.3f} to {interval.high:.3f}"
+    return "" if interval is None else f"{_number(interval.low)} to {_number(interval.high)}"
 
 
 def _area(name: str, area: Area) -> str:
     interval = f" (95 %: {_range(area.interval)})" if area.interval else ""
     return f"{name} {area.value:.4f}{interval}"
+
+
+def _test(test: HypothesisTest) -> str:
+    return f"{test.name}: {'passed' if test.passed else 'not passed'} (p = {test.p_value:.2g}). {test.sentence}"

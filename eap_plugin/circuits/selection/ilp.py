@@ -45,7 +45,7 @@ class Ilp(Selection[IlpOptions]):
         """
         ranked, allowed = strength(scores.matrix.cpu().double(), signed), scored(scores)
         found = solve(scores.graph, ranked, size, options.time_limit, options.gap)
-        if found is None:
+        if found is None or (found.gap and not found.edges.any()):  # the empty circuit is where the solver begins
             raise EapPluginError(
                 f"ilp found no circuit within {options.time_limit:g} seconds; raise -O time_limit, or choose greedy"
             )

@@ -44,6 +44,7 @@ def check(choice: ModelChoice, task_name: str | None, as_json: bool) -> None:
                 "ok": report.ok,
                 "tolerance": report.tolerance,
                 "unchecked": report.unchecked,
+                "prefix_fault": report.prefix_fault,
                 "rows": [vars(row) for row in report.rows],
             }
         )
@@ -56,6 +57,10 @@ def check(choice: ModelChoice, task_name: str | None, as_json: bool) -> None:
         )
         if report.unchecked:
             console.print(f"\nNot checked: {report.unchecked}.")
+        if report.prefix_fault:
+            console.print(
+                f"\nPrefixes are not shared between runs on this model: {report.prefix_fault}.", soft_wrap=True
+            )
         if failing:
             cause = f": {failing[0].cause}" if failing[0].cause else ""
             console.print(

@@ -43,7 +43,7 @@ def combine(files: Sequence[Path], how: How, normalize: Normalization, output: P
     check_writable(output)
     with working(not as_json):
         from eap_plugin import api
-        from eap_plugin.results.loading import load_scores
+        from eap_plugin.api import load_scores
 
         scores = api.combine([load_scores(file) for file in files], how, normalize)
         scores.save(output)

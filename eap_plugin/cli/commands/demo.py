@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from statistics import mean
 from typing import TYPE_CHECKING
 
 import click
@@ -19,7 +18,7 @@ if TYPE_CHECKING:
 
 MODEL, TASK, METRIC = "ioi-gpt2", "ioi", "logit_diff"
 FRACTIONS = (0.02, 0.03, 0.05, 0.1)
-SEEDS = range(5)
+N_RANDOM = 5
 TOP = 8
 
 
@@ -31,7 +30,7 @@ class Kept:
         fraction: the share of edges kept.
         n_edges: the number of edges kept.
         eap: what is left with the edges that EAP scores highest.
-        random: what is left with random edges, averaged over ``SEEDS``.
+        random: what is left with random edges, averaged over ``N_RANDOM`` circuits.
     """
 
     fraction: float
@@ -69,17 +68,11 @@ def demo(as_json: bool) -> None:
 def _compare(model: ResidualModel, task: Task, scores: PruneScores) -> list[Kept]:
     """Run the model with only the strongest edges, and with as many random ones."""
     from eap_plugin import api
-    from eap_plugin.circuits.evaluation import faithfulness, strongest
 
-    noise = [api.prune_scores(model, task, algorithm="random", metric=METRIC, seed=s) for s in SEEDS]
-    circuits = [[strongest(s, fraction) for s in (scores, *noise)] for fraction in FRACTIONS]
-    batches, metric = [task.batch()], api.metrics()[METRIC]
-    shares = iter(faithfulness(model, batches, metric, [circuit for row in circuits for circuit in row]))
-    rows = []
-    for fraction, row in zip(FRACTIONS, circuits, strict=True):
-        eap, *random = [next(shares) for _ in row]
-        rows.append(Kept(fraction, int(row[0].sum()), eap, mean(random)))
-    return rows
+    found = api.evaluate(
+        model, task, scores, sizes=FRACTIONS, signed=False, metric=METRIC, random=N_RANDOM, resamples=0
+    )
+    return [Kept(p.fraction, p.size, p.faithfulness, float(p.random_faithfulness.mean())) for p in found.points]
 
 
 def _print(scores: PruneScores, kept: list[Kept]) -> None:
@@ -100,7 +93,7 @@ def _print(scores: PruneScores, kept: list[Kept]) -> None:
         "\nAre these the edges that matter? Keep only some edges, patch all others with their values when a third "
         "person gives, and measure how much of the difference is left:\n"
     )
-    random = f"Random edges (mean of {len(SEEDS)})"
+    random = f"Random edges (mean of {N_RANDOM})"
     rows = [(f"{row.fraction:.0%} ({row.n_edges})", percent(row.eap), percent(row.random)) for row in kept]
     columns = ("Edges kept", "Strongest edges", random)
     console.print(table(columns, rows, right=columns))

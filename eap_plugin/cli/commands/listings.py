@@ -1,4 +1,4 @@
-"""The listing commands: ``eap backends``, ``metrics`` and ``tasks``, and what ``eap algorithms`` shares with them."""
+"""The listing commands: ``eap backends``, ``metrics``, ``tasks``, ``score-formats``; ``eap algorithms`` shares code."""
 
 from __future__ import annotations
 
@@ -83,6 +83,28 @@ def tasks(as_json: bool) -> None:
     console.print("\nA file in one of these formats is a task, too:\n")
     rows = [(f["name"], ", ".join(f["suffixes"]), f["summary"], f["plugin"]) for f in files]
     console.print(table(("Format", "Files", "What they hold", "Plugin"), rows))
+
+
+@click.command("score-formats", short_help="List the formats of scores and circuits.")
+@json_option
+def score_formats(as_json: bool) -> None:
+    """List the formats of files with scores and circuits, which eap show reads and eap export writes."""
+    found = listed(
+        "score_formats", lambda f: {"suffixes": list(f.suffixes), "holds": list(f.holds), "summary": f.summary}
+    )
+    if as_json:
+        print_json(found)
+        return
+    rows = [(f["name"], ", ".join(f["suffixes"]) or "a folder", ", ".join(f["holds"]), f["summary"]) for f in found]
+    stdout().print(table(("Format", "Files", "Holds", "What it is"), rows))
+
+
+def _score_format(score_format: Any) -> dict[str, Any]:
+    return {
+        "suffixes": list(score_format.suffixes),
+        "holds": list(score_format.holds),
+        "summary": score_format.summary,
+    }
 
 
 def _backend(backend: Any) -> dict[str, Any]:

@@ -62,6 +62,11 @@ if TYPE_CHECKING:
     help="Split the run into parts of N prompt pairs, and save finished parts next to --output.",
 )
 @click.option("--resume", is_flag=True, help="Continue an interrupted run from its finished parts.")
+@click.option(
+    "--share-prefix/--no-share-prefix",
+    default=True,
+    help="Run what clean and corrupt prompts have in common at their start only once, where possible (default).",
+)
 @click.option("--ablation-task", metavar="TASK", help="Task (name or file) over which -O ablation=mean takes means.")
 @click.option(
     "--groups",
@@ -155,6 +160,7 @@ def _score(
         parts=options.parts,
         resume=options.resume,
         distributed=is_distributed(),
+        share_prefix=options.share_prefix,
         **options.algorithm_options,
     )
     return scores

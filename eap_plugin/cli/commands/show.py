@@ -1,4 +1,4 @@
-"""``eap show``: show the contents of a file of scores or of a circuit."""
+"""``eap show``: show the contents of a file of scores or of a circuit, in any format."""
 
 from __future__ import annotations
 
@@ -15,51 +15,35 @@ from eap_plugin.cli.work import working
 
 @click.command(short_help="Show the contents of a file of scores or of a circuit.")
 @click.argument("file", type=click.Path(path_type=Path))
+@click.option("--format", help="Format of the file, if it is not recognized (see eap score-formats).")
 @top_option
 @json_option
-def show(file: Path, top: int, as_json: bool) -> None:
-    """Show how the scores or the circuit in FILE were made, and list the strongest edges."""
-    if file.suffix == ".json":
-        _show_circuit(file, top, as_json)
-    else:
-        _show_scores(file, top, as_json)
+def show(file: Path, format: str | None, top: int, as_json: bool) -> None:
+    """Show how the scores or the circuit in FILE were made, and list the strongest edges.
 
-
-def _show_scores(file: Path, top: int, as_json: bool) -> None:
+    FILE can be in any format that eap score-formats lists, those of other tools included.
+    """
     with working(not as_json):
-        from eap_plugin.results.loading import load_scores
+        from eap_plugin.api.files import load
 
-        scores = load_scores(file)
+        contents = load(file, format)
+    scores, circuit, about = contents.scores, contents.circuit, contents.main.metadata
     if as_json:
-        print_json(
-            {
-                "metadata": scores.metadata,
-                "graph": scores.graph.to_dict(),
-                **scores_json(scores, top),
-            }
-        )
+        shown = {} if circuit is None else circuit_json(circuit, top)
+        if scores is not None:
+            shown = {"circuit": shown} if shown else {}
+            shown |= {"metadata": about, "graph": scores.graph.to_dict(), **scores_json(scores, top)}
+        print_json(shown)
         return
+    held = provenance({name: value for name, value in about.items() if name not in ("selection", "found")})
+    if scores is not None:
+        held["scores"] = f"of {counted(scores)}"
+        if sure := established(scores):
+            held["sign established"] = sure
     console = stdout()
-    about = {**provenance(scores.metadata), "scores": f"of {counted(scores)}"}
-    if sure := established(scores):
-        about["sign established"] = sure
-    console.print(facts(about))
-    if top:
+    console.print(facts({**held, **({} if circuit is None else selection_facts(circuit))}))
+    tables = [edges_table(scores, top)] if scores is not None else []
+    tables += [circuit_table(circuit, top)] if circuit is not None else []
+    for table in tables if top else []:
         console.print()
-        console.print(edges_table(scores, top))
-
-
-def _show_circuit(file: Path, top: int, as_json: bool) -> None:
-    with working(not as_json):
-        from eap_plugin.circuits.circuit import Circuit
-
-        circuit = Circuit.load(file)
-    if as_json:
-        print_json(circuit_json(circuit, top))
-        return
-    console = stdout()
-    origin = {name: value for name, value in circuit.metadata.items() if name != "selection"}
-    console.print(facts({**provenance(origin), **selection_facts(circuit)}))
-    if top:
-        console.print()
-        console.print(circuit_table(circuit, top))
+        console.print(table)

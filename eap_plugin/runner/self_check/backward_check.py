@@ -91,7 +91,8 @@ def _through_attention(
     total = torch.zeros_like(read)
     for slot in ("q", "k", "v"):
         W, _ = layer.project(slot)
-        total = total + torch.einsum("...he,hde->...d", gradients[slot, index], W.to(total.dtype))
+        heads = gradients[slot, index].movedim(-2, 0)
+        total = total + (heads @ W.to(total.dtype).mT[:, None]).sum(0)
     return _through_norm(layer.attn_norm, read, total)
 
 

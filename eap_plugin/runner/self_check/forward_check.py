@@ -51,7 +51,7 @@ def comparisons(
     Args:
         model: the model.
         seen: the values at ``value_sites`` at the real tokens of all prompts, [1, tokens, ...].
-        lengths: the number of real tokens of each prompt.
+        lengths: the number of real tokens of each prompt; none if no token is the first of its prompt.
     """
     stream = seen["embed", 0]
     for index, layer in enumerate(model.layers):
@@ -60,9 +60,9 @@ def comparisons(
         x = normed(layer.attn_norm, before)
         for slot in ("q", "k", "v"):
             W, b = layer.project(slot)
-            read = torch.einsum("bpd,hde->bphe", x, W.to(x.dtype))
+            read = (x @ W.to(x.dtype)).transpose(0, 1)[None]
             yield Comparison(index, f"reader {slot}", read if b is None else read + b, seen[slot, index])
-        if not model.run_constraints.n_prefix:
+        if len(lengths) and not model.run_constraints.n_prefix:
             first = lengths.cumsum(0) - lengths  # first tokens of prompts: attention there can look at nothing else
             z = seen["z", index][:, first]
             v = seen["v", index][:, first]

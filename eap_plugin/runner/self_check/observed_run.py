@@ -18,7 +18,7 @@ from eap_plugin.data.prompts import Prompts
 from eap_plugin.interventions.site_recorder import LayerSite
 from eap_plugin.model.sites import Site, Visitor
 
-MOST_TOKENS = 16
+MOST_TOKENS = 8
 """The most tokens to compare, so that the check costs little beside scoring long prompts."""
 
 
@@ -28,6 +28,7 @@ class ObservedRun:
     Attributes:
         values: the values at all sites of the check, in at least float32: [1, tokens, ...].
         gradients: the gradients at its gradient sites, of the latest backward pass.
+        has_prefix: whether the run continues from a prefix, so that no recorded token is the first of its prompt.
     """
 
     def __init__(self, prompts: Prompts, sites: Collection[Site], gradient_sites: Collection[Site]) -> None:
@@ -35,6 +36,7 @@ class ObservedRun:
         real = prompts.real[0].nonzero()[:, 0]
         self._tokens = torch.cat([real[:1], real[1:][1 - MOST_TOKENS :]])
         self._sites, self._gradient_sites = sites, gradient_sites
+        self.has_prefix = prompts.prefix is not None
         self._plain, self._n_wanted = True, 0
         self.values: dict[LayerSite, Tensor] = {}
         self.gradients: dict[LayerSite, Tensor] = {}

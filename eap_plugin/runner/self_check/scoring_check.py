@@ -10,6 +10,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from types import TracebackType
 
 import torch
@@ -21,7 +22,7 @@ from eap_plugin.model.sites import Site, Visitor
 from eap_plugin.runner.self_check.backward_check import gradient_sites
 from eap_plugin.runner.self_check.forward_check import value_sites
 from eap_plugin.runner.self_check.observed_run import ObservedRun
-from eap_plugin.runner.self_check.self_check import CheckReport, compare, self_check
+from eap_plugin.runner.self_check.self_check import CheckReport, compare, first_token_rows, self_check
 
 MOST_RUNS = 8
 """The forward passes of an algorithm after which the self-check no longer waits for a suitable one."""
@@ -74,8 +75,13 @@ class ScoringCheck:
         if run is None or not run.complete:
             return None
         with torch.no_grad():
-            lengths = torch.tensor([run.n_tokens], device=self._model.device)
-            report = compare(self._model, self._prompts.to(self._model.device), run.values, run.gradients, lengths)
+            lengths = torch.tensor(
+                [] if run.has_prefix else [run.n_tokens], device=self._model.device, dtype=torch.long
+            )
+            prompts = self._prompts.to(self._model.device)
+            report = compare(self._model, prompts, run.values, run.gradients, lengths)
+            if run.has_prefix:
+                report = replace(report, rows=(*report.rows, *first_token_rows(self._model, prompts)))
         return report if report.ok else None
 
 

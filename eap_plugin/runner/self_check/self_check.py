@@ -78,12 +78,14 @@ class CheckReport:
         rows: the comparisons.
         tolerance: the largest residue that rounding explains.
         unchecked: what could not be checked, and why; empty if everything was.
+        prefix_fault: why runs cannot continue from a shared prefix; empty if they can, or if that was not checked.
     """
 
     model: str
     rows: tuple[CheckRow, ...]
     tolerance: float
     unchecked: str = ""
+    prefix_fault: str = ""
 
     @property
     def worst(self) -> CheckRow:
@@ -143,7 +145,8 @@ def compare(
         prompts: the prompts on which to compare logits.
         seen: the values at ``value_sites``.
         gradients: the gradients at ``gradient_sites``, for the same tokens.
-        lengths: the number of tokens of each prompt; the first of them is the prompt's first.
+        lengths: the number of tokens of each prompt, the first of which is the prompt's first; none if the tokens come
+            after a prefix.
     """
     rows = [
         CheckRow(layer, what, _residue(said, found)) for layer, what, said, found in comparisons(model, seen, lengths)
@@ -160,6 +163,17 @@ def compare(
     if source is not None:
         rows.append(CheckRow(model.graph.n_layers - 1, "logits", source.residue, _other_logits(source)))
     return CheckReport(model.name, tuple(rows), tolerance)
+
+
+def first_token_rows(model: ResidualModel, prompts: Prompts) -> list[CheckRow]:
+    """Compare the values of a run on the first token of the first prompt alone with the graph's formulas."""
+    token, recorder = prompts.tokens[:1][prompts.real[:1]][:1], SiteRecorder()
+    model.forward(Prompts(token[None]), recorder.visitors(*value_sites(model)))
+    seen = {
+        place: value.to(torch.promote_types(value.dtype, torch.float32)) for place, value in recorder.values.items()
+    }
+    rows = comparisons(model, seen, torch.ones_like(token))
+    return [CheckRow(layer, what, _residue(said, found)) for layer, what, said, found in rows]
 
 
 def _watch(model: ResidualModel, prompts: Prompts) -> tuple[Values, Values]:

@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from eap_plugin.errors import UsageError
+from eap_plugin.files import read_text
 from eap_plugin.task.base import TaskFormat
-from eap_plugin.task.formats.records import pair_from_record, read_text
+from eap_plugin.task.formats.records import pair_from_record
 from eap_plugin.task.task import PromptPair
 
 

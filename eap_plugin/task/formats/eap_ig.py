@@ -9,8 +9,9 @@ import re
 from pathlib import Path
 
 from eap_plugin.errors import UsageError
+from eap_plugin.files import read_text
 from eap_plugin.task.base import TaskFormat
-from eap_plugin.task.formats.records import is_id, read_text
+from eap_plugin.task.formats.records import is_id
 from eap_plugin.task.greater_than import later_years
 from eap_plugin.task.task import PromptPair
 

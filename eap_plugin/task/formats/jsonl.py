@@ -6,8 +6,9 @@ import json
 from pathlib import Path
 
 from eap_plugin.errors import UsageError
+from eap_plugin.files import read_text
 from eap_plugin.task.base import TaskFormat
-from eap_plugin.task.formats.records import FIELDS, pair_from_record, read_text
+from eap_plugin.task.formats.records import FIELDS, pair_from_record
 from eap_plugin.task.task import PromptPair
 
 

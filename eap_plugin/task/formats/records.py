@@ -2,26 +2,10 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
-from eap_plugin.errors import UsageError
+from eap_plugin.errors import UsageError, shown
 from eap_plugin.task.task import Ids, PromptPair
 
 FIELDS = ("clean", "corrupt", "answers", "wrong_answers")
-
-
-def read_text(path: Path) -> str:
-    """Read the file's text, which must be UTF-8.
-
-    Raises:
-        UsageError: if it cannot be read or is not UTF-8.
-    """
-    try:
-        return path.read_text(encoding="utf-8-sig")
-    except OSError as error:
-        raise UsageError(f"cannot read {path}: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise UsageError(f"{path} is not UTF-8 text (byte {error.start}); save it as UTF-8") from error
 
 
 def pair_from_record(record: object, where: str) -> PromptPair:
@@ -57,15 +41,10 @@ def _prompt(value: object, where: str) -> str | Ids:
         return value
     if isinstance(value, list) and value and all(is_id(v) for v in value):
         return tuple(value)
-    raise UsageError(f"{where} must be text or a list of token ids, got {_short(value)}")
+    raise UsageError(f"{where} must be text or a list of token ids, got {shown(value)}")
 
 
 def _answers(value: object, where: str) -> tuple[str | int, ...]:
     if isinstance(value, list) and all(is_id(v) or (isinstance(v, str) and v) for v in value):
         return tuple(value)
-    raise UsageError(f"{where} must be a list of texts or token ids, got {_short(value)}")
-
-
-def _short(value: object) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else f"{text[:57]}..."
+    raise UsageError(f"{where} must be a list of texts or token ids, got {shown(value)}")

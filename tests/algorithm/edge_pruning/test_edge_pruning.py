@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 import eap_plugin
 from eap_plugin.algorithm.edge_pruning.gate_training import GateOptions, GateTraining
 from eap_plugin.algorithm.edge_pruning.hard_concrete import gates, open_probability
-from eap_plugin.circuits.evaluation import faithfulness, strongest
+from eap_plugin.circuits.circuit import Circuit
 from eap_plugin.data.batch import Batch
 from eap_plugin.interventions.edge_patching import EdgePatch
 from eap_plugin.interventions.recording import WriterRecorder
@@ -96,12 +96,12 @@ def test_the_share_that_is_shut_is_reached_and_keeps_what_matters() -> None:
     scores = prune(model, batch, steps=150, warmup=50, sparsity=0.6, metric="kl")
     probability = scores.matrix[scores.is_edge]
     assert float(1 - probability.mean()) == pytest.approx(0.6, abs=0.05)
-    wrapped = eap_plugin.wrap_model(model)
     lowest = (-scores).matrix.masked_fill(~scores.is_edge, -9).flatten().topk(int(0.4 * scores.n_edges)).indices
     worst = torch.zeros(scores.matrix.numel(), dtype=torch.bool)
     worst[lowest] = True
-    kl = eap_plugin.metrics()["kl"]
-    best, worst_of_all = faithfulness(wrapped, [batch], kl, [strongest(scores, 0.4), worst.view(scores.matrix.shape)])
+    circuits = [eap_plugin.select(scores, fraction=0.4), Circuit(scores.graph, worst.view(scores.matrix.shape))]
+    found = eap_plugin.evaluate(model, [batch], circuits, metric="kl")
+    best, worst_of_all = (point.faithfulness for point in found.points)
     assert best > 0.9
     assert best > worst_of_all + 0.3
 

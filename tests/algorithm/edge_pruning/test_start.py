@@ -77,6 +77,9 @@ def test_the_file_decides_where_training_starts(scores: tuple[PruneScores, str],
     by_position = tmp_path / "positions.safetensors"
     PruneScores(start.graph, torch.stack([start.matrix / 4] * 4)).save(by_position)
     assert prune(model, start=str(by_position), **AT_ONCE) == found
+    elsewhere = tmp_path / "scores.csv"
+    eap_plugin.export(start, elsewhere, format="csv")
+    torch.testing.assert_close(prune(model, start=str(elsewhere), **AT_ONCE).matrix, found.matrix)
     few = {"steps": 4, "warmup": 1}
     assert prune(model, start=path, **few) == prune(model, start=path, **few) != prune(model, **few)
 
@@ -100,8 +103,8 @@ def test_scores_it_cannot_start_from(scores: tuple[PruneScores, str], tmp_path: 
     with pytest.raises(UsageError, match="there is no file"):
         prune(model, start=str(path))
     random_scores(Graph(1, 1, 1)).save(path)
-    with pytest.raises(UsageError, match="has scores of another graph"):
+    with pytest.raises(UsageError, match="the file has another graph"):
         prune(model, start=str(path))
     NodeScores(scores[0].graph, torch.zeros(len(scores[0].graph.sources))).save(path)
-    with pytest.raises(UsageError, match="contains node scores"):
+    with pytest.raises(UsageError, match="edge-pruning's start needs scores of edges, but .* has scores of nodes"):
         prune(model, start=str(path))

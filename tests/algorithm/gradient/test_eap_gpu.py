@@ -6,7 +6,6 @@ import pytest
 import torch
 
 import eap_plugin
-from eap_plugin.circuits.evaluation import faithfulness, strongest
 from eap_plugin.data.batch import Batch
 from tests.support.bridges import bridge
 from tests.support.zoo import build, prompts
@@ -23,8 +22,7 @@ def test_equals_the_cpu(name: str) -> None:
         on_gpu = eap_plugin.prune_scores(model.cuda(), [batch], **options)
         limit = 1e-4 * float(on_cpu.matrix.abs().max())
         torch.testing.assert_close(on_gpu.matrix, on_cpu.matrix, rtol=0, atol=limit)
-    wrapped = eap_plugin.wrap_model(model)
-    metric = eap_plugin.metrics()["logit_diff"]
-    whole, nothing = faithfulness(wrapped, [batch], metric, [strongest(on_cpu, 1.0), strongest(on_cpu, 0.0)])
-    assert whole == pytest.approx(1, abs=1e-3)
-    assert nothing == pytest.approx(0, abs=1e-3)
+    there = eap_plugin.evaluate(model, [batch], on_cpu, sizes=[0.1, 0.7])
+    here = eap_plugin.evaluate(model.cpu(), [batch], on_cpu, sizes=[0.1, 0.7])
+    found, want = ([point.faithfulness for point in each.points] for each in (there, here))
+    assert found == pytest.approx(want, abs=1e-3)

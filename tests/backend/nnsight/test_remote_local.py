@@ -15,7 +15,6 @@ from torch import Tensor
 import eap_plugin
 from eap_plugin import Batch, EapPluginError, UsageError
 from eap_plugin.backend.nnsight.remote.model import RemoteModel
-from eap_plugin.circuits.evaluation import faithfulness, strongest
 from tests.backend.nnsight.test_nnsight import MASKS, difference
 from tests.backend.nnsight.test_objects import snapshot
 from tests.ndif import models
@@ -115,9 +114,10 @@ def test_circuits_and_check(model: Any) -> None:
         eap_plugin.wrap_model(model),
         eap_plugin.load_model(model.repo_id, backend="nnsight", remote="local"),
     )
-    circuits = [strongest(scores, 0.3), strongest(scores, 0.8)]
-    metric = eap_plugin.metrics()["logit_diff"]
-    assert faithfulness(here, DATA, metric, circuits) == faithfulness(there, DATA, metric, circuits)
+    for how in ({"random": 2}, {"ablation": "mean", "complement": True}, {"metric": "kl", "batch_size": 2}):
+        ours, theirs = (eap_plugin.evaluate(each, DATA, scores, sizes=[0.1, 0.8], **how) for each in (here, there))
+        assert theirs.table() == ours.table()
+        assert [point.metric.tolist() for point in theirs.points] == [point.metric.tolist() for point in ours.points]
     assert eap_plugin.check(model) == eap_plugin.check(model, remote="local")
 
 
