@@ -9,6 +9,7 @@ from typing import Any
 
 from eap_plugin.api.registries import backends
 from eap_plugin.backend.loading import DeviceMap
+from eap_plugin.backend.offloading import devices_of
 from eap_plugin.errors import EapPluginError, UsageError, blaming
 from eap_plugin.host.plugin import one_line
 from eap_plugin.model.remote import RemoteOptions
@@ -36,12 +37,14 @@ def load_model(
         revision: branch, tag or commit of the model on the hub.
         remote: load no weights here and run on a server, with the server's device and dtype; takes the same values
             as in ``prune_scores``.
-        device_map: where the parts of a model go that is larger than one device, by accelerate: ``auto`` fills the
-            GPUs, then the CPU, then the disk; or a device (or ``disk``) for each module by its Hugging Face name.
-            Weights on the CPU, beside GPUs, or on disk are loaded whenever they are needed.
+        device_map: where the parts of a model go that is larger than the device, by accelerate: ``auto`` fills the
+            GPU, then the CPU, then the disk; or a device (or ``disk``) for each module by its Hugging Face name.
+            Weights on the CPU, beside a GPU, or on disk are loaded whenever they are needed. All other weights must be
+            on one device.
 
     Raises:
-        UsageError: if there is no such model or backend, or the backend cannot run models on a server.
+        UsageError: if there is no such model or backend, the backend cannot run models on a server, or ``device_map``
+            keeps weights on several devices.
         EapPluginError: if the backend's library is not installed.
     """
     provider = backends()[backend]
@@ -63,7 +66,19 @@ def load_model(
             raise UsageError(f"the backend {backend} loads models on one device; leave device_map= out")
         _require_accelerate()
         spread: dict[str, Any] = {"device_map": device_map}
-        return provider.load(name, device=device, dtype=dtype, revision=revision, **spread)
+        model = provider.load(name, device=device, dtype=dtype, revision=revision, **spread)
+        _require_one_device(model)
+        return model
+
+
+def _require_one_device(model: ResidualModel) -> None:
+    """Refuse a model whose weights stay on several devices, since scores multiply activations of different layers."""
+    devices = sorted(str(device) for device in devices_of(model.modules()))
+    if len(devices) > 1:
+        raise UsageError(
+            f"the map puts weights on {', '.join(devices)}, and scores need all activations on one device; give the "
+            f"layers one device and offload the rest to cpu or disk, or use a server (remote=)"
+        )
 
 
 def best_device(device: str) -> str:

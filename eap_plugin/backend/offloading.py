@@ -28,6 +28,11 @@ def is_offloaded(modules: Iterable[nn.Module]) -> bool:
     return any(p.is_meta for module in modules for p in nn.Module.parameters(module))
 
 
+def devices_of(modules: Iterable[nn.Module]) -> set[torch.device]:
+    """Return the devices that hold weights of modules, their submodules included."""
+    return {p.device for module in modules for p in nn.Module.parameters(module) if not p.is_meta}
+
+
 def loaded_parameter(module: nn.Module, name: str) -> Any:
     """Return a parameter of a module, loaded if it is offloaded; ``None`` if there is none of this name."""
     parameter = getattr(module, name, None)

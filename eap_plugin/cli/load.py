@@ -32,9 +32,9 @@ def _options(backend: str | None, dtype: str | None) -> tuple[Callable[..., Any]
         click.option("--device", default="cpu", show_default=True, help="Device to run on, such as cuda:0, or auto."),
         click.option(
             "--device-map",
-            type=click.Choice(("auto", "balanced", "sequential")),
+            type=click.Choice(("auto",)),
             metavar="HOW",
-            help="Spread the model over GPUs, the CPU and the disk: auto, balanced or sequential.",
+            help="Where a model goes that is larger than the device: auto fills GPU, CPU and disk in turn.",
         ),
         click.option(
             "--dtype",
