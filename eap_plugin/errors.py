@@ -66,3 +66,16 @@ class _Blaming(AbstractContextManager[None]):
 def notes_on(error: BaseException) -> list[str]:
     """Return the notes of an exception; Python prints them since 3.11."""
     return getattr(error, "__notes__", [])
+
+
+_OUT_OF_MEMORY = ("can't allocate memory", "not enough memory", "out of memory", "bad_alloc", "ALLOC_FAILED")
+"""What PyTorch's allocators, for CPUs and accelerators, and CUDA's libraries say when memory runs out."""
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Return whether an exception says that memory ran out: in Python, on an accelerator, or in PyTorch's allocator."""
+    return (
+        isinstance(error, MemoryError)
+        or type(error).__name__ == "OutOfMemoryError"
+        or (isinstance(error, RuntimeError) and any(text in str(error) for text in _OUT_OF_MEMORY))
+    )

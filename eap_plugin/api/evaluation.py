@@ -10,6 +10,7 @@ from typing import Any, Literal
 from jaxtyping import Float
 from torch import Tensor
 
+from eap_plugin.api.batch_size import BatchSize, resolve_batch_size
 from eap_plugin.api.models import placed
 from eap_plugin.api.prompts import batches_for
 from eap_plugin.api.registries import selections
@@ -24,14 +25,17 @@ from eap_plugin.circuits.hypothesis_tests.run_tests import Mask, run_tests
 from eap_plugin.circuits.hypothesis_tests.settings import HypothesisTestSettings
 from eap_plugin.circuits.select import select_circuit, size_of
 from eap_plugin.circuits.selection.base import Scores, Selection, scored
+from eap_plugin.data.batch import Batch
 from eap_plugin.data.microbatches import microbatches
 from eap_plugin.errors import UsageError
 from eap_plugin.host.options import build_options
 from eap_plugin.interventions.counterfactual import Ablation
 from eap_plugin.metric.metric import Judge, Metric
 from eap_plugin.model.remote import RemoteOptions
+from eap_plugin.model.residual_model import ResidualModel
 from eap_plugin.results.node_scores import NodeScores
 from eap_plugin.results.prune_scores import PruneScores
+from eap_plugin.runner.batch_size import FittingSize, fitting_size
 from eap_plugin.runner.provenance import evaluation_provenance
 from eap_plugin.runner.requests import nothing
 
@@ -53,7 +57,7 @@ def evaluate(
     resamples: int = 1000,
     seed: int = 0,
     tests: bool | HypothesisTestSettings = False,
-    batch_size: int | None = None,
+    batch_size: BatchSize = "auto",
     progress: Callable[[int, int], None] | None = None,
     remote: bool | str = False,
     timeout: float | None = None,
@@ -91,7 +95,8 @@ def evaluate(
         seed: the seed of random circuits, resamples and tests.
         tests: make the hypothesis tests of Shi et al. 2024 on the circuit, which must be one of edges; or how to make
             them. They run hundreds of other circuits, on a server in several requests.
-        batch_size: the most prompt pairs to run at once; affects memory and speed only.
+        batch_size: the most prompt pairs to run at once, or ``None`` for all of a batch; affects memory and speed only.
+            ``"auto"`` runs as many as fit in memory; on a server, all.
         progress: called with the number of runs done so far and their total number; not on a server.
         remote: as for ``prune_scores``.
         timeout: as for ``prune_scores``.
@@ -105,7 +110,6 @@ def evaluate(
     """
     there = placed(model, RemoteOptions(remote, timeout, status))
     batches = batches_for(there, data)
-    there.run_constraints.check_batch_size(batch_size)
     if ablation_data is not None and ablation in ("corrupt", "zero"):
         raise UsageError(f"ablation_data is used to take means only, but the ablation is {ablation}; leave it out")
     judge = resolve_metric(metric)
@@ -118,7 +122,7 @@ def evaluate(
     tested = _to_test(what, tests, complement, seed)
     runs = Runs(there, candidates, complement, random, seed)
     reference = () if ablation_data is None else batches_for(there, ablation_data)
-    pieces = microbatches(batches, batch_size, reference)
+    pieces = microbatches(batches, _batch_size(there, batches, judge, batch_size), reference)
     total = len(runs.all) + (tested[1].n_runs(tested[0]) if tested else 0)
     tick = nothing if there.remote or progress is None else _counter(progress, len(pieces) * total)
     measured = there.run(measure, pieces, runs.all, judge, ablation, tick)
@@ -157,6 +161,14 @@ def _to_test(
     settings = HypothesisTestSettings(seed=seed) if tests is True else tests
     settings.check(what)
     return what, settings
+
+
+def _batch_size(model: ResidualModel, batches: Sequence[Batch], metric: Metric, batch_size: BatchSize) -> int | None:
+    """Return the number of prompt pairs to run at once."""
+    size = resolve_batch_size(batch_size, None, model.run_constraints)
+    if not isinstance(size, FittingSize):
+        return size
+    return None if model.remote else model.run(fitting_size, microbatches(batches, None), metric, size)
 
 
 def _given(what: Circuit | Sequence[Circuit], options: dict[str, Any]) -> list[Candidate]:

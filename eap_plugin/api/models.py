@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
+from importlib.util import find_spec
+from typing import Any
 
 from eap_plugin.api.registries import backends
+from eap_plugin.backend.loading import DeviceMap
+from eap_plugin.backend.offloading import devices_of
 from eap_plugin.errors import EapPluginError, UsageError, blaming
 from eap_plugin.host.plugin import one_line
 from eap_plugin.model.remote import RemoteOptions
@@ -19,20 +24,27 @@ def load_model(
     dtype: str = "float32",
     revision: str | None = None,
     remote: bool | str = False,
+    device_map: DeviceMap | None = None,
 ) -> ResidualModel:
     """Load a model by name or path.
 
     Args:
         name: a shipped model, a hub name, or a folder that ``save_pretrained`` wrote.
         backend: the backend that runs the model; see ``backends()``.
-        device: the device to run on, such as ``cpu`` or ``cuda:0``.
-        dtype: ``float32``, ``float64``, ``bfloat16`` or ``float16``.
+        device: the device to run on, such as ``cpu`` or ``cuda:0``; ``auto`` for a GPU if there is one (under
+            ``torchrun``, one for each process).
+        dtype: ``float32``, ``float64``, ``bfloat16``, ``float16``, or ``auto`` for that of the stored weights.
         revision: branch, tag or commit of the model on the hub.
         remote: load no weights here and run on a server, with the server's device and dtype; takes the same values
             as in ``prune_scores``.
+        device_map: where the parts of a model go that is larger than the device, by accelerate: ``auto`` fills the
+            GPU, then the CPU, then the disk; or a device (or ``disk``) for each module by its Hugging Face name.
+            Weights on the CPU, beside a GPU, or on disk are loaded whenever they are needed. All other weights must be
+            on one device.
 
     Raises:
-        UsageError: if there is no such model or backend, or the backend cannot run models on a server.
+        UsageError: if there is no such model or backend, the backend cannot run models on a server, or ``device_map``
+            keeps weights on several devices.
         EapPluginError: if the backend's library is not installed.
     """
     provider = backends()[backend]
@@ -43,8 +55,46 @@ def load_model(
         if remote:
             if (device, dtype) != ("cpu", "float32"):
                 raise UsageError("a model on a server has the server's device and dtype; leave device= and dtype= out")
+            if device_map is not None:
+                raise UsageError("the server decides where a model is; leave device_map= out")
             return provider.load_at(name, RemoteOptions(remote).server(), revision=revision)
-        return provider.load(name, device=device, dtype=dtype, revision=revision)
+        if device_map is None:
+            return provider.load(name, device=best_device(device), dtype=dtype, revision=revision)
+        if device != "cpu":
+            raise UsageError("device_map decides the devices; leave device= out, or device_map=")
+        if not getattr(provider, "spreads", False):
+            raise UsageError(f"the backend {backend} loads models on one device; leave device_map= out")
+        _require_accelerate()
+        spread: dict[str, Any] = {"device_map": device_map}
+        model = provider.load(name, device=device, dtype=dtype, revision=revision, **spread)
+        _require_one_device(model)
+        return model
+
+
+def _require_one_device(model: ResidualModel) -> None:
+    """Refuse a model whose weights stay on several devices, since scores multiply activations of different layers."""
+    devices = sorted(str(device) for device in devices_of(model.modules()))
+    if len(devices) > 1:
+        raise UsageError(
+            f"the map puts weights on {', '.join(devices)}, and scores need all activations on one device; give the "
+            f"layers one device and offload the rest to cpu or disk, or use a server (remote=)"
+        )
+
+
+def best_device(device: str) -> str:
+    """Return the name of a device; for ``auto``, a GPU's if there is one: in a process of ``torchrun``, its own."""
+    if device != "auto":
+        return device
+    import torch
+
+    if torch.cuda.is_available():
+        return f"cuda:{int(os.environ.get('LOCAL_RANK', '0')) % torch.cuda.device_count()}"
+    return "mps" if torch.backends.mps.is_available() else "cpu"
+
+
+def _require_accelerate() -> None:
+    if find_spec("accelerate") is None:
+        raise EapPluginError("device_map needs accelerate; install it with: pip install accelerate")
 
 
 def wrap_model(model: object) -> ResidualModel:

@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from eap_plugin.algorithm.base import Algorithm
+from eap_plugin.api.batch_size import BatchSize, resolve_batch_size
 from eap_plugin.api.files import load_scores
 from eap_plugin.api.models import placed
 from eap_plugin.api.prompts import batches_for
@@ -29,8 +30,9 @@ def resolve(
     *,
     algorithm: str | Algorithm[Any],
     metric: str | Metric | Judge,
-    batch_size: int | None,
+    batch_size: BatchSize,
     options: Mapping[str, Any],
+    max_memory: int | str | None = None,
     ablation_data: object = None,
     remote: RemoteOptions | None = None,
     share_prefix: bool = True,
@@ -59,7 +61,7 @@ def resolve(
         options=chosen,
         prepared=_with_scores(provider, chosen, there.graph),
         metric=judge,
-        batch_size=batch_size,
+        batch_size=resolve_batch_size(batch_size, max_memory, there.run_constraints),
         share_prefix=share_prefix,
         n_groups=groups,
     )
@@ -127,13 +129,8 @@ def _check_groups(groups: int, model: ResidualModel, provider: Algorithm[Any], n
 def _checked(algorithm: str | Algorithm[Any], provider: Algorithm[Any]) -> CheckedAlgorithm:
     """Wrap the algorithm's ``attribute`` in checks; an algorithm passed as an object belongs to no plugin."""
     if isinstance(algorithm, Algorithm):
-        return CheckedAlgorithm(
-            provider.attribute,
-            f"algorithm {provider.name!r} of {type(provider).__module__}",
-            "fix it",
-            provider.keeps_groups,
-        )
-    registry = algorithms()
-    return CheckedAlgorithm(
-        provider.attribute, registry.origin(algorithm), registry.provider(algorithm).advice, provider.keeps_groups
-    )
+        origin, advice = f"algorithm {provider.name!r} of {type(provider).__module__}", "fix it"
+    else:
+        registry = algorithms()
+        origin, advice = registry.origin(algorithm), registry.provider(algorithm).advice
+    return CheckedAlgorithm(provider.attribute, origin, advice, provider.keeps_groups, provider.additive)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Literal, overload
 
 from eap_plugin.algorithm.base import Algorithm
+from eap_plugin.api.batch_size import BatchSize
 from eap_plugin.api.resolve import resolve
 from eap_plugin.data.microbatches import microbatches
 from eap_plugin.data.prompt_groups import group_weights
@@ -38,7 +39,8 @@ def prune_scores(
     *,
     algorithm: str | Algorithm[Any] = "eap",
     metric: str | Metric | Judge = "logit_diff",
-    batch_size: int | None = None,
+    batch_size: BatchSize = "auto",
+    max_memory: int | str | None = None,
     ablation_data: object = None,
     groups: int | None = None,
     progress: Callable[[int, int], None] | None = None,
@@ -63,7 +65,10 @@ def prune_scores(
         algorithm: the name of a registered algorithm (see ``algorithms()``), or an algorithm object.
         metric: the name of a registered metric (see ``metrics()``), or a function of (logits [batch, vocab], batch)
             that returns one number per prompt.
-        batch_size: the most prompt pairs to run at once; affects memory and speed, not scores.
+        batch_size: the most prompt pairs to run at once, or ``None`` for all of a batch; affects memory and speed, not
+            scores. ``"auto"`` runs as many as fit in the memory that is free where the model is, and fewer once memory
+            has run out.
+        max_memory: the most memory that ``"auto"`` may use for activations, in bytes or as text such as ``"4GB"``.
         ablation_data: data of any kind that ``data`` accepts. The ablations ``mean`` and ``mean-per-position`` take
             their means over its corrupt prompts; by default over those of ``data``.
         groups: the number of disjoint groups of prompts over which to keep the sums of scores, at least 2, from which
@@ -96,6 +101,7 @@ def prune_scores(
         algorithm=algorithm,
         metric=metric,
         batch_size=batch_size,
+        max_memory=max_memory,
         options=options,
         ablation_data=ablation_data,
         remote=RemoteOptions(remote, timeout, status),
@@ -107,7 +113,7 @@ def prune_scores(
     ranks = _ranks(run) if distributed else Ranks()
     if distributed and prompts_per_request is None:
         prompts_per_request = prompts_per_part(sum(map(len, run.batches)))
-    run.model.run_constraints.check_batch_size(batch_size if prompts_per_request is None else prompts_per_request)
+    run.model.run_constraints.check_batch_size(prompts_per_request)
     about = provenance(run)
     split_up = split_requests(run.batches, prompts_per_request, run.reference, run.algorithm)
     kept = None
@@ -141,10 +147,19 @@ def estimate_cost(
     *,
     algorithm: str | Algorithm[Any] = "eap",
     metric: str | Metric | Judge = "logit_diff",
-    batch_size: int | None = None,
+    batch_size: BatchSize = "auto",
+    max_memory: int | str | None = None,
     **options: Any,
 ) -> Estimate:
     """Estimate how long ``prune_scores`` would take with the same arguments, from one timed pass on this machine."""
-    run = resolve(model, data, algorithm=algorithm, metric=metric, batch_size=batch_size, options=options)
+    run = resolve(
+        model,
+        data,
+        algorithm=algorithm,
+        metric=metric,
+        batch_size=batch_size,
+        max_memory=max_memory,
+        options=options,
+    )
     cost = run.algorithm.cost(run.options, run.model.graph)
-    return run.model.run(estimate, microbatches(run.batches, batch_size), run.metric, cost)
+    return run.model.run(estimate, microbatches(run.batches, None), run.batch_size, run.metric, cost)

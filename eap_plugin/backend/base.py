@@ -18,11 +18,13 @@ class Backend(ABC):
         name: the name users choose it by, as in ``--backend NAME``.
         summary: one line that says which models it supports.
         requires: import names of the packages that it needs.
+        spreads: whether ``load`` takes ``device_map``, a map of the model's parts to devices, or "auto".
     """
 
     name: ClassVar[str]
     summary: ClassVar[str]
     requires: ClassVar[tuple[str, ...]] = ()
+    spreads: ClassVar[bool] = False
 
     def missing(self) -> str | None:
         """Say why this backend cannot be used here, or return ``None`` if it can. Import nothing."""
@@ -44,7 +46,7 @@ class Backend(ABC):
         Args:
             name: a name on the Hugging Face hub, or a folder that ``save_pretrained`` wrote, with the tokenizer.
             device: for example ``cpu`` or ``cuda:0``.
-            dtype: for example ``float32`` or ``bfloat16``.
+            dtype: for example ``float32`` or ``bfloat16``; ``auto`` for the one in which the weights are stored.
             revision: a branch, tag or commit on the hub.
 
         Raises:

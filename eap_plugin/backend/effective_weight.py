@@ -12,6 +12,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from eap_plugin.backend.offloading import loaded_parameter
 from eap_plugin.errors import EapPluginError
 
 FLOATING = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
@@ -69,7 +70,7 @@ def require_gradients(modules: Iterable[tuple[str, nn.Module]]) -> None:
 
 def _stored(module: Any, path: str) -> tuple[Float[Tensor, "d_in d_out"], Float[Tensor, "d_out"] | None]:
     """Return the weight and bias of a module without adapters."""
-    weight, bias = getattr(module, "weight", None), getattr(module, "bias", None)
+    weight, bias = loaded_parameter(module, "weight"), loaded_parameter(module, "bias")
     if not isinstance(weight, Tensor) or weight.dtype not in FLOATING:
         kept = f"in {weight.dtype}" if isinstance(weight, Tensor) else "packed"
         raise EapPluginError(f"the weight of {path} ({_class(module)}) is quantised and stored {kept}; {LOAD}")

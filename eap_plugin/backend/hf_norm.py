@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from eap_plugin.backend.offloading import loaded_parameter
 from eap_plugin.errors import EapPluginError
 from eap_plugin.model.norm import Norm
 
@@ -57,8 +58,8 @@ def _is_rms(component: Any, module: Any) -> bool:
 
 def norm_of(form: NormForm, module: Any) -> Norm:
     """Return the norm that a module computes, given its formula; the weights are views of the module's."""
-    weight: Tensor | None = getattr(module, "weight", None)
-    bias: Tensor | None = getattr(module, "bias", None)
+    weight: Tensor | None = loaded_parameter(module, "weight")
+    bias: Tensor | None = loaded_parameter(module, "bias")
     if weight is not None:
         weight = weight.detach()
         weight = weight.to(torch.promote_types(weight.dtype, torch.float32)) + 1 if form.offset else weight

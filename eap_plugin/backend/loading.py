@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from difflib import get_close_matches
 from importlib.metadata import entry_points
@@ -13,6 +13,9 @@ from safetensors import SafetensorError
 
 from eap_plugin.errors import EapPluginError, UsageError
 from eap_plugin.shipped import SHIPPED
+
+DeviceMap = str | Mapping[str, str | int]
+"""How accelerate is to spread a model: ``auto`` or another of its strategies, or the device of each module by name."""
 
 _HUB_TIMEOUT = 10.0
 """Seconds to wait for the hub's answer whether it has a model."""
@@ -65,17 +68,32 @@ def first_line(error: BaseException) -> str:
     return str(error).strip().split("\n")[0].rstrip(".") or type(error).__name__
 
 
-def torch_dtype(name: str) -> Any:
-    """Return a PyTorch dtype by its name.
+def torch_dtype(dtype: str, path: str, revision: str | None = None) -> Any:
+    """Return a PyTorch dtype by its name; for ``auto``, that in which the weights of a model are stored.
+
+    Args:
+        dtype: the name.
+        path: the path or hub name of the model.
+        revision: its branch, tag or commit on the hub.
 
     Raises:
         UsageError: if it is not a floating-point dtype for weights.
     """
     import torch
 
-    if name not in ("float32", "float64", "bfloat16", "float16"):
-        raise UsageError(f"unknown dtype {name!r}; expected float32, float64, bfloat16 or float16")
-    return getattr(torch, name)
+    if dtype == "auto":
+        from transformers import AutoConfig
+
+        stored = AutoConfig.from_pretrained(path, revision=revision).get_text_config().dtype
+        return torch.float32 if stored is None else stored
+    if dtype not in ("float32", "float64", "bfloat16", "float16"):
+        raise UsageError(f"unknown dtype {dtype!r}; expected auto, float32, float64, bfloat16 or float16")
+    return getattr(torch, dtype)
+
+
+def placement(device: str, device_map: DeviceMap | None) -> dict[str, Any]:
+    """Return the argument with which transformers and TransformerLens put a model on one or more devices."""
+    return {"device": device} if device_map is None else {"device_map": device_map}
 
 
 def third_party_architectures() -> set[str]:

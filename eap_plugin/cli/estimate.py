@@ -21,9 +21,17 @@ def tell_estimate(estimate: Estimate, what: str, n_prompts: int, as_json: bool) 
     stdout().print(
         f"{what}: {forwards:,} forward and {backwards:,} backward passes on {batches} "
         f"({n_prompts} prompt pairs).\n"
-        f"On this machine a forward pass takes {estimate.forward_seconds:.2g} s and a backward pass "
-        f"{estimate.backward_seconds:.2g} s: about {duration(estimate.seconds)} in all, without the scoring itself."
+        f"On this machine a forward pass takes {estimate.forward_seconds:.2g} s, a backward pass "
+        f"{estimate.backward_seconds:.2g} s and scoring after it {estimate.scoring_seconds:.2g} s: "
+        f"about {duration(estimate.seconds)} in all.\n"
+        f"It needs about {memory(estimate.memory_bytes)} for activations beside {memory(estimate.weight_bytes)} "
+        f"of weights."
     )
+
+
+def memory(size: float) -> str:
+    """Format a number of bytes, such as ``12 MB`` or ``3.5 GB``."""
+    return f"{size / 1e6:.2g} MB" if size < 995e5 else f"{size / 1e9:.2g} GB"
 
 
 def duration(seconds: float) -> str:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 CONFIGURED = "configured"
 """The value of ``--remote`` when it is given without one."""
 
-DTYPES = ("float32", "float64", "bfloat16", "float16")
+DTYPES = ("auto", "float32", "float64", "bfloat16", "float16")
 
 
 def _options(backend: str | None, dtype: str | None) -> tuple[Callable[..., Any], ...]:
@@ -29,7 +29,13 @@ def _options(backend: str | None, dtype: str | None) -> tuple[Callable[..., Any]
             show_default=True,
             help="Backend that runs the model (see eap backends).",
         ),
-        click.option("--device", default="cpu", show_default=True, help="Device to run on, such as cuda:0."),
+        click.option("--device", default="cpu", show_default=True, help="Device to run on, such as cuda:0, or auto."),
+        click.option(
+            "--device-map",
+            type=click.Choice(("auto",)),
+            metavar="HOW",
+            help="Where a model goes that is larger than the device: auto fills GPU, CPU and disk in turn.",
+        ),
         click.option(
             "--dtype",
             type=click.Choice(DTYPES),
@@ -67,6 +73,7 @@ class ModelChoice:
     model: str
     backend: str
     device: str
+    device_map: str | None
     dtype: str
     revision: str | None
     remote: bool | str
@@ -80,6 +87,7 @@ class ModelChoice:
             self.model,
             backend=self.backend,
             device=self.device,
+            device_map=self.device_map,
             dtype=self.dtype,
             revision=self.revision,
             remote=self.remote,

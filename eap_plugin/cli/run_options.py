@@ -28,6 +28,7 @@ class RunOptions:
     bos: bool | None
     file_format: str | None
     batch_size: int | None
+    max_memory: str | None
     prompts_per_request: int | None
     resume: bool
     share_prefix: bool

@@ -7,7 +7,7 @@ import os
 import click
 
 from eap_plugin.cli.output import visible
-from eap_plugin.errors import EapPluginError, notes_on
+from eap_plugin.errors import EapPluginError, is_out_of_memory, notes_on
 
 DEBUG = "EAP_DEBUG"
 INTERRUPTED = 130
@@ -27,8 +27,8 @@ def explain(error: BaseException) -> tuple[str, int] | None:
         return "Interrupted; nothing was written", INTERRUPTED
     if isinstance(error, EapPluginError):
         return _line(str(error)), error.exit_code
-    if _out_of_memory(error):
-        return _line("out of memory; try a smaller --batch-size, fewer --prompts or a smaller model"), 1
+    if is_out_of_memory(error):
+        return _line("out of memory; leave out --batch-size, or try shorter prompts or a smaller model"), 1
     if isinstance(error, OSError) and error.strerror:
         return _line(f"{error.filename}: {error.strerror}" if error.filename else error.strerror), 1
     where = ", ".join(["unexpected", *notes_on(error)])
@@ -37,12 +37,3 @@ def explain(error: BaseException) -> tuple[str, int] | None:
 
 def _line(message: str) -> str:
     return f"Error: {visible(' '.join(message.split()))}"
-
-
-def _out_of_memory(error: BaseException) -> bool:
-    """Return whether memory ran out in Python, on an accelerator, or in PyTorch's CPU allocator."""
-    return (
-        isinstance(error, MemoryError)
-        or type(error).__name__ == "OutOfMemoryError"
-        or "can't allocate memory" in str(error)
-    )

@@ -3,9 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from eap_plugin.data.batch import Batch
+
+
+class Reference:
+    """The batches over whose corrupt prompts mean ablation averages; shared by all microbatches of a run.
+
+    Attributes:
+        batches: the batches.
+        most: the maximum number of prompts to run at a time; ``None`` for whole batches.
+        means: the means that were computed, so that each is computed once.
+    """
+
+    def __init__(self, batches: Iterable[Batch]) -> None:
+        """Start without means."""
+        self.batches = tuple(batches)
+        self.most: int | None = None
+        self.means: dict[str, Any] = {}
+
+    def split(self) -> list[Batch]:
+        """Return the batches in parts of at most ``most`` prompts."""
+        return [part for batch in self.batches for part in batch.split(self.most or len(batch))]
 
 
 class Microbatch(NamedTuple):
@@ -16,19 +36,27 @@ class Microbatch(NamedTuple):
     Attributes:
         batch: the prompt pairs.
         share: their number divided by the number of prompt pairs in the whole batch.
-        reference: the batches over whose corrupt prompts mean ablation averages; if empty, those of all microbatches.
+        reference: the batches over whose corrupt prompts mean ablation averages; ``None`` for those of the data.
         n_prefix: the number of first positions to run once, as clean and corrupt prompts have them in common.
     """
 
     batch: Batch
     share: float
-    reference: tuple[Batch, ...] = ()
+    reference: Reference | None = None
     n_prefix: int = 0
 
 
-def microbatches(batches: Iterable[Batch], size: int | None, reference: tuple[Batch, ...] = ()) -> list[Microbatch]:
-    """Split batches into microbatches of at most ``size`` prompt pairs; one per batch if ``size`` is ``None``."""
-    return split_microbatches([Microbatch(batch, 1.0, reference) for batch in batches], size)
+def microbatches(batches: Iterable[Batch], size: int | None, reference: Iterable[Batch] = ()) -> list[Microbatch]:
+    """Split batches into microbatches of at most ``size`` prompt pairs; one per batch if ``size`` is ``None``.
+
+    Args:
+        batches: the batches.
+        size: the maximum number of prompt pairs in a microbatch.
+        reference: the batches that means are taken over; if empty, ``batches``.
+    """
+    means_over = tuple(reference)
+    shared = Reference(means_over) if means_over else None
+    return split_microbatches([Microbatch(batch, 1.0, shared) for batch in batches], size)
 
 
 def split_microbatches(data: Iterable[Microbatch], size: int | None) -> list[Microbatch]:

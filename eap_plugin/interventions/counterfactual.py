@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from eap_plugin.data.batch import Batch
-from eap_plugin.data.microbatches import Microbatch
+from eap_plugin.data.microbatches import Microbatch, Reference
 from eap_plugin.errors import UsageError
 from eap_plugin.interventions.recording import WriterRecorder
 from eap_plugin.interventions.writer_outputs import Writers
@@ -55,7 +55,12 @@ class Counterfactual:
         if ablation == "zero":
             self._constant = _zero(model)
         elif not self.corrupt:
-            self._constant = _mean(model, data, ablation == "mean-per-position")
+            reference = data[0].reference or Reference(piece.batch for piece in data)
+            if ablation == "mean-per-position":
+                _require_equal_length(data, reference)
+            if ablation not in reference.means:
+                reference.means[ablation] = _mean(model, reference, ablation == "mean-per-position")
+            self._constant = reference.means[ablation]
 
     def constant(self, batch: Batch) -> Writers:
         """Return the constant outputs, zero or a mean, of every writer, expanded to the shape of ``batch``."""
@@ -76,18 +81,22 @@ def _zero(model: ResidualModel) -> Writers:
     )
 
 
-def _mean(model: ResidualModel, data: Sequence[Microbatch], per_position: bool) -> Writers:
+def _require_equal_length(data: Sequence[Microbatch], reference: Reference) -> None:
+    expected = data[0].batch.clean.shape[1]
+    for batch in reference.batches:
+        if batch.corrupt.shape[1] != expected:
+            raise UsageError(
+                f"ablation 'mean-per-position' needs prompts of equal length, got {expected} and "
+                f"{batch.corrupt.shape[1]} tokens; use ablation=mean"
+            )
+
+
+def _mean(model: ResidualModel, reference: Reference, per_position: bool) -> Writers:
     """Return the mean over real tokens, or over prompts at each position: tensors of shape [1, 1 or pos, ...]."""
     total: Writers | None = None
     count: Tensor | None = None
     dims = (0,) if per_position else (0, 1)
-    reference = data[0].reference or tuple(piece.batch for piece in data)
-    for batch in (part.to(model.device) for part in reference):
-        if per_position and batch.corrupt.shape[1] != data[0].batch.clean.shape[1]:
-            raise UsageError(
-                f"ablation 'mean-per-position' needs prompts of equal length, got {data[0].batch.clean.shape[1]} and "
-                f"{batch.corrupt.shape[1]} tokens; use ablation=mean"
-            )
+    for batch in (part.to(model.device) for part in reference.split()):
         recorder = WriterRecorder(model)
         with torch.no_grad():
             model.forward(batch.corrupt_prompts, recorder.visitors())

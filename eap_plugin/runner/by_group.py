@@ -1,7 +1,7 @@
 """Running an algorithm on the prompts of each group separately, if it does not keep groups apart itself.
 
 The number of passes per prompt is the same as on all prompts together, but a pass runs fewer prompts at a time. If the
-ablation is a mean, it is taken over all of the data for each group anew. Of the built-in algorithms, this concerns
+ablation is a mean, it is taken over all of the data, once. Of the built-in algorithms, this concerns
 ``exact`` alone, whose scores take a pass per edge, so that a pass more per group does not matter.
 """
 
@@ -12,8 +12,7 @@ from dataclasses import replace
 from typing import Any
 
 from eap_plugin.algorithm.base import Attribution, Progress
-from eap_plugin.data.batch import Batch
-from eap_plugin.data.microbatches import Microbatch, mean_by_share
+from eap_plugin.data.microbatches import Microbatch, Reference, mean_by_share
 from eap_plugin.data.prompt_groups import members
 from eap_plugin.metric.metric import Metric
 from eap_plugin.model.residual_model import ResidualModel
@@ -40,7 +39,7 @@ def attribute_by_group(
         progress: called when microbatches are done.
     """
     whole = split(data)
-    reference = data[0].reference or tuple(piece.batch for piece in whole)
+    reference = data[0].reference or Reference(piece.batch for piece in whole)
     groups = {group: split(pieces) for group, pieces in _by_group(data, reference).items()}
     scale = len(whole) / sum(map(len, groups.values()))
 
@@ -57,7 +56,7 @@ def _n_groups(data: Sequence[Microbatch]) -> int:
     return groups.shape[1]
 
 
-def _by_group(data: Sequence[Microbatch], reference: tuple[Batch, ...]) -> dict[int, list[Microbatch]]:
+def _by_group(data: Sequence[Microbatch], reference: Reference) -> dict[int, list[Microbatch]]:
     """Return the prompt pairs of each group that has any; means are taken over ``reference``."""
     groups: dict[int, list[Microbatch]] = {}
     for piece in data:

@@ -28,12 +28,14 @@ class CheckedAlgorithm:
         origin: the algorithm, its plugin and the plugin's version, as named in error messages.
         advice: what the user can do if the algorithm is at fault.
         keeps_groups: whether it returns sums over groups of prompts itself; see ``Algorithm``.
+        additive: whether the scores of all data are the sums of those of its parts; see ``Algorithm``.
     """
 
     attribute: Callable[..., Attribution]
     origin: str
     advice: str
     keeps_groups: bool = False
+    additive: bool = True
 
     def __call__(
         self,

@@ -9,6 +9,7 @@ from eap_plugin.algorithm.base import Algorithm
 from eap_plugin.data.batch import Batch
 from eap_plugin.metric.metric import Metric
 from eap_plugin.model.residual_model import ResidualModel
+from eap_plugin.runner.batch_size import FittingSize
 from eap_plugin.runner.checked_algorithm import CheckedAlgorithm
 from eap_plugin.runner.shared_prefixes import Sharing
 
@@ -27,7 +28,8 @@ class Run:
         options: its options, as the user gave them.
         prepared: the same, with scores in place of the names of their files.
         metric: the metric to attribute.
-        batch_size: the maximum number of prompt pairs to run at a time; ``None`` for no maximum.
+        batch_size: the maximum number of prompt pairs to run at a time; ``None`` for no maximum, a ``FittingSize`` for
+            as many as fit in memory.
         n_groups: the number of groups of prompts; ``None`` if prompts are not grouped.
         share_prefix: whether the positions that clean and corrupt prompts have in common may be run once.
     """
@@ -41,7 +43,7 @@ class Run:
     options: Any
     prepared: Any
     metric: Metric
-    batch_size: int | None
+    batch_size: int | FittingSize | None
     n_groups: int | None = None
     share_prefix: bool = True
 

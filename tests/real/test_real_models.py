@@ -79,6 +79,18 @@ def test_backends_agree(real: RealModel, model: ResidualModel) -> None:
     assert (mine - other).abs().max() < 1e-4 * mine.abs().max()
 
 
+def test_half_of_the_layers_on_disk_score_the_same(real: RealModel, model: ResidualModel) -> None:
+    where = dict.fromkeys(("model.embed_tokens", "model.rotary_emb", "model.norm", "lm_head"), "cpu")
+    where |= {f"model.layers.{layer}": ("cpu", "disk")[layer % 2] for layer in range(real.n_layers)}
+    task = real.task("ioi", model, FEW_PROMPTS)
+    expected = eap_plugin.prune_scores(model, task).matrix
+    for backend in ("transformer_lens", "nnsight"):
+        spread = eap_plugin.load_model(real.folder, backend=backend, device_map=where)
+        assert any(p.is_meta for module in spread.modules() for p in module.parameters())
+        found = eap_plugin.prune_scores(spread, task).matrix
+        assert (found - expected).abs().max() < 1e-4 * expected.abs().max()
+
+
 def test_command_line_scores_the_same(real: RealModel, model: ResidualModel, tmp_path: Path) -> None:
     saved = tmp_path / "scores.safetensors"
     command = [sys.executable, "-m", "eap_plugin", "run", real.folder, "--task", "ioi", "--prompts", str(FEW_PROMPTS)]

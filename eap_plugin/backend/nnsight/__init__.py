@@ -8,6 +8,7 @@ from typing import Any
 
 from eap_plugin.backend.base import Backend
 from eap_plugin.backend.loading import (
+    DeviceMap,
     context_length,
     load_errors,
     model_path,
@@ -15,7 +16,7 @@ from eap_plugin.backend.loading import (
     third_party_architectures,
     torch_dtype,
 )
-from eap_plugin.errors import EapPluginError
+from eap_plugin.errors import EapPluginError, UsageError
 from eap_plugin.model.model_info import ModelInfo
 from eap_plugin.model.remote import Remote
 from eap_plugin.model.residual_model import ResidualModel
@@ -27,6 +28,7 @@ class NNsightBackend(Backend):
     name = "nnsight"
     summary = "nnsight 0.8: NNsight and TransformersModel, for architectures that TransformerLens supports"
     requires = ("nnsight", "transformer_lens")
+    spreads = True
 
     def missing(self) -> str | None:
         """See ``Backend.missing``."""
@@ -45,18 +47,33 @@ class NNsightBackend(Backend):
         return self._wrap(model, getattr(model, "tokenizer", None))
 
     def load(
-        self, name: str, *, device: str = "cpu", dtype: str = "float32", revision: str | None = None
+        self,
+        name: str,
+        *,
+        device: str = "cpu",
+        dtype: str = "float32",
+        revision: str | None = None,
+        device_map: DeviceMap | None = None,
     ) -> ResidualModel:
         """See ``Backend.load``; attention uses the default implementation of transformers."""
-        path, kind = model_path(name, revision), torch_dtype(dtype)
+        path = model_path(name, revision)
         with load_errors(name):
+            kind = torch_dtype(dtype, path, revision)
             from nnsight import NNsight
             from transformers import AutoModelForCausalLM, AutoTokenizer
 
             third_party_architectures()
             tokenizer = AutoTokenizer.from_pretrained(path, revision=revision)
-            model: Any = AutoModelForCausalLM.from_pretrained(path, dtype=kind, revision=revision)
-            model.to(device)
+            model: Any = AutoModelForCausalLM.from_pretrained(
+                path, dtype=kind, revision=revision, device_map=device_map
+            )
+            if device_map is None:
+                model.to(device)
+        if next(model.parameters()).is_meta:
+            raise UsageError(
+                "nnsight puts tokens where the embedding is, so the embedding cannot be offloaded; give it a device in "
+                "device_map"
+            )
         wrapped = self._wrap(NNsight(model), tokenizer)
         wrapped.info = wrapped.info.loaded_as(name, revision)
         return wrapped

@@ -22,6 +22,7 @@ from eap_plugin.backend.freezing import frozen_modules
 from eap_plugin.backend.kv_cache import cache_of, prefix_of
 from eap_plugin.backend.nnsight.plan import Place, Plan, Visit
 from eap_plugin.backend.nnsight.weights import read_layer, read_norm
+from eap_plugin.backend.offloading import LayersOnDemand, input_device, is_offloaded
 from eap_plugin.data.prompts import Prefix, Prompts
 from eap_plugin.errors import EapPluginError
 from eap_plugin.model.layer import Layer
@@ -39,13 +40,18 @@ class NNsightModel(ResidualModel):
     def __init__(self, envoy: Any, plan: Plan, info: ModelInfo) -> None:
         """Wrap a model; if its weights are not loaded yet, they are when they are first needed."""
         self.envoy, self.plan = envoy, plan
-        self._layers: list[Layer] = []
+        self._layers: Sequence[Layer] = []
         ResidualModel.__init__(self, plan.graph, info)
 
     def parameter(self) -> Tensor:
         """See ``ResidualModel.parameter``."""
         parameter: Tensor = next(self._loaded().parameters())
         return parameter
+
+    @property
+    def device(self) -> torch.device:
+        """See ``ResidualModel.device``."""
+        return input_device(self._loaded())
 
     def _loaded(self) -> Any:
         """Return the Hugging Face model, after loading its weights if necessary."""
@@ -59,10 +65,13 @@ class NNsightModel(ResidualModel):
 
     @property
     def layers(self) -> Sequence[Layer]:
-        """Each block's projections and norms, read once per run."""
+        """Each block's projections and norms, read once per run; those that are offloaded, whenever they are needed."""
         if not self._layers:
             model = self._loaded()
-            self._layers = [read_layer(model, layer, self.plan.d_head) for layer in self.plan.layers]
+            layers = LayersOnDemand(
+                len(self.plan.layers), lambda index: read_layer(model, self.plan.layers[index], self.plan.d_head)
+            )
+            self._layers = layers if is_offloaded([model]) else list(layers)
         return self._layers
 
     @property

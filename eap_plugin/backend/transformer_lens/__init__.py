@@ -9,14 +9,16 @@ from typing import Any
 
 from eap_plugin.backend.base import Backend
 from eap_plugin.backend.loading import (
+    DeviceMap,
     context_length,
     load_errors,
     model_path,
+    placement,
     prepends_bos,
     third_party_architectures,
     torch_dtype,
 )
-from eap_plugin.errors import EapPluginError
+from eap_plugin.errors import EapPluginError, UsageError
 from eap_plugin.model.model_info import ModelInfo
 from eap_plugin.model.residual_model import ResidualModel
 
@@ -27,6 +29,7 @@ class TransformerLens(Backend):
     name = "transformer_lens"
     summary = "TransformerLens: TransformerBridge (4.x), HookedTransformer (2.16 to 3.x), AutoCircuit's PatchableModel"
     requires = ("transformer_lens",)
+    spreads = True
 
     def accepts(self, model: object) -> bool:
         """See ``Backend.accepts``."""
@@ -63,47 +66,58 @@ class TransformerLens(Backend):
         return BridgeModel(model, info)
 
     def load(
-        self, name: str, *, device: str = "cpu", dtype: str = "float32", revision: str | None = None
+        self,
+        name: str,
+        *,
+        device: str = "cpu",
+        dtype: str = "float32",
+        revision: str | None = None,
+        device_map: DeviceMap | None = None,
     ) -> ResidualModel:
         """See ``Backend.load``; the weights are Hugging Face's, without any folding."""
-        path, kind = model_path(name, revision), torch_dtype(dtype)
+        path = model_path(name, revision)
         with load_errors(name):
-            model = _boot(path, device, kind, revision)
+            kind = torch_dtype(dtype, path, revision)
+            model = _boot(path, {"dtype": kind, "revision": revision}, placement(device, device_map))
         wrapped = self.wrap(model)
         wrapped.info = wrapped.info.loaded_as(name, revision)
         return wrapped
 
 
-def _boot(path: str, device: str, dtype: Any, revision: str | None) -> Any:
+def _boot(path: str, how: dict[str, Any], where: dict[str, Any]) -> Any:
     if int(version("transformer-lens").split(".")[0]) >= 4:
         from transformer_lens.model_bridge import TransformerBridge
 
         if third_party := third_party_architectures():
-            bridge = _boot_third_party(third_party, path, device, dtype, revision)
+            bridge = _boot_third_party(third_party, path, how, where)
             if bridge is not None:
                 return bridge
-        return TransformerBridge.boot_transformers(path, device=device, dtype=dtype, revision=revision)
+        return TransformerBridge.boot_transformers(path, **how, **where)
     from transformer_lens import HookedTransformer
 
     if Path(path).is_dir():
         raise EapPluginError(
             "transformer-lens before 4 loads models by name only; install transformer-lens>=4 to load a folder"
         )
-    return HookedTransformer.from_pretrained_no_processing(path, device=device, dtype=dtype, revision=revision)
+    if "device_map" in where:
+        raise UsageError("transformer-lens before 4 loads models on one device; leave device_map (--device-map) out")
+    return HookedTransformer.from_pretrained_no_processing(path, **how, **where)
 
 
-def _boot_third_party(known: set[str], path: str, device: str, dtype: Any, revision: str | None) -> Any:
+def _boot_third_party(known: set[str], path: str, how: dict[str, Any], where: dict[str, Any]) -> Any:
     """Load a model of an architecture in ``known``, which TransformerLens' own loader refuses; ``None`` for others."""
     from transformer_lens.model_bridge.sources import build_bridge_from_module
     from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
+    revision = how["revision"]
     config = AutoConfig.from_pretrained(path, revision=revision)
     for architecture in known.intersection(config.architectures or ()):
-        eager = {"dtype": dtype, "revision": revision, "attn_implementation": "eager"}
-        model: Any = AutoModelForCausalLM.from_pretrained(path, **eager)
+        model: Any = AutoModelForCausalLM.from_pretrained(
+            path, **how, attn_implementation="eager", device_map=where.get("device_map", where.get("device"))
+        )
         tokenizer = AutoTokenizer.from_pretrained(path, revision=revision)
         return build_bridge_from_module(
-            model.to(device), architecture, hf_config=config, tokenizer=tokenizer, dtype=dtype, device=device
+            model, architecture, hf_config=config, tokenizer=tokenizer, dtype=how["dtype"], device=where.get("device")
         )
     return None
 

@@ -31,6 +31,7 @@ from eap_plugin.backend.hf_config import UNEMBED, clip_of, require_a_residual_st
 from eap_plugin.backend.hf_norm import norm_form, norm_of
 from eap_plugin.backend.kv_cache import cache_of, prefix_of
 from eap_plugin.backend.module_hooks import Attach, at_columns, at_hook_point, at_input, copied_for_model, visiting
+from eap_plugin.backend.offloading import LayersOnDemand, input_device, is_offloaded
 from eap_plugin.backend.transformer_lens.original import compare
 from eap_plugin.data.prompts import Prefix, Prompts
 from eap_plugin.errors import EapPluginError
@@ -93,8 +94,11 @@ class BridgeModel(ResidualModel):
             has_mlp=hasattr(block, "mlp"),
         )
 
-    def _read_layers(self) -> list[Layer]:
-        return [self._read_layer(f"blocks.{layer}", block) for layer, block in enumerate(self._blocks)]
+    def _read_layers(self) -> Sequence[Layer]:
+        layers = LayersOnDemand(
+            len(self._blocks), lambda layer: self._read_layer(f"blocks.{layer}", self._blocks[layer])
+        )
+        return layers if is_offloaded([self.bridge.original_model]) else list(layers)
 
     def _read_layer(self, path: str, block: Any) -> Layer:
         d_head = int(self.bridge.cfg.d_head)
@@ -127,6 +131,11 @@ class BridgeModel(ResidualModel):
         """See ``ResidualModel.parameter``."""
         parameter: Tensor = next(self.bridge.original_model.parameters())
         return parameter
+
+    @property
+    def device(self) -> torch.device:
+        """See ``ResidualModel.device``."""
+        return input_device(self.bridge.original_model)
 
     def modules(self) -> Sequence[nn.Module]:
         """See ``ResidualModel.modules``; PyTorch does not list the wrapped model among the bridge's submodules."""

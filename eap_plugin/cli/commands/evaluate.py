@@ -45,7 +45,12 @@ ABLATIONS = ("corrupt", "zero", "mean", "mean-per-position")
 @click.option("--seed", type=int, help="Seed for generating the task's prompts.")
 @click.option("--bos/--no-bos", default=None, help="Prepend the tokenizer's BOS token to prompts.")
 @click.option("--format", "file_format", help="Format of the prompt file; detected by default.")
-@click.option("--batch-size", type=click.IntRange(min=1), metavar="N", help="Number of prompt pairs to run at once.")
+@click.option(
+    "--batch-size",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Number of prompt pairs to run at once; by default as many as fit in memory.",
+)
 @recorded_model_options
 @click.option("--anyway", is_flag=True, help="Go on if model or prompts are not those that FILE records.")
 @click.option("--output", "-o", type=click.Path(path_type=Path), help="Save the evaluation to this JSON file.")
@@ -106,7 +111,7 @@ def evaluate(
             complement=complement,
             random=random,
             tests=tests,
-            batch_size=batch_size,
+            batch_size=batch_size or "auto",
             progress=work.advance,
             timeout=chosen.timeout,
             status=work.tell,

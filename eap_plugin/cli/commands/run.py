@@ -52,8 +52,9 @@ if TYPE_CHECKING:
     "--batch-size",
     type=click.IntRange(min=1),
     metavar="N",
-    help="Number of prompt pairs to run at once; by default all.",
+    help="Number of prompt pairs to run at once; by default as many as fit in memory.",
 )
+@click.option("--max-memory", metavar="SIZE", help="Most memory to use beside the model, such as 4GB.")
 @click.option(
     "--prompts-per-request",
     type=click.IntRange(min=1),
@@ -132,7 +133,8 @@ def _estimate(options: RunOptions, model: ResidualModel, task: Task) -> Estimate
         task,
         algorithm=options.algorithm,
         metric=options.metric,
-        batch_size=options.batch_size,
+        batch_size=options.batch_size or "auto",
+        max_memory=options.max_memory,
         **options.algorithm_options,
     )
 
@@ -147,7 +149,8 @@ def _score(
         task,
         algorithm=options.algorithm,
         metric=options.metric,
-        batch_size=options.batch_size,
+        batch_size=options.batch_size or "auto",
+        max_memory=options.max_memory,
         ablation_data=other,
         groups=options.groups,
         progress=work.advance,
