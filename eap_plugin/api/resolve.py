@@ -63,6 +63,7 @@ def resolve(
         metric=judge,
         batch_size=resolve_batch_size(batch_size, max_memory, there.run_constraints),
         share_prefix=share_prefix,
+        keep_order=not isinstance(metric, str),  # a function of the user's may hold numbers of its own for each prompt
         n_groups=groups,
     )
 

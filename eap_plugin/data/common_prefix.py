@@ -83,8 +83,9 @@ def _split(piece: Microbatch, size: int, cost: PassCost) -> list[Microbatch]:
     parts = []
     for first, stop, shared in _groups(lengths.tolist(), counts.tolist(), piece.batch.clean.shape[1], size, cost):
         rows = order[int(counts[:first].sum()) : int(counts[:stop].sum())]
-        for chosen in torch.split(rows if shared else rows.sort().values, size):
-            batch = piece.batch if len(chosen) == len(piece.batch) and not shared else piece.batch.select(chosen)
+        for some in torch.split(rows if shared else rows.sort().values, size):
+            chosen = some.sort().values
+            batch = piece.batch if len(chosen) == len(piece.batch) else piece.batch.select(chosen)
             share = piece.share * len(chosen) / len(piece.batch)
             parts.append(piece._replace(batch=batch, share=share, n_prefix=int(common[chosen].min()) if shared else 0))
     return parts

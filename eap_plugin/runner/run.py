@@ -32,6 +32,7 @@ class Run:
             as many as fit in memory.
         n_groups: the number of groups of prompts; ``None`` if prompts are not grouped.
         share_prefix: whether the positions that clean and corrupt prompts have in common may be run once.
+        keep_order: whether the metric may depend on which prompts it sees together, and in what order.
     """
 
     model: ResidualModel
@@ -46,6 +47,7 @@ class Run:
     batch_size: int | FittingSize | None
     n_groups: int | None = None
     share_prefix: bool = True
+    keep_order: bool = False
 
     @property
     def sharing(self) -> Sharing:
@@ -53,4 +55,6 @@ class Run:
         uses_corrupt_run = getattr(self.options, "ablation", None) == "corrupt"
         if not (self.share_prefix and self.algorithm.shares_prefix and uses_corrupt_run):
             return Sharing(passes=0)
-        return Sharing(sum(self.algorithm.cost(self.options, self.model.graph)), self.algorithm.depends_on_split)
+        return Sharing(
+            sum(self.algorithm.cost(self.options, self.model.graph)), self.keep_order or self.algorithm.depends_on_split
+        )

@@ -19,7 +19,7 @@ from eap_plugin.data.common_prefix import PassCost, split_by_prefix
 from eap_plugin.data.microbatches import microbatches
 from eap_plugin.data.prompts import Prefix, Prompts
 from eap_plugin.model.residual_model import ResidualModel
-from eap_plugin.runner import program, shared_prefixes
+from eap_plugin.runner import fitting, program, shared_prefixes
 from eap_plugin.runner.self_check import scoring_check
 from tests.backend.nnsight.test_objects import with_wrong_heads
 from tests.oracle.precision import InFloat64
@@ -37,14 +37,15 @@ def prefixes(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Share prefixes although prompts are short, and list the length of each microbatch's prefix."""
     lengths: list[int] = []
 
-    def spy(*args: Any) -> Any:
-        parts = split_for(*args)
+    def spy(*args: Any, **named: Any) -> Any:
+        parts = split_for(*args, **named)
         lengths.extend(part.n_prefix for part in parts)
         return parts
 
     split_for = shared_prefixes.split_for
     monkeypatch.setattr(shared_prefixes, "PASS_OVERHEAD", {"cpu": 0})
-    monkeypatch.setattr(program, "split_for", spy)
+    for caller in (program, fitting):
+        monkeypatch.setattr(caller, "split_for", spy)
     return lengths
 
 
