@@ -63,7 +63,7 @@ def test_a_model_folder_that_is_not_one(name: str) -> None:
 
 
 def test_a_dtype_that_is_not_one() -> None:
-    with fails("unknown dtype 'float7'; expected float32"):
+    with fails("unknown dtype 'float7'; expected auto, float32"):
         eap_plugin.load_model("ioi-gpt2", dtype="float7")
 
 
