@@ -88,7 +88,7 @@ class Arena:
         found = eap_plugin.evaluate(self.model, self.others, scores, resamples=0)
         assert found.cpr is not None
         assert found.cmd is not None
-        return found.cpr.value, found.cmd.value
+        return found.cpr, found.cmd
 
 
 def spearman(a: Tensor, b: Tensor) -> float:

@@ -68,12 +68,12 @@ def first_line(error: BaseException) -> str:
     return str(error).strip().split("\n")[0].rstrip(".") or type(error).__name__
 
 
-def torch_dtype(dtype: str, path: str, revision: str | None = None) -> Any:
+def torch_dtype(dtype: str, path: str | None = None, revision: str | None = None) -> Any:
     """Return a PyTorch dtype by its name; for ``auto``, that in which the weights of a model are stored.
 
     Args:
         dtype: the name.
-        path: the path or hub name of the model.
+        path: the path or hub name of the model; ``None`` if its config is not Hugging Face's, so ``auto`` is not known.
         revision: its branch, tag or commit on the hub.
 
     Raises:
@@ -81,7 +81,7 @@ def torch_dtype(dtype: str, path: str, revision: str | None = None) -> Any:
     """
     import torch
 
-    if dtype == "auto":
+    if dtype == "auto" and path is not None:
         from transformers import AutoConfig
 
         stored = AutoConfig.from_pretrained(path, revision=revision).get_text_config().dtype

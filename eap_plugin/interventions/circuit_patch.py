@@ -88,9 +88,9 @@ class CircuitPatch:
     def _on_output(self, row: int, value: Tensor, other: Tensor) -> Tensor | None:
         if self._readers.occurs(row):
             room = self._readers.room(row, 1, self._other.embed)
-            room[0] = self._sign * (self._first(value) - other)
+            room[0] = self._sign * (self._readers.own(value) - other)
             self._mask(room, [row])
-        return self._placed(value, other) if self._keep else None
+        return self._readers.placed(value, other) if self._keep else None
 
     def _on_z(self, index: int, value: Tensor) -> Tensor | None:
         layer, first = self._model.layers[index], self._model.graph.head_row(index)
@@ -105,7 +105,7 @@ class CircuitPatch:
             torch.bmm(z.flatten(1, 2).to(room.dtype), weight, out=room.flatten(1, 2))
             self._mask(room, [first + head for head in heads])
         if self._keep and layer.attn_post_norm is None:
-            return self._placed(value, self._other.z[index])
+            return self._readers.placed(value, self._other.z[index])
         return own.repeat(self.copies, 1, 1, 1) if self.copies > 1 else None
 
     def _on_attn_out(self, index: int, value: Tensor) -> Tensor | None:
@@ -114,21 +114,12 @@ class CircuitPatch:
         if layer.attn_post_norm is None:
             return None
         change = self._change.flatten(2) @ output_weight(layer).flatten(0, 1).to(self._change.dtype)
-        return self._placed(value, self._first(value) - change)
+        return self._readers.placed(value, self._readers.own(value) - change)
 
     def _mask(self, changes: Float[Tensor, "rows batch pos d_model"], rows: list[int]) -> None:
         """Set the changes of these writers to zero in dimensions that are neither kept nor patched."""
         if self._neurons is not None:
             changes *= self._neurons[rows, None, None]
-
-    def _first(self, value: Tensor) -> Tensor:
-        """Return the value from ``start`` on in the first copy of the prompts."""
-        return value[: len(value) // self.copies, self._start :]
-
-    def _placed(self, value: Tensor, new: Tensor) -> Tensor:
-        """Return ``value`` with ``new`` from ``start`` on, in all copies."""
-        new = new.to(value.dtype).repeat(self.copies, *[1] * (new.ndim - 1))
-        return new if not self._start else torch.cat([value[:, : self._start], new], 1)
 
     def _of_own_copies(self, z: Float[Tensor, "copies_batch pos heads d_head"]) -> Float[Tensor, "batch pos heads d"]:
         """Return the output of each head from the copy of the prompts that has its own keys and values."""

@@ -111,7 +111,7 @@ class PatchedReaders:
         columns = [column for slot in found for column in found[slot]]
         mlp = self._columns.get(("mlp", index), [])
         first = self._graph.head_row(index)
-        inputs = self._sums(columns + mlp, 0, first, self._own(value), len(columns))
+        inputs = self._sums(columns + mlp, 0, first, self.own(value), len(columns))
         for slot, part in zip(
             found, torch.split(inputs[: len(columns)], [len(x) for x in found.values()]), strict=True
         ):
@@ -143,18 +143,18 @@ class PatchedReaders:
         if not columns:
             return None
         before, self._mlp_shift = self._mlp_shift, None
-        residual, last = self._own(self._mlp_in), self._graph.readers[columns[0]].n_upstream
+        residual, last = self.own(self._mlp_in), self._graph.readers[columns[0]].n_upstream
         if before is None:
             (inputs,) = self._sums(columns, 0, last, residual, 1)
         else:
             (inputs,) = self._sums(columns, self._graph.head_row(index), last, residual, 0)
             inputs += before.add_(residual)
-        return self._placed(value, normed(self._layers[index].mlp_norm, inputs))
+        return self.placed(value, normed(self._layers[index].mlp_norm, inputs))
 
     def _read_final(self, layer: int, value: Tensor) -> Tensor:
         column = len(self._graph.readers) - 1
-        (inputs,) = self._sums([column], 0, len(self._graph.sources), self._own(value), 1)
-        return self._placed(value, inputs)
+        (inputs,) = self._sums([column], 0, len(self._graph.sources), self.own(value), 1)
+        return self.placed(value, inputs)
 
     def _sums(
         self, columns: list[int], first: int, last: int, residual: Float[Tensor, "batch pos d_model"], n_added: int
@@ -185,11 +185,11 @@ class PatchedReaders:
             out[reader].add_(self._changes[1 + first + place], alpha=float(weights[place, reader]))
         return out
 
-    def _own(self, value: Tensor) -> Tensor:
+    def own(self, value: Tensor) -> Tensor:
         """Return the value from ``start`` on in the first copy of the prompts."""
         return value[: len(value) // self.copies, self._start :]
 
-    def _placed(self, value: Tensor, new: Tensor) -> Tensor:
+    def placed(self, value: Tensor, new: Tensor) -> Tensor:
         """Return ``value`` with ``new`` from ``start`` on, in all copies."""
         new = new.to(value.dtype).repeat(self.copies, *[1] * (new.ndim - 1))
         return new if not self._start else torch.cat([value[:, : self._start], new], 1)

@@ -159,7 +159,8 @@ class GradientRecorder:
         """
         if not loss.requires_grad:
             raise UsageError(
-                "the metric has no gradient; compute it from the logits with torch operations, without detach or item"
+                "the metric has no gradient; choose another, such as logit_diff, or an algorithm without gradients, "
+                "such as exact; a function must compute it from the logits by torch operations, without detach or item"
             )
         values = self._recorder.values
         keys = [key for key in values if key[0] not in ("attn_in", "mlp_in") and key not in self._cut]

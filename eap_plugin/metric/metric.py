@@ -80,6 +80,17 @@ def difference(values: Float[Tensor, "batch vocab"], batch: Batch) -> Float[Tens
     return over_answers(values, batch.answers) - over_answers(values, batch.wrong_answers)
 
 
+def is_right(logits: Float[Tensor, "batch vocab"], batch: Batch) -> Float[Tensor, "batch"]:
+    """Return 1 where a right answer has a larger logit than all wrong ones, or than all others if none is wrong."""
+    right, wrong = (
+        torch.zeros_like(logits).scatter_add(1, ids.clamp_min(0), (ids != NO_ANSWER).to(logits.dtype)) > 0
+        for ids in (batch.answers, batch.wrong_answers)
+    )
+    rivals = wrong | (~right & ~wrong.any(1, keepdim=True))
+    best, other = (logits.masked_fill(~some, -torch.inf).amax(1) for some in (right, rivals))
+    return (best > other).to(logits.dtype)
+
+
 def minus_kl(logits: Float[Tensor, "batch vocab"], batch: Batch) -> Float[Tensor, "batch"]:
     """Return minus the Kullback–Leibler divergence of the run from the clean run, in nats; 0 if they agree."""
     if batch.clean_logits is None:
@@ -108,6 +119,7 @@ METRICS = (
         lambda logits, batch: difference(torch.softmax(logits, -1), batch),
         "probability",
     ),
+    Metric("accuracy", "share of prompts with a right answer ahead of the wrong ones; it has no gradient", is_right),
     Metric(
         "kl",
         "minus the KL divergence from the clean run's predictions",

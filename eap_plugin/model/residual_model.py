@@ -15,7 +15,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from typing import Any, Concatenate, ParamSpec, TypeVar
+from typing import Any, Concatenate, ParamSpec, TypeVar, cast
 
 import torch
 from jaxtyping import Float, Int
@@ -34,10 +34,10 @@ from eap_plugin.model.sites import Site, Visitor
 P = ParamSpec("P")
 T = TypeVar("T")
 
-Forward = Callable[[Prompts, Mapping[Site, Visitor]], Tensor]
-"""A forward pass: from prompts, and the visitor of each requested site, to logits [batch, vocab]."""
+Forward = Callable[[Prompts, Mapping[Site, Visitor]], Any]
+"""A forward pass: from prompts and the visitor of each requested site to logits [batch, vocab], or to a ``Prefix``."""
 
-Observer = Callable[[Forward, Prompts, Mapping[Site, Visitor]], Tensor]
+Observer = Callable[[Forward, Prompts, Mapping[Site, Visitor]], Any]
 """A function that is called in place of each forward pass, which it makes by calling its first argument."""
 
 
@@ -197,6 +197,12 @@ class ResidualModel(ABC):
         Returns:
             The prefix for ``Prompts.prefix``; ``None`` if the backend or the model cannot keep keys and values.
         """
+        with torch.no_grad():
+            found = self._prefix(prompts, {}) if self.observer is None else self.observer(self._prefix, prompts, {})
+        return cast(Prefix | None, found)
+
+    def _prefix(self, prompts: Prompts, visit: Mapping[Site, Visitor]) -> Prefix | None:
+        """Implement ``prefix``, calling visitors as ``forward`` does; by default, keys and values cannot be kept."""
         return None
 
     @abstractmethod

@@ -25,11 +25,14 @@ from eap_plugin.data.prompts import Prompts
 from eap_plugin.model.residual_model import ResidualModel
 from eap_plugin.runner.self_check.self_check import CheckReport, self_check
 
-PASS_OVERHEAD = {"cpu": 20}
-"""By type of device, the tokens that could be run in the time that a pass takes besides its tokens (``PassCost``)."""
+PASS_OVERHEAD = {"cpu": 30}
+"""By type of device, the tokens that could be run in the time that a pass takes besides its tokens (``PassCost``).
 
-ACCELERATOR_OVERHEAD = 500
-"""The same for all other devices."""
+Measured on GPT-2 small's shape with one thread: some 37 for a forward and 17 for a backward pass.
+"""
+
+ACCELERATOR_OVERHEAD = 2000
+"""The same for all other devices, by estimate: where passes are bound by kernel launches, tokens cost little."""
 
 
 @dataclass(frozen=True)

@@ -53,7 +53,7 @@ def test_batches_and_their_size_do_not_matter(model: ResidualModel, scores: eap_
     assert whole.cpr is not None
     assert whole.cmd is not None
     assert parts.cpr is not None
-    assert parts.cpr.value == pytest.approx(whole.cpr.value, abs=1e-4)
+    assert parts.cpr == pytest.approx(whole.cpr, abs=1e-4)
 
 
 def test_intervals_are_those_of_resampled_prompts(model: ResidualModel, scores: eap_plugin.PruneScores) -> None:

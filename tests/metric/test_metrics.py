@@ -41,6 +41,14 @@ def test_probabilities() -> None:
     assert value("logprob_diff", [[3, 2], [0]], [[1], [3]]) == pytest.approx(want)
 
 
+def test_accuracy_counts_prompts_with_a_right_answer_ahead() -> None:
+    assert value("accuracy", [[3], [0]], [[1], [3]]) == 1
+    assert value("accuracy", [[1], [0]], [[3, 0], [3, 0]]) == 0.0
+    assert value("accuracy", [[0, 3], [3]], [[1, 2], [0, 1]]) == 0.5
+    assert value("accuracy", [[3], [3]], [[], []]) == 0.5  # ahead of all other tokens
+    assert value("accuracy", [[2], [1]], [[2], [2]]) == 0.0  # a tie is no lead
+
+
 def test_kl_is_zero_at_the_clean_run_and_negative_away_from_it() -> None:
     kl = eap_plugin.metrics()["kl"]
     here = replace(batch([[3], [0]], [[1], [3]]), clean_logits=LOGITS)

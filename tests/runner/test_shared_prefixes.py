@@ -20,6 +20,7 @@ from eap_plugin.data.microbatches import microbatches
 from eap_plugin.data.prompts import Prefix, Prompts
 from eap_plugin.model.residual_model import ResidualModel
 from eap_plugin.runner import program, shared_prefixes
+from eap_plugin.runner.self_check import scoring_check
 from tests.backend.nnsight.test_objects import with_wrong_heads
 from tests.oracle.precision import InFloat64
 from tests.support.alike import N_POS, alike
@@ -212,6 +213,15 @@ def test_a_wrong_prefix_is_not_used(
 def test_the_self_check_sees_wrong_heads_behind_a_prefix(prefixes: list[int]) -> None:
     with pytest.raises(eap_plugin.EapPluginError, match="layer 1, heads of v"):
         eap_plugin.prune_scores(with_wrong_heads(), [DATA["plain"]])
+    assert max(prefixes) > 0
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_the_self_check_needs_no_run_of_its_own(
+    backend: str, prefixes: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(scoring_check, "self_check", None)
+    eap_plugin.prune_scores(BACKENDS[backend](build("llama")), [DATA["plain"]])
     assert max(prefixes) > 0
 
 

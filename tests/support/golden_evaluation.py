@@ -111,5 +111,5 @@ def area_errors(wrapped: Any, model: str, intervention: str, level: str) -> list
         ):
             errors.append(max(abs(mine - theirs) for mine, theirs in zip(values, record[name], strict=True)))
         area, value = ("area_under", found.cpr) if signed else ("area_from_1", found.cmd)
-        errors.append(abs(record[area] - value.value))
+        errors.append(abs(record[area] - value))
     return errors

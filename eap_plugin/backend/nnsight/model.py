@@ -93,7 +93,19 @@ class NNsightModel(ResidualModel):
 
     def _forward(self, prompts: Prompts, visit: Mapping[Site, Visitor]) -> Float[Tensor, "batch vocab"]:
         """See ``ResidualModel.forward``."""
-        inputs = self._inputs(prompts, None if prompts.prefix is None else cache_of(prompts.prefix))
+        return self._run(prompts, visit, None if prompts.prefix is None else cache_of(prompts.prefix), len(prompts))
+
+    def _prefix(self, prompts: Prompts, visit: Mapping[Site, Visitor]) -> Prefix | None:
+        """See ``ResidualModel.prefix``."""
+        cache = DynamicCache()
+        self._run(prompts, visit, cache, n_logits=1)
+        return prefix_of(cache, prompts, self.graph.n_layers)
+
+    def _run(
+        self, prompts: Prompts, visit: Mapping[Site, Visitor], cache: Cache | None, n_logits: int
+    ) -> Float[Tensor, "n_logits vocab"]:
+        """Run the model in one trace, and return the logits of the first ``n_logits`` prompts."""
+        inputs = self._inputs(prompts, cache)
         places = [place for place in self.plan.places if any(here.site in visit for here in place.visits)]
         model = self._loaded()
         called_once = CalledOnce({place.path: model.get_submodule(place.path) for place in places})
@@ -103,9 +115,8 @@ class NNsightModel(ResidualModel):
                 for place in places:
                     self._visit_place(place, visit, prompts.tokens.shape)
                 unembed = _part(self.envoy, self.plan.unembed)
-                unembed.input = _call(
-                    visit, "unembed", self.graph.n_layers - 1, _keep_last(unembed.input, prompts.last)
-                )
+                kept = _keep_last(unembed.input, prompts.last)[:, :n_logits]
+                unembed.input = _call(visit, "unembed", self.graph.n_layers - 1, kept)
                 logits.append(self.envoy.output[0])
         except Exception as error:
             if type(error).__name__ != "OutOfOrderError":
@@ -114,14 +125,6 @@ class NNsightModel(ResidualModel):
                 f"{self.name} does not compute its parts in the order of a decoder's blocks, or skips some: {error}"
             ) from error
         return logits[0][0]
-
-    def prefix(self, prompts: Prompts) -> Prefix | None:
-        """See ``ResidualModel.prefix``."""
-        cache = DynamicCache()
-        with torch.no_grad(), self.envoy.trace(**self._inputs(prompts, cache)):
-            unembed = _part(self.envoy, self.plan.unembed)
-            unembed.input = unembed.input[:1, :1]  # no logits are needed
-        return prefix_of(cache, prompts, self.graph.n_layers)
 
     def _inputs(self, prompts: Prompts, cache: Cache | None) -> dict[str, Any]:
         """Return the model's inputs; for padded prompts, with the mask and positions that count real tokens only."""

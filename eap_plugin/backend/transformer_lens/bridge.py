@@ -164,11 +164,12 @@ class BridgeModel(ResidualModel):
             logits = self._run(prompts, cache)
         return logits[0]
 
-    def prefix(self, prompts: Prompts) -> Prefix | None:
+    def _prefix(self, prompts: Prompts, visit: Mapping[Site, Visitor]) -> Prefix | None:
         """See ``ResidualModel.prefix``."""
         cache = DynamicCache()
-        with torch.no_grad(), ExitStack() as stack:
+        with ExitStack() as stack:
             stack.callback(at_input(self._unembed)(lambda x: x[:1, :1]))  # no logits are needed
+            stack.enter_context(visiting(self._places, visit, self._unembed, None, len(self._blocks)))
             self._run(prompts, cache)
         return prefix_of(cache, prompts, len(self._blocks))
 

@@ -75,9 +75,9 @@ class Evaluation:
         per_prompt: whether the metric gives a number for each prompt; if not, there are no intervals, and each prompt
             is given the mean of those it was run with.
         metadata: what was evaluated, on what and how.
-        cpr: MIB's area under the curve of the signed selection; ``None`` unless scores were evaluated at two or more
-            sizes.
-        cmd: MIB's area between the curve of the absolute selection and 1; likewise.
+        cpr_area: MIB's area under the curve of the signed selection, with its interval; ``None`` unless scores were
+            evaluated at two or more sizes.
+        cmd_area: MIB's area between the curve of the absolute selection and 1; likewise.
         tests: the hypothesis tests made on the circuit.
     """
 
@@ -87,8 +87,8 @@ class Evaluation:
     empty: Float[Tensor, "prompts"]
     per_prompt: bool = True
     metadata: dict[str, Any] = field(default_factory=dict)
-    cpr: Area | None = None
-    cmd: Area | None = None
+    cpr_area: Area | None = None
+    cmd_area: Area | None = None
     tests: tuple[HypothesisTest, ...] = ()
 
     @property
@@ -102,9 +102,21 @@ class Evaluation:
             raise UsageError(f"there are {len(self.points)} circuits; read the faithfulness of each from .points")
         return self.points[0].faithfulness
 
+    @property
+    def cpr(self) -> float | None:
+        """The circuit performance ratio, MIB's area under the curve of the signed selection; see ``cpr_area``."""
+        return None if self.cpr_area is None else self.cpr_area.value
+
+    @property
+    def cmd(self) -> float | None:
+        """The circuit-model distance, MIB's area between the absolute selection's curve and 1; see ``cmd_area``."""
+        return None if self.cmd_area is None else self.cmd_area.value
+
     def __repr__(self) -> str:
         """Summarize the evaluation in one line."""
-        areas = [f", {name} {area.value:.3f}" for name, area in (("CPR", self.cpr), ("CMD", self.cmd)) if area]
+        areas = [
+            f", {name} {area.value:.3f}" for name, area in (("CPR", self.cpr_area), ("CMD", self.cmd_area)) if area
+        ]
         kept = f"faithfulness {self.faithfulness:.3f}" if len(self.points) == 1 else f"{len(self.points)} points"
         return f"<Evaluation: {kept}{''.join(areas)}, {len(self.clean)} prompts>"
 
@@ -116,7 +128,9 @@ class Evaluation:
         used = [i for i in range(len(rows[0])) if any(row[i] for row in rows[1:])]
         widths = [max(len(row[i]) for row in rows) for i in used]
         lines = ["  ".join(row[i].rjust(width) for i, width in zip(used, widths, strict=True)) for row in rows]
-        lines += [_area(name, area) for name, area in (("CPR", self.cpr), ("CMD", self.cmd)) if area is not None]
+        lines += [
+            _area(name, area) for name, area in (("CPR", self.cpr_area), ("CMD", self.cmd_area)) if area is not None
+        ]
         lines += [_test(test) for test in self.tests]
         if not self.per_prompt:
             lines.append(f"no intervals: {metric} gives only a mean, not one number per prompt")
@@ -135,8 +149,8 @@ class Evaluation:
             "corrupt": self.corrupt.tolist(),
             "empty": self.empty.tolist(),
             "per_prompt": self.per_prompt,
-            "cpr": None if self.cpr is None else self.cpr._asdict(),
-            "cmd": None if self.cmd is None else self.cmd._asdict(),
+            "cpr": None if self.cpr_area is None else self.cpr_area._asdict(),
+            "cmd": None if self.cmd_area is None else self.cmd_area._asdict(),
             "tests": [asdict(test) for test in self.tests],
             "metadata": self.metadata,
         }

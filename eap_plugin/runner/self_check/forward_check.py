@@ -44,14 +44,14 @@ def value_sites(model: ResidualModel) -> list[Site]:
 
 
 def comparisons(
-    model: ResidualModel, seen: Mapping[tuple[Site, int], Tensor], lengths: Int[Tensor, "batch"]
+    model: ResidualModel, seen: Mapping[tuple[Site, int], Tensor], firsts: Mapping[tuple[Site, int], Tensor]
 ) -> Iterator[Comparison]:
     """Yield, layer by layer, each value by the formula and as the model computes it.
 
     Args:
         model: the model.
         seen: the values at ``value_sites`` at the real tokens of all prompts, [1, tokens, ...].
-        lengths: the number of real tokens of each prompt; none if no token is the first of its prompt.
+        firsts: the values from ``at_first_tokens``.
     """
     stream = seen["embed", 0]
     for index, layer in enumerate(model.layers):
@@ -62,10 +62,8 @@ def comparisons(
             W, b = layer.project(slot)
             read = (x @ W.to(x.dtype)).transpose(0, 1)[None]
             yield Comparison(index, f"reader {slot}", read if b is None else read + b, seen[slot, index])
-        if len(lengths) and not model.run_constraints.n_prefix:
-            first = lengths.cumsum(0) - lengths  # first tokens of prompts: attention there can look at nothing else
-            z = seen["z", index][:, first]
-            v = seen["v", index][:, first]
+        if firsts:
+            v, z = firsts["v", index], firsts["z", index]
             v = v if layer.clip_qkv is None else v.clamp(-layer.clip_qkv, layer.clip_qkv)
             yield Comparison(index, "heads of v", _along(_repeated(v, z), z), z)
         written = attention_output(layer, seen["z", index].to(layer.W_O.dtype)).to(stream.dtype)
@@ -77,6 +75,22 @@ def comparisons(
             stream = (stream if model.graph.parallel else read) + seen["mlp_out", index]
     last = model.graph.n_layers - 1
     yield Comparison(last, "writers reaching the logits", stream, seen["final", last])
+
+
+def at_first_tokens(
+    model: ResidualModel, seen: Mapping[tuple[Site, int], Tensor], lengths: Int[Tensor, "batch"]
+) -> dict[tuple[Site, int], Tensor]:
+    """Return v and z of each layer at the first token of each prompt; none if the model puts cached tokens before it.
+
+    Args:
+        model: the model.
+        seen: the values at the real tokens of all prompts, [1, tokens, ...].
+        lengths: the number of real tokens of each prompt.
+    """
+    if model.run_constraints.n_prefix:
+        return {}
+    first = lengths.cumsum(0) - lengths
+    return {place: value[:, first] for place, value in seen.items() if place[0] in ("v", "z")}
 
 
 def _repeated(v: Float[Tensor, "1 batch kv_heads d_head"], z: Float[Tensor, "1 batch heads d_head"]) -> Tensor:

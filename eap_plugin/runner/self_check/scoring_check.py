@@ -1,7 +1,8 @@
 """The self-check of a scoring run, on a run of the model that the algorithm makes anyway.
 
 1. The model's forward passes are observed while the algorithm runs (``ResidualModel.observer``). Each of the first few
-   that take gradients is recorded, until one was plain and was followed by a backward pass to the embedding.
+   that take gradients is recorded, until one was plain and was followed by a backward pass to the embedding. If that
+   run continues from a prefix, a prompt's first token is taken from the run of a prefix.
 2. Its recorded values and gradients are compared before the next forward pass, or when the algorithm is done.
 3. If that comparison fails, or if the algorithm has made no such run, the self-check makes runs of its own, and its
    report is the one that counts. So an algorithm cannot cause a refusal, and messages do not depend on the algorithm.
@@ -10,19 +11,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from types import TracebackType
+from typing import Any
 
 import torch
-from torch import Tensor
 
 from eap_plugin.data.prompts import Prompts
 from eap_plugin.model.residual_model import Forward, ResidualModel
 from eap_plugin.model.sites import Site, Visitor
 from eap_plugin.runner.self_check.backward_check import gradient_sites
-from eap_plugin.runner.self_check.forward_check import value_sites
+from eap_plugin.runner.self_check.forward_check import at_first_tokens, value_sites
 from eap_plugin.runner.self_check.observed_run import ObservedRun
-from eap_plugin.runner.self_check.self_check import CheckReport, compare, first_token_rows, self_check
+from eap_plugin.runner.self_check.self_check import CheckReport, compare, self_check
 
 MOST_RUNS = 8
 """The forward passes of an algorithm after which the self-check no longer waits for a suitable one."""
@@ -36,6 +36,7 @@ class ScoringCheck:
         self._model, self._prompts = model, prompts
         self._n_runs = 0
         self._run: ObservedRun | None = None
+        self._prefix: ObservedRun | None = None
         self._report: CheckReport | None = None
 
     def observing(self) -> _Observing:
@@ -53,7 +54,7 @@ class ScoringCheck:
             self._report = self._from_run() or self_check(self._model, self._prompts)
         return self._report
 
-    def __call__(self, forward: Forward, prompts: Prompts, visit: Mapping[Site, Visitor]) -> Tensor:
+    def __call__(self, forward: Forward, prompts: Prompts, visit: Mapping[Site, Visitor]) -> Any:
         """Make a forward pass of the algorithm, recorded if need be; see ``ResidualModel.observer``.
 
         Raises:
@@ -62,6 +63,9 @@ class ScoringCheck:
         if self._n_runs == MOST_RUNS or (self._run is not None and self._run.complete):
             self.report().raise_if_failed()
             return forward(prompts, visit)
+        if forward == self._model._prefix:
+            self._prefix = ObservedRun(prompts, ("v", "z"), ())
+            return forward(prompts, self._prefix.visitors(visit))
         self._n_runs += 1
         values, gradients = value_sites(self._model), gradient_sites(self._model)
         if not torch.is_grad_enabled() or not {*values, *gradients} <= self._model.sites:
@@ -74,14 +78,14 @@ class ScoringCheck:
         run = self._run
         if run is None or not run.complete:
             return None
+        beginning = self._prefix if run.has_prefix else run
+        if beginning is None or not beginning.n_tokens:
+            return None
         with torch.no_grad():
-            lengths = torch.tensor(
-                [] if run.has_prefix else [run.n_tokens], device=self._model.device, dtype=torch.long
-            )
+            lengths = torch.tensor([beginning.n_tokens], device=self._model.device)
+            firsts = at_first_tokens(self._model, beginning.values, lengths)
             prompts = self._prompts.to(self._model.device)
-            report = compare(self._model, prompts, run.values, run.gradients, lengths)
-            if run.has_prefix:
-                report = replace(report, rows=(*report.rows, *first_token_rows(self._model, prompts)))
+            report = compare(self._model, prompts, run.values, run.gradients, firsts)
         return report if report.ok else None
 
 

@@ -20,7 +20,6 @@ from dataclasses import dataclass, replace
 from math import isnan
 
 import torch
-from jaxtyping import Int
 from torch import Tensor
 
 from eap_plugin.data.prompts import Prompts
@@ -30,7 +29,7 @@ from eap_plugin.interventions.site_recorder import SiteRecorder
 from eap_plugin.model.residual_model import ResidualModel, SourceComparison
 from eap_plugin.model.sites import Site
 from eap_plugin.runner.self_check.backward_check import arrivals, gradient_sites, random_loss
-from eap_plugin.runner.self_check.forward_check import comparisons, value_sites
+from eap_plugin.runner.self_check.forward_check import at_first_tokens, comparisons, value_sites
 from eap_plugin.runner.self_check.other_readers import other_readers
 
 Values = dict[tuple[Site, int], Tensor]
@@ -131,13 +130,12 @@ def self_check(model: ResidualModel, prompts: Prompts) -> CheckReport:
     prompts = prompts.to(model.device)
     seen, gradients = _watch(model, prompts)
     with torch.no_grad():
-        report = compare(model, prompts, seen, gradients, prompts.real.sum(1))
+        firsts = at_first_tokens(model, seen, prompts.real.sum(1))
+        report = compare(model, prompts, seen, gradients, firsts)
         return report if report.ok else _with_cause(report, model, prompts)
 
 
-def compare(
-    model: ResidualModel, prompts: Prompts, seen: Values, gradients: Values, lengths: Int[Tensor, "batch"]
-) -> CheckReport:
+def compare(model: ResidualModel, prompts: Prompts, seen: Values, gradients: Values, firsts: Values) -> CheckReport:
     """Compare recorded values and gradients with the graph's formulas, and the model's logits with their source.
 
     Args:
@@ -145,11 +143,10 @@ def compare(
         prompts: the prompts on which to compare logits.
         seen: the values at ``value_sites``.
         gradients: the gradients at ``gradient_sites``, for the same tokens.
-        lengths: the number of tokens of each prompt, the first of which is the prompt's first; none if the tokens come
-            after a prefix.
+        firsts: the values from ``at_first_tokens``.
     """
     rows = [
-        CheckRow(layer, what, _residue(said, found)) for layer, what, said, found in comparisons(model, seen, lengths)
+        CheckRow(layer, what, _residue(said, found)) for layer, what, said, found in comparisons(model, seen, firsts)
     ]
     rows += [
         CheckRow(layer, f"{GRADIENT} {reader}", _residue(explained, found))
@@ -163,17 +160,6 @@ def compare(
     if source is not None:
         rows.append(CheckRow(model.graph.n_layers - 1, "logits", source.residue, _other_logits(source)))
     return CheckReport(model.name, tuple(rows), tolerance)
-
-
-def first_token_rows(model: ResidualModel, prompts: Prompts) -> list[CheckRow]:
-    """Compare the values of a run on the first token of the first prompt alone with the graph's formulas."""
-    token, recorder = prompts.tokens[:1][prompts.real[:1]][:1], SiteRecorder()
-    model.forward(Prompts(token[None]), recorder.visitors(*value_sites(model)))
-    seen = {
-        place: value.to(torch.promote_types(value.dtype, torch.float32)) for place, value in recorder.values.items()
-    }
-    rows = comparisons(model, seen, torch.ones_like(token))
-    return [CheckRow(layer, what, _residue(said, found)) for layer, what, said, found in rows]
 
 
 def _watch(model: ResidualModel, prompts: Prompts) -> tuple[Values, Values]:
