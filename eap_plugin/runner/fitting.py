@@ -80,7 +80,7 @@ def _one_by_one(
         found = _attempt(partial(scores, [piece], None, tick), n_here)
         if found is None:
             tick.undo()
-            waiting = split_microbatches(waiting, n_here // 2)
+            waiting = split_microbatches(waiting, (n_here + 1) // 2)
         else:
             del waiting[0]
             yield found, piece.share
