@@ -67,6 +67,7 @@ THE_SAME_NUMBERS: Mapping[str, str] = {
     "dtype": "rounding alone",
     "checkpoint": "where to keep a training",
     "checkpoint_every": "how often to keep it",
+    "start": "scores to start from, which tests/algorithm/edge_pruning/test_start.py varies",
     "lowest": "of several thresholds, of which each is a search of its own",
 }
 """Options that are not varied, and why."""
