@@ -19,7 +19,8 @@ from eap_plugin.circuits.comparison.stability import Stability, stability
 from eap_plugin.circuits.comparison.two_circuits import CircuitComparison, compare_circuits
 from eap_plugin.circuits.comparison.two_scores import ScoreComparison, compare_scores
 from eap_plugin.circuits.selection.base import Scores
-from eap_plugin.errors import EapPluginError, UsageError
+from eap_plugin.errors import UsageError
+from eap_plugin.files import read_bytes
 from eap_plugin.model.graph import Graph
 from eap_plugin.results.prune_scores import PruneScores
 
@@ -140,11 +141,7 @@ def _known_edges(truth: Circuit | Iterable[str] | str | Path, graph: Graph) -> B
 def _lines(path: Path) -> list[str]:
     """Return the lines of a text file that are neither empty nor start with ``#``."""
     try:
-        lines = [line.strip() for line in path.read_text(encoding="utf-8").splitlines()]
-    except FileNotFoundError:
-        raise UsageError(f"there is no file {path}") from None
+        lines = [line.strip() for line in read_bytes(path).decode().splitlines()]
     except UnicodeDecodeError:
         raise UsageError(f"{path} is not a text file; give a circuit, or a text with an edge in each line") from None
-    except OSError as error:
-        raise EapPluginError(f"cannot read {path}: {error.strerror or error}") from error
     return [line for line in lines if line and not line.startswith("#")]

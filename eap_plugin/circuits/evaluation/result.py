@@ -13,8 +13,8 @@ from torch import Tensor
 
 from eap_plugin.circuits.evaluation.bootstrap import Area, Interval
 from eap_plugin.circuits.hypothesis_tests.result import HypothesisTest, read_test
-from eap_plugin.errors import EapPluginError, UsageError
-from eap_plugin.files import write_whole
+from eap_plugin.errors import UsageError
+from eap_plugin.files import read_text, write_whole
 
 SCHEMA = 1
 """Version of the file, increased whenever an older version of this package would misread it."""
@@ -174,7 +174,7 @@ class Evaluation:
         """
         path = Path(path)
         try:
-            document = json.loads(path.read_text(encoding="utf-8"))
+            document = json.loads(read_text(path))
             if not (isinstance(document, dict) and document[_KEY]["kind"] == _KIND):
                 raise UsageError(f"{path} is not an evaluation; `eap evaluate` writes one")
             if int(document[_KEY]["schema"]) > SCHEMA:
@@ -183,10 +183,6 @@ class Evaluation:
                     f"eap-plugin to read it"
                 )
             return _parse(document)
-        except FileNotFoundError:
-            raise UsageError(f"there is no file {path}") from None
-        except OSError as error:
-            raise EapPluginError(f"cannot read {path}: {error.strerror or error}") from error
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise UsageError(f"{path} is not a complete evaluation ({error!r}); save it again") from error
 
