@@ -6,13 +6,14 @@ import io
 import json
 import math
 import sys
-import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import click
 from rich.console import Console
 from rich.table import Table
+
+from eap_plugin.results.visible_text import visible
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON document instead of tables.")
 
@@ -42,14 +43,6 @@ def stdout() -> Console:
 def stderr() -> Console:
     """Return the console for everything that is not a result."""
     return _Console(stderr=True, highlight=False, markup=False, emoji=False)
-
-
-def visible(text: str) -> str:
-    """Return a text with control and formatting characters written as codes, such as ``\\x1b``; newlines stay."""
-    return "".join(
-        char if char == "\n" or unicodedata.category(char) not in ("Cc", "Cf", "Cs") else ascii(char)[1:-1]
-        for char in text
-    )
 
 
 def accept_any_text() -> None:
