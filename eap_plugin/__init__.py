@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from eap_plugin.api import select as select
     from eap_plugin.api import selections as selections
     from eap_plugin.api import tasks as tasks
+    from eap_plugin.api import view as view
     from eap_plugin.api import wrap_model as wrap_model
     from eap_plugin.circuits.circuit import Circuit as Circuit
     from eap_plugin.circuits.evaluation.result import Evaluation as Evaluation
@@ -70,6 +71,7 @@ _NAMES = {
         "select",
         "selections",
         "tasks",
+        "view",
         "wrap_model",
     ),
     "circuits.circuit": ("Circuit",),

@@ -12,6 +12,7 @@ from eap_plugin.api.models import load_model, wrap_model
 from eap_plugin.api.prompts import held_out_task, load_task, task_source
 from eap_plugin.api.registries import algorithms, backends, formats, metrics, score_formats, selections, tasks
 from eap_plugin.api.scoring import estimate_cost, prune_scores
+from eap_plugin.api.viewing import view
 from eap_plugin.results.combination import combine
 
 __all__ = [
@@ -38,5 +39,6 @@ __all__ = [
     "selections",
     "task_source",
     "tasks",
+    "view",
     "wrap_model",
 ]

@@ -21,6 +21,7 @@ from eap_plugin.cli.commands.plugins import plugins
 from eap_plugin.cli.commands.run import run
 from eap_plugin.cli.commands.selections import selections
 from eap_plugin.cli.commands.show import show
+from eap_plugin.cli.commands.view import view
 from eap_plugin.cli.output import accept_any_text
 from eap_plugin.cli.ranks import is_first
 from eap_plugin.cli.trouble import INTERRUPTED, debugging, explain
@@ -67,6 +68,7 @@ for command in (
     demo,
     run,
     show,
+    view,
     export,
     circuit,
     evaluate,

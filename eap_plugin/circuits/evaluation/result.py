@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ SCHEMA = 1
 """Version of the file, increased whenever an older version of this package would misread it."""
 
 _KEY, _KIND = "eap_plugin", "evaluation"
+_OPENING = re.compile(rf'\s*\{{\s*"{_KEY}"\s*:\s*\{{[^{{}}]*"kind"\s*:\s*"{_KIND}"')
 
 
 @dataclass(frozen=True, eq=False)
@@ -185,6 +187,15 @@ class Evaluation:
             return _parse(document)
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise UsageError(f"{path} is not a complete evaluation ({error!r}); save it again") from error
+
+
+def is_evaluation(path: Path) -> bool:
+    """Return whether a file begins as one that ``Evaluation.save`` wrote does."""
+    try:
+        with path.open("rb") as file:
+            return bool(_OPENING.match(file.read(1024).decode(errors="replace")))
+    except OSError:
+        return False
 
 
 def _parse(document: dict[str, Any]) -> Evaluation:
