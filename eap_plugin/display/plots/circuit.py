@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from eap_plugin.circuits.circuit import Circuit
 from eap_plugin.display.plots.circuit_layout import PORTS, Layout, Place, layout, targets
-from eap_plugin.display.plots.style import NEGATIVE, POSITIVE, finished, styled
+from eap_plugin.display.plots.style import finished, is_dark, sign_colors, styled
 from eap_plugin.errors import UsageError
 
 if TYPE_CHECKING:
@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 
 BOX = Place(0.38, 0.2)
 """Half the width and half the height of a node, in columns and rows."""
+
+ROW, TALLEST = 0.14, 9.0
+"""The largest height of a row, as a share of the width, and the height of a figure that fills a page, in inches."""
 
 THINNEST, WIDEST = 0.3, 3.0
 """Widths of the weakest and of the strongest edge, as multiples of the style's line width."""
@@ -43,13 +46,14 @@ def circuit_figure(circuit: Circuit, *, style: str | Path = "paper", width: str 
     with styled(style, width) as inches:
         from matplotlib.figure import Figure
 
-        figure = Figure(figsize=(inches, 0.45 * inches / 3.5 * plan.n_rows + 0.35 * inches / 3.5))
+        row = min(ROW * inches, max(TALLEST, 1.25 * inches) / (plan.n_rows + 1))
+        figure = Figure(figsize=(inches, row * (plan.n_rows + 1)))
         axes = figure.subplots()
         axes.set_xlim(-1.2, plan.n_columns - 0.4)
         axes.set_ylim(-0.45, plan.n_rows - 0.55)
         axes.set_axis_off()
         _draw_edges(axes, circuit, plan)
-        _draw_nodes(axes, circuit, plan, inches)
+        _draw_nodes(axes, circuit, plan, min(20.0 * inches / (plan.n_columns + 0.8), 21.0 * row))
         _draw_key(figure, circuit)
         return finished(figure)
 
@@ -60,13 +64,13 @@ def _draw_edges(axes: Axes, circuit: Circuit, plan: Layout) -> None:
     from matplotlib.patches import PathPatch
     from matplotlib.path import Path as Curve
 
-    base = matplotlib.rcParams["lines.linewidth"]
+    (positive, negative), base = sign_colors(), matplotlib.rcParams["lines.linewidth"]
     places = [(row, column) for row, column in circuit.edges.nonzero().tolist()]
     scores = [0.0 if circuit.scores is None else float(circuit.scores[place]) for place in places]
     largest = max(map(abs, scores)) or 1.0
     for score, (row, column) in sorted(zip(scores, places, strict=True), key=lambda edge: abs(edge[0])):
         share = abs(score) / largest if circuit.scores is not None else 0.3
-        color = "0.5" if circuit.scores is None else NEGATIVE if score < 0 else POSITIVE
+        color = "0.5" if circuit.scores is None else negative if score < 0 else positive
         start = plan.places[circuit.graph.sources[row]]
         for name, port in targets(circuit.graph, circuit.graph.readers[column]):
             end = plan.places[name]
@@ -80,13 +84,13 @@ def _draw_edges(axes: Axes, circuit: Circuit, plan: Layout) -> None:
             )
 
 
-def _draw_nodes(axes: Axes, circuit: Circuit, plan: Layout, inches: float) -> None:
+def _draw_nodes(axes: Axes, circuit: Circuit, plan: Layout, largest_font: float) -> None:
     import matplotlib
     from matplotlib.patches import FancyBboxPatch
 
     rc = matplotlib.rcParams
-    inside = {*circuit.nodes, "logits"}
-    font = min(0.85 * rc["font.size"], 20.0 * inches / (plan.n_columns + 0.8))
+    inside, faint = _ends(circuit), "0.35" if is_dark() else "0.75"
+    font = min(0.85 * rc["font.size"], largest_font)
     for name, (x, y) in plan.places.items():
         kept = name in inside
         half = 3 * BOX.x if name in ("input", "logits") and plan.n_columns > 4 else BOX.x
@@ -96,7 +100,7 @@ def _draw_nodes(axes: Axes, circuit: Circuit, plan: Layout, inches: float) -> No
             2 * BOX.y,
             boxstyle="round,pad=0,rounding_size=0.06",
             facecolor=rc["axes.facecolor"],
-            edgecolor=rc["text.color"] if kept else "0.75",
+            edgecolor=rc["text.color"] if kept else faint,
             linewidth=0.5 * rc["lines.linewidth"] * (1.4 if kept else 0.8),
             zorder=2,
         )
@@ -108,12 +112,21 @@ def _draw_nodes(axes: Axes, circuit: Circuit, plan: Layout, inches: float) -> No
         axes.text(-0.6, y, f"layer {layer}", ha="right", va="center", fontsize=font, color="0.5")
 
 
+def _ends(circuit: Circuit) -> set[str]:
+    """Return the nodes that an edge of the circuit leaves or enters."""
+    graph, ends = circuit.graph, set()
+    for row, column in circuit.edges.nonzero().tolist():
+        ends |= {graph.sources[row], *(name for name, _ in targets(graph, graph.readers[column]))}
+    return ends
+
+
 def _draw_key(figure: Figure, circuit: Circuit) -> None:
     """Explain the colours and the inputs of heads below the figure."""
     from matplotlib.lines import Line2D
 
     if circuit.scores is not None:
-        lines = [Line2D([], [], color=POSITIVE, label="positive"), Line2D([], [], color=NEGATIVE, label="negative score")]
+        texts = ("positive score", "negative score")
+        lines = [Line2D([], [], color=color, label=text) for color, text in zip(sign_colors(), texts, strict=True)]
         figure.legend(handles=lines, loc="outside lower center", ncols=2)
     inputs = "" if circuit.graph.summed_qkv else f"; into heads, from the left: {', '.join(PORTS)}"
     size = f"{circuit.n_edges:,} of {circuit.graph.n_edges:,} edges"

@@ -12,6 +12,10 @@ PORTS = {"q": -0.5, "k": 0.0, "v": 0.5}
 """Where the q, k and v inputs of a head are along the lower side of its box, from -1 (left) to 1 (right)."""
 
 
+ABOVE_HEADS, OVERLAP = 0.6, 0.3
+"""How many rows an MLP is above the heads of its layer, and by how many rows layers with an MLP are higher."""
+
+
 class Place(NamedTuple):
     """The centre of a node: x in columns of heads, from 0; y in rows, from 0 at the bottom."""
 
@@ -27,13 +31,13 @@ class Layout:
         places: the place of each node by name: ``input``, ``logits``, heads and MLPs.
         rows: for each row of attention, its layer and its y.
         n_columns: the number of columns of heads.
-        n_rows: the number of rows.
+        n_rows: the height of all, in rows.
     """
 
     places: dict[str, Place]
     rows: dict[int, float]
     n_columns: int
-    n_rows: int
+    n_rows: float
 
 
 def layout(circuit: Circuit) -> Layout:
@@ -50,11 +54,11 @@ def layout(circuit: Circuit) -> Layout:
         rows[layer] = y
         places |= {f"a{layer}.h{head}": Place(float(head), y) for head in range(graph.n_heads)}
         if graph.has_mlp:
-            y += 0.0 if graph.parallel else 1.0
+            y += 0.0 if graph.parallel else ABOVE_HEADS
             places[f"m{layer}"] = Place(float(graph.n_heads), y)
-        y += 1.0
+        y += 1.0 - (ABOVE_HEADS - OVERLAP) * (graph.has_mlp and not graph.parallel)
     places["logits"] = Place(middle, y)
-    return Layout(places, rows, graph.n_heads + graph.has_mlp, int(y) + 1)
+    return Layout(places, rows, graph.n_heads + graph.has_mlp, y + 1)
 
 
 def targets(graph: Graph, reader: Reader) -> list[tuple[str, float]]:

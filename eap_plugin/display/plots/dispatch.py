@@ -103,7 +103,7 @@ def inferred_kind(things: Sequence[Plottable]) -> str:
 
 
 def drawn_circuit(thing: Plottable, edges: int | None = None) -> Circuit:
-    """Return a circuit, or the circuit of the strongest edges by absolute score, of which there are ``edges``.
+    """Return a circuit, or from scores the ``edges`` strongest edges by absolute score, connected or not.
 
     Raises:
         UsageError: if these are not scores of edges or a circuit, or the size is given for a circuit.
@@ -116,7 +116,7 @@ def drawn_circuit(thing: Plottable, edges: int | None = None) -> Circuit:
         raise UsageError("a figure of the kind circuit needs a circuit, or scores of edges to select one from")
     flat, method = thing.sum_positions(), Top()
     size = min(DRAWN_EDGES if edges is None else edges, flat.n_edges)
-    return select_circuit(flat, size, method, method.options())
+    return select_circuit(flat, size, method, method.options(), prune=False)
 
 
 def _require(kind: str, things: Sequence[Plottable], fits: bool, wanted: str) -> None:

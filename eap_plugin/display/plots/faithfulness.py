@@ -71,9 +71,9 @@ def faithfulness_figure(
         axes = figure.subplots()
         axes.axhline(1, color="0.6", linewidth=0.6, linestyle=":", zorder=0)
         axes.axhline(0, color="0.6", linewidth=0.6, linestyle=":", zorder=0)
-        _draw_random(axes, curves)
         for index, curve in enumerate(curves):
             _draw(axes, curve, CYCLE[index % len(CYCLE)], MARKERS[index % len(MARKERS)])
+        _draw_random(axes, curves)
         set_size_scale(axes, [point.size for curve in curves for point in curve.points])
         axes.set_xlabel(f"{unit} selected")
         axes.set_ylabel("Faithfulness")
@@ -145,6 +145,6 @@ def _draw_random(axes: Axes, curves: Sequence[Curve]) -> None:
             sizes = [point.size for point in points]
             bands = [point.random_band or (0.0, 0.0) for point in points]
             means = [point.random_mean or 0.0 for point in points]
-            axes.plot(sizes, means, color="0.5", linestyle="--", label="random circuits", marker="none")
-            axes.fill_between(sizes, [low for low, _ in bands], [high for _, high in bands], color="0.5", alpha=0.2)
+            axes.plot(sizes, means, color="0.5", linestyle="--", label="random circuits", marker="none", zorder=1)
+            axes.fill_between(sizes, [low for low, _ in bands], [high for _, high in bands], color="0.5", alpha=0.2, lw=0, zorder=1)
             return

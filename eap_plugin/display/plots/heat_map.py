@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from eap_plugin.display.plots.scale import signed_sqrt, signed_square, tick_text, ticks
-from eap_plugin.display.plots.style import NEGATIVE, POSITIVE, finished, styled
+from eap_plugin.display.plots.style import finished, is_dark, sign_colors, styled
 from eap_plugin.model.graph import Graph
 from eap_plugin.results.export import to_numpy
 from eap_plugin.results.prune_scores import PruneScores
@@ -48,8 +48,10 @@ def heat_map_figure(scores: PruneScores, *, style: str | Path = "paper", width: 
         matrix = np.where(flat.is_edge.cpu().numpy(), to_numpy(flat.matrix), np.nan)
         largest = float(np.nanmax(np.abs(matrix))) or 1.0
         norm = FuncNorm((signed_sqrt, signed_square), vmin=-largest, vmax=largest)
-        colors = LinearSegmentedColormap.from_list("signed", [NEGATIVE, "#f7f7f7", POSITIVE])
-        axes.set_facecolor("#d9d9d9" if style != "dark" else "#2a2f38")
+        positive, negative = sign_colors()
+        middle, outside = ("#15181e", "#3a414d") if is_dark() else ("#f7f7f7", "#d9d9d9")
+        colors = LinearSegmentedColormap.from_list("signed", [negative, middle, positive])
+        axes.set_facecolor(outside)
         image = axes.imshow(matrix, cmap=colors, norm=norm, aspect="auto", interpolation="nearest")
         names = [graph.reader_name(reader) for reader in graph.readers]
         _name(axes, "x", names, [_layer_of_reader(graph, column) for column in range(columns)])
@@ -59,7 +61,8 @@ def heat_map_figure(scores: PruneScores, *, style: str | Path = "paper", width: 
         axes.spines[["top", "right"]].set_visible(True)
         unit = flat.metadata.get("metric_unit")
         bar = figure.colorbar(image, ax=axes, label=f"Score ({unit})" if unit else "Score", pad=0.02)
-        bar.set_ticks(ticks(largest), labels=[tick_text(tick) for tick in ticks(largest)])
+        places = ticks(-largest, largest)
+        bar.set_ticks(places, labels=[tick_text(place) for place in places])
         bar.minorticks_off()
         return finished(figure)
 

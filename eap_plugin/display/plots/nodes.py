@@ -11,7 +11,7 @@ from torch import Tensor
 
 from eap_plugin.circuits.selection.base import Scores
 from eap_plugin.display.plots.scale import set_signed_scale
-from eap_plugin.display.plots.style import NEGATIVE, POSITIVE, finished, styled
+from eap_plugin.display.plots.style import finished, sign_colors, styled
 from eap_plugin.results.prune_scores import PruneScores
 
 if TYPE_CHECKING:
@@ -44,7 +44,8 @@ def nodes_figure(scores: Scores, *, style: str | Path = "paper", width: str | fl
 
         figure = Figure(figsize=(inches, 0.7 * inches))
         axes = figure.subplots()
-        shapes = (("input", "input", "s", "0.5"), ("head", "heads", "o", POSITIVE), ("mlp", "MLP", "D", NEGATIVE))
+        blue, vermilion = sign_colors()
+        shapes = (("input", "input", "s", "0.5"), ("head", "heads", "o", blue), ("mlp", "MLP", "D", vermilion))
         for kind, name, marker, color in shapes:
             rows = [row for row, writer in enumerate(writers) if writer.kind == kind]
             if rows:

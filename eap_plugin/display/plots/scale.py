@@ -21,19 +21,14 @@ def signed_square(values: Any) -> Any:
     return np.sign(values) * np.square(values)
 
 
-def ticks(largest: float, both: bool = True) -> list[float]:
-    """Return round numbers for the ticks of an axis of signed square roots: 0, about a tenth of the largest, and it.
-
-    Args:
-        largest: the largest absolute value.
-        both: whether there are negative values, too.
-    """
+def ticks(low: float, high: float) -> list[float]:
+    """Return round numbers between two for the ticks of an axis of signed square roots: 0, a large one, its tenth."""
+    largest = max(abs(low), abs(high))
     if largest <= 0:
         return [0.0]
     power = 10.0 ** np.floor(np.log10(largest))
     top = max(factor for factor in (1, 2, 5) if factor * power <= largest * (1 + 1e-9)) * power
-    positive = [top / 10, top]
-    return [-value for value in reversed(positive)] * both + [0.0, *positive]
+    return [value for value in (-top, -top / 10, 0.0, top / 10, top) if low <= value <= high]
 
 
 def tick_text(value: float) -> str:
@@ -44,12 +39,11 @@ def tick_text(value: float) -> str:
 def set_signed_scale(axes: Axes, axis: str, values: Sequence[float] | Any) -> None:
     """Scale an axis (``x`` or ``y``) by signed square roots, with limits around the values and round ticks."""
     array = np.asarray(values)
-    largest = float(np.abs(array).max(initial=0.0))
-    both = bool((array < 0).any())
-    places = ticks(largest, both)
+    low, high = min(0.0, float(array.min())), max(0.0, float(array.max()))
+    margin = 0.1 * (high - low) or 1.0
+    places = ticks(low - margin * (low < 0), high)
     getattr(axes, f"set_{axis}scale")("function", functions=(signed_sqrt, signed_square))
-    edge = 1.1 * largest or 1.0
-    getattr(axes, f"set_{axis}lim")(-edge if both else -0.01 * edge, edge)
+    getattr(axes, f"set_{axis}lim")(low - margin if low < 0 else -0.05 * margin, high + margin)
     getattr(axes, f"set_{axis}ticks")(places, labels=[tick_text(place) for place in places])
     getattr(axes, f"{axis}axis").minorticks_off()
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from eap_plugin.circuits.comparison.ranking import aligned, rank_correlation, values
 from eap_plugin.circuits.selection.base import Scores
 from eap_plugin.display.plots.scale import set_signed_scale
-from eap_plugin.display.plots.style import POSITIVE, finished, label, styled
+from eap_plugin.display.plots.style import finished, label, sign_colors, styled
 from eap_plugin.results.text_table import fixed
 
 if TYPE_CHECKING:
@@ -44,14 +44,13 @@ def scatter_figure(
         axes = figure.subplots()
         axes.axhline(0, color="0.6", linewidth=0.6, zorder=0)
         axes.axvline(0, color="0.6", linewidth=0.6, zorder=0)
-        axes.scatter(x.numpy(), y.numpy(), s=1.2 * inches, color=POSITIVE, alpha=0.6, linewidths=0, rasterized=True)
+        axes.scatter(x.numpy(), y.numpy(), s=1.2 * inches, color=sign_colors()[0], alpha=0.6, linewidths=0, rasterized=True)
         set_signed_scale(axes, "x", x.numpy())
         set_signed_scale(axes, "y", y.numpy())
         axes.set_xlabel(f"Score: {label(names[0])}")
         axes.set_ylabel(f"Score: {label(names[1])}")
         axes.set_title(
-            f"{len(x):,} {a.level}s; Spearman's ρ {fixed(signed)}, of absolute scores {fixed(absolute)}".replace("-", "−"),
+            f"{len(x):,} {a.level}s\nSpearman's ρ {fixed(signed)}, of |score| {fixed(absolute)}".replace("-", "−"),
             fontsize="medium",
-            wrap=True,
         )
         return finished(figure)

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 POSITIVE, NEGATIVE = "#0072B2", "#D55E00"
 """Blue for positive scores and vermilion for negative ones, which all kinds of colour blindness can tell apart."""
 
+POSITIVE_ON_DARK, NEGATIVE_ON_DARK = "#56B4E9", "#E69F00"
+"""The same, lighter, on a dark background."""
+
 CYCLE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 """Colours of curves, from the palette of Okabe and Ito (2008), which the colour-blind can tell apart."""
 
@@ -156,6 +159,19 @@ def _inches(width: str | float, style: Style) -> float:
     if not 1 <= inches <= 40:
         raise UsageError(f"the width of a figure is {', '.join(WIDTHS)} or 1 to 40 inches; got {str(width)!r}")
     return inches
+
+
+def is_dark() -> bool:
+    """Return whether the style that applies has a dark background."""
+    from matplotlib import rcParams
+    from matplotlib.colors import to_rgb
+
+    return sum(to_rgb(rcParams["axes.facecolor"])) < 1.5
+
+
+def sign_colors() -> tuple[str, str]:
+    """Return the colours of positive and of negative scores in the style that applies."""
+    return (POSITIVE_ON_DARK, NEGATIVE_ON_DARK) if is_dark() else (POSITIVE, NEGATIVE)
 
 
 def label(name: object) -> str:
