@@ -10,8 +10,7 @@ from eap_plugin.api.viewing import read_viewable
 from eap_plugin.circuits.evaluation.result import Evaluation
 from eap_plugin.display.plots.dispatch import Plottable, drawn_circuit, figure_of
 from eap_plugin.display.plots.faithfulness import evaluation_name
-from eap_plugin.display.plots.files import format_of_figure, save_figure
-from eap_plugin.display.plots.style import styled
+from eap_plugin.display.plots.files import format_of_figure, write_figure
 from eap_plugin.errors import UsageError
 from eap_plugin.score_format.dot import Dot
 
@@ -75,9 +74,8 @@ def plot(
     figure = figure_of(found, names, kind, style=style, width=width, edges=edges, signed=signed, tokens=tokens)
     if path is not None and format == "dot":
         Dot().write(drawn_circuit(found[0], edges), Path(path))
-    elif path is not None and format is not None:
-        with styled(style, width or "single"):
-            save_figure(figure, Path(path), format)
+    elif path is not None:
+        write_figure(figure, Path(path), style)
     return figure
 
 

@@ -47,7 +47,9 @@ def layout(circuit: Circuit) -> Layout:
     them; where the two run in parallel, it is in the same row.
     """
     graph = circuit.graph
-    layers = sorted({place for row, column in circuit.edges.nonzero().tolist() for place in _layers(graph, row, column)})
+    layers = sorted(
+        {place for row, column in circuit.edges.nonzero().tolist() for place in _layers(graph, row, column)}
+    )
     middle = (graph.n_heads - 1) / 2 + 0.5 * graph.has_mlp
     places, rows, y = {"input": Place(middle, 0.0)}, {}, 1.0
     for layer in layers:

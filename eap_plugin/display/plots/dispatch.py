@@ -80,8 +80,10 @@ def figure_of(
         raise UsageError(f"a figure of the kind {kind} needs scores{' of edges' * (kind == 'scores')}")
     if kind == "positions":
         return positions_figure(thing, tokens, **look)
-    return heat_map_figure(thing, **look) if isinstance(thing, PruneScores) and kind == "scores" else nodes_figure(
-        thing, **look
+    return (
+        heat_map_figure(thing, **look)
+        if isinstance(thing, PruneScores) and kind == "scores"
+        else nodes_figure(thing, **look)
     )
 
 

@@ -146,5 +146,7 @@ def _draw_random(axes: Axes, curves: Sequence[Curve]) -> None:
             bands = [point.random_band or (0.0, 0.0) for point in points]
             means = [point.random_mean or 0.0 for point in points]
             axes.plot(sizes, means, color="0.5", linestyle="--", label="random circuits", marker="none", zorder=1)
-            axes.fill_between(sizes, [low for low, _ in bands], [high for _, high in bands], color="0.5", alpha=0.2, lw=0, zorder=1)
+            axes.fill_between(
+                sizes, [low for low, _ in bands], [high for _, high in bands], color="0.5", alpha=0.2, lw=0, zorder=1
+            )
             return

@@ -86,5 +86,10 @@ def _name_strongest(axes: Axes, scores: Scores, strengths: Float[Tensor, "source
             continue
         lowest[layer] = height
         axes.annotate(
-            graph.sources[row], (layer, height), xytext=(4, 0), textcoords="offset points", va="center", fontsize="small"
+            graph.sources[row],
+            (layer, height),
+            xytext=(4, 0),
+            textcoords="offset points",
+            va="center",
+            fontsize="small",
         )

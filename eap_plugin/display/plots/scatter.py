@@ -44,7 +44,9 @@ def scatter_figure(
         axes = figure.subplots()
         axes.axhline(0, color="0.6", linewidth=0.6, zorder=0)
         axes.axvline(0, color="0.6", linewidth=0.6, zorder=0)
-        axes.scatter(x.numpy(), y.numpy(), s=1.2 * inches, color=sign_colors()[0], alpha=0.6, linewidths=0, rasterized=True)
+        axes.scatter(
+            x.numpy(), y.numpy(), s=1.2 * inches, color=sign_colors()[0], alpha=0.6, linewidths=0, rasterized=True
+        )
         set_signed_scale(axes, "x", x.numpy())
         set_signed_scale(axes, "y", y.numpy())
         axes.set_xlabel(f"Score: {label(names[0])}")
