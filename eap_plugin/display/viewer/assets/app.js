@@ -55,6 +55,12 @@ function resize(size) {
   change({ size: Math.max(0, Math.min(largest(), Math.round(size) || 0)) });
 }
 
+/** Go up or down by some of the slider's thousand steps, and by one edge at least. */
+function step(turn, steps) {
+  const size = sliderSize(Math.max(0, Math.min(1000, sliderValue(state.size) + turn * steps)));
+  resize(turn > 0 ? Math.max(state.size + 1, size) : Math.min(state.size - 1, size));
+}
+
 const TABS = ["node", "table", "groups", "about"];
 
 function openTab(name) {
@@ -118,6 +124,12 @@ function enableDrag() {
 
 function listen() {
   byId("slider").addEventListener("input", (event) => resize(sliderSize(Number(event.target.value))));
+  byId("slider").addEventListener("keydown", (event) => {
+    const turn = { ArrowRight: 1, ArrowUp: 1, ArrowLeft: -1, ArrowDown: -1 }[event.key];
+    if (turn === undefined) return;
+    event.preventDefault();
+    step(turn, 6);
+  });
   byId("number").addEventListener("change", (event) => resize(Number(event.target.value)));
   byId("method").addEventListener("change", (event) => change({ method: event.target.value }));
   byId("connected").addEventListener("change", (event) => change({ connected: event.target.checked }));

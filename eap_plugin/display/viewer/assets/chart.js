@@ -55,7 +55,7 @@ function drawChart() {
   for (const tick of [1, 10, 100, 1000, 10000, 100000].filter((one) => one <= x.domain()[1])) {
     grid.append("text").attr("class", "x").attr("x", x(tick)).attr("y", inner.bottom + 14).text(d3.format(",")(tick));
   }
-  grid.append("text").attr("class", "x name").attr("x", (inner.left + inner.right) / 2).attr("y", height - 1).text(`${UNIT}s selected`);
+  grid.append("text").attr("class", "x name").attr("x", (inner.left + inner.right) / 2).attr("y", height - 1).text(`${UNIT}s selected${all.some((point) => point.random !== null) ? " (dashed: random circuits)" : ""}`);
   for (const { dataset, points } of series) drawSeries(chart, dataset, points, x, y);
 }
 

@@ -116,11 +116,15 @@ function edgeList(title, indices, most, other) {
     const label = state.names[nodeKey(edge.from)] && other === "from" ? `${name} “${clipped(state.names[nodeKey(edge.from)], 16)}”` : name;
     const target = other === "from" ? nodeKey(edge.from) : nodeKey(edge.to[0]);
     return element("li", {}, button(label, () => focusOn(target), { className: "link", dir: "auto" }),
-      element("span", { className: "slot" }, other === "from" && edge.to.length ? GRAPH.readers[edge.column].slot : ""),
+      element("span", { className: "slot" }, other === "from" && isAttention(edge) ? GRAPH.readers[edge.column].slot : ""),
       element("span", { className: "value" }, numberOf(edge)), bar);
   }));
   const more = indices.length > most ? [element("p", { className: "hint" }, `and ${count(indices.length - most, "more edge")}`)] : [];
   return [element("h3", {}, `${title}: ${d3.format(",")(indices.length)}${sum}`), ...(indices.length ? [list] : []), ...more];
+}
+
+function isAttention(edge) {
+  return ["q", "k", "v"].includes(GRAPH.readers[edge.column].slot);
 }
 
 function numberOf(edge) {
