@@ -80,6 +80,7 @@ architectures: .venv/.installed ## Write docs/architectures.md anew
 	OMP_NUM_THREADS=1 $(VENV)/python -m scripts.list_architectures
 
 docs: .venv/.installed ## Build the documentation site in build/site
+	$(VENV)/python -m scripts.gallery
 	NO_MKDOCS_2_WARNING=1 $(VENV)/mkdocs build --quiet
 
 lint: .venv/.installed ## Check style, and that layers import only those below them

@@ -40,7 +40,7 @@ function drawControls() {
     holder.className = "row segments";
     holder.hidden = options.length < 2;
   };
-  const label = (one) => `${one.letter}${one.name ? ` · ${clipped(one.name, 18)}` : ""}`;
+  const label = (one) => [one.letter, clipped(nameOf(one), 18)].filter(Boolean).join(" · ");
   segments(byId("views"), several ? [...DATASETS.map((one) => [one.letter, label(one)]), ["difference", "difference"]] : [], state.view, (view) => change({ view }));
   const tokens = DATASETS.some((one) => one.positions);
   segments(byId("layouts"), tokens ? [["model", "by head"], ["tokens", "by token"]] : [], state.layout, (layout) => {
@@ -68,6 +68,11 @@ function drawControls() {
     box.checked = !state.hidden.includes(kind);
     return element("label", {}, box, kind === "mlp" ? " MLPs" : ` ${kind}`);
   }));
+}
+
+/** The name of a file, or the algorithm that its scores are of. */
+function nameOf(dataset) {
+  return dataset.name || (typeof dataset.metadata.algorithm === "string" ? dataset.metadata.algorithm : "");
 }
 
 function toggleSlot(kind) {
