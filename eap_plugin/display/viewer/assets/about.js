@@ -6,7 +6,7 @@ function drawAbout() {
   const panel = byId("panel-about");
   if (panel.hidden) return;
   const parts = DATASETS.flatMap((dataset) => [
-    element("h2", { dir: "auto" }, DATASETS.length > 1 ? `${dataset.letter} · ${clipped(dataset.name, 60)}` : clipped(dataset.name || "Scores", 60)),
+    element("h2", { dir: "auto" }, DATASETS.length > 1 ? `${dataset.letter} · ${clipped(nameOf(dataset), 60)}` : clipped(dataset.name || "Scores", 60)),
     ...examples(dataset.metadata), ...recorded(dataset.metadata),
   ]);
   const measured = DATA.evaluations.flatMap((one) => [element("h2", {}, "Evaluation"), ...areas(one), ...recorded(one.metadata)]);

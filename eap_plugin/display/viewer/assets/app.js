@@ -55,6 +55,12 @@ function resize(size) {
   change({ size: Math.max(0, Math.min(largest(), Math.round(size) || 0)) });
 }
 
+/** Go up or down by some of the slider's thousand steps, and by one edge at least. */
+function step(turn, steps) {
+  const size = sliderSize(Math.max(0, Math.min(1000, sliderValue(state.size) + turn * steps)));
+  resize(turn > 0 ? Math.max(state.size + 1, size) : Math.min(state.size - 1, size));
+}
+
 const TABS = ["node", "table", "groups", "about"];
 
 function openTab(name) {
@@ -118,6 +124,12 @@ function enableDrag() {
 
 function listen() {
   byId("slider").addEventListener("input", (event) => resize(sliderSize(Number(event.target.value))));
+  byId("slider").addEventListener("keydown", (event) => {
+    const turn = { ArrowRight: 1, ArrowUp: 1, ArrowLeft: -1, ArrowDown: -1 }[event.key];
+    if (turn === undefined) return;
+    event.preventDefault();
+    step(turn, 6);
+  });
   byId("number").addEventListener("change", (event) => resize(Number(event.target.value)));
   byId("method").addEventListener("change", (event) => change({ method: event.target.value }));
   byId("connected").addEventListener("change", (event) => change({ connected: event.target.checked }));
@@ -201,16 +213,24 @@ function start() {
   fit(0);
 }
 
-/** A page of evaluations alone: their curves, and where they come from. */
+/** A page of evaluations alone: their curves, the points as a table, and where they come from. */
 function evaluationOnly() {
-  const points = DATA.evaluations.flatMap((one) => one.points);
-  const sizes = element("table", {}, element("caption", {}, "Faithfulness of each circuit"),
+  const points = DATA.evaluations.flatMap((one) => one.points.map((point) => ({ ...point, at: point.size })));
+  const curves = [[false, ""], [true, "of-B"], [null, ""]]
+    .map(([signed, kind]) => ({ kind, points: d3.sort(points.filter((point) => point.signed === signed), (point) => point.at) }))
+    .filter((one) => one.points.length);
+  const how = (point) => (point.signed === null ? "given" : point.signed ? "score" : "absolute score");
+  const row = (point) => [d3.format(",")(point.n_edges), how(point), point.faithfulness.toFixed(3),
+    point.interval ? `${point.interval[0].toFixed(3)} to ${point.interval[1].toFixed(3)}` : ""];
+  const cells = ([first, ...rest]) => [element("th", { scope: "row" }, first), ...rest.map((text) => element("td", {}, text))];
+  const table = element("table", {}, element("caption", {}, "Faithfulness of each circuit"),
     element("thead", {}, element("tr", {}, ...["Edges", "Selected by", "Faithfulness", "95 %"].map((name) => element("th", { scope: "col" }, name)))),
-    element("tbody", {}, ...points.map((point) => element("tr", {}, element("th", { scope: "row" }, d3.format(",")(point.n_edges)),
-      element("td", {}, point.signed === null ? "given" : point.signed ? "score" : "absolute score"), element("td", {}, point.faithfulness.toFixed(3)),
-      element("td", {}, point.interval ? `${point.interval[0].toFixed(3)} to ${point.interval[1].toFixed(3)}` : "")))));
-  byId("empty").hidden = true;
-  stage.replaceChildren(element("div", { className: "sheet" }, sizes));
+    element("tbody", {}, ...points.map((point) => element("tr", {}, ...cells(row(point))))));
+  const chart = element("div", { id: "chart" });
+  byId("chart").remove();
+  stage.replaceChildren(element("div", { className: "sheet" }, chart, table));
+  drawCurves(chart, curves, 1, null);
+  if (curves.length > 1) chart.append(element("p", { className: "hint" }, "By absolute score in blue, by score in purple."));
 }
 
 start();

@@ -28,25 +28,26 @@ function faithfulnessAt(points, size) {
 }
 
 function drawChart() {
-  const holder = d3.select("#chart");
-  const shown = shownDatasets().map((dataset) => ({ dataset, points: fittingPoints(dataset) }));
-  const series = shown.filter((one) => one.points.length);
-  holder.selectAll("*").remove();
-  if (!DATA.evaluations.length || !series.length) {
-    if (DATA.evaluations.length) {
-      holder.append("p").attr("class", "hint")
-        .text("The evaluation is of another selection, or of a selection by another sign.");
-    }
-    return;
-  }
-  const [width, height] = [330, 138];
+  const holder = byId("chart");
+  const curves = shownDatasets()
+    .map((dataset) => ({ kind: state.view === "difference" ? `of-${dataset.letter}` : "", points: fittingPoints(dataset) }))
+    .filter((one) => one.points.length);
+  holder.replaceChildren();
+  if (!DATA.evaluations.length) return;
+  if (curves.length) drawCurves(holder, curves, largest(), state.size);
+  else holder.append(element("p", { className: "hint" }, "The evaluation is of another selection, or of a selection by another sign."));
+}
+
+/** Draw curves over the logarithm of the size, and a point on each at the present size, if there is one. */
+function drawCurves(holder, curves, most, size) {
+  const [width, height] = [330, 142];
   const inner = { left: 34, right: 322, top: 10, bottom: 112 };
-  const all = series.flatMap((one) => one.points);
-  const x = d3.scaleLog([1, Math.max(2, d3.max(all, (point) => point.at), largest())], [inner.left, inner.right]).clamp(true);
+  const all = curves.flatMap((one) => one.points);
+  const x = d3.scaleLog([1, Math.max(2, d3.max(all, (point) => point.at), most)], [inner.left, inner.right]).clamp(true);
   const values = all.flatMap((point) => [point.faithfulness, ...(point.interval || []), ...(point.random_band || [])]);
   const y = d3.scaleLinear([Math.min(0, d3.min(values)), Math.max(1, d3.max(values))], [inner.bottom, inner.top]);
-  const chart = holder.append("svg").attr("viewBox", `0 0 ${width} ${height}`).attr("role", "img")
-    .attr("aria-label", "Faithfulness over the number of edges");
+  const chart = d3.select(holder).append("svg").attr("viewBox", `0 0 ${width} ${height}`).attr("role", "img")
+    .attr("aria-label", `Faithfulness over the number of ${UNIT}s`);
   const grid = chart.append("g").attr("class", "grid");
   for (const tick of y.ticks(4)) {
     grid.append("line").attr("x1", inner.left).attr("x2", inner.right).attr("y1", y(tick)).attr("y2", y(tick)).classed("one", tick === 1);
@@ -55,30 +56,28 @@ function drawChart() {
   for (const tick of [1, 10, 100, 1000, 10000, 100000].filter((one) => one <= x.domain()[1])) {
     grid.append("text").attr("class", "x").attr("x", x(tick)).attr("y", inner.bottom + 14).text(d3.format(",")(tick));
   }
-  grid.append("text").attr("class", "x name").attr("x", (inner.left + inner.right) / 2).attr("y", height - 1).text(`${UNIT}s selected`);
-  for (const { dataset, points } of series) drawSeries(chart, dataset, points, x, y);
+  const random = all.some((point) => point.random !== null) ? " (dashed: random circuits)" : "";
+  grid.append("text").attr("class", "x name").attr("x", (inner.left + inner.right) / 2).attr("y", height - 4).text(`${UNIT}s selected${random}`);
+  for (const one of curves) drawCurve(chart.append("g").attr("class", `series ${one.kind}`), one.points, x, y, size);
 }
 
-function drawSeries(chart, dataset, points, x, y) {
-  const made = chart.append("g").attr("class", `series ${state.view === "difference" ? `of-${dataset.letter}` : ""}`);
+function drawCurve(parent, points, x, y, size) {
+  const at = (point) => x(Math.max(point.at, 1));
   const random = points.filter((point) => point.random !== null);
-  const line = d3.line((point) => x(Math.max(point.at, 1)), (point) => y(point.faithfulness));
-  if (random.length > 1) {
-    made.append("path").attr("class", "random").attr("d", line.y((point) => y(point.random))(random));
-    line.y((point) => y(point.faithfulness));
-  }
   const known = points.filter((point) => point.interval !== null);
+  if (random.length > 1) parent.append("path").attr("class", "random").attr("d", d3.line(at, (point) => y(point.random))(random));
   if (known.length > 1) {
-    const band = d3.area((point) => x(Math.max(point.at, 1)), (point) => y(point.interval[0]), (point) => y(point.interval[1]));
-    made.append("path").attr("class", "band").attr("d", band(known));
+    const band = d3.area(at, (point) => y(point.interval[0]), (point) => y(point.interval[1]));
+    parent.append("path").attr("class", "band").attr("d", band(known));
   }
-  made.append("path").attr("class", "curve").attr("d", line(points));
-  made.selectAll("circle.measured").data(points).join("circle").attr("class", "measured").attr("r", 2)
-    .attr("cx", (point) => x(Math.max(point.at, 1))).attr("cy", (point) => y(point.faithfulness));
-  const now = faithfulnessAt(points, state.size);
-  const size = Math.max(1, state.size);
-  made.append("line").attr("class", "now").attr("x1", x(size)).attr("x2", x(size)).attr("y1", y.range()[0]).attr("y2", y.range()[1]);
-  if (now !== null) made.append("circle").attr("class", "now").attr("r", 4.5).attr("cx", x(size)).attr("cy", y(now.value));
+  parent.append("path").attr("class", "curve").attr("d", d3.line(at, (point) => y(point.faithfulness))(points));
+  parent.selectAll("circle.measured").data(points).join("circle").attr("class", "measured").attr("r", 2)
+    .attr("cx", at).attr("cy", (point) => y(point.faithfulness));
+  if (size === null) return;
+  const now = faithfulnessAt(points, size);
+  const place = x(Math.max(1, size));
+  parent.append("line").attr("class", "now").attr("x1", place).attr("x2", place).attr("y1", y.range()[0]).attr("y2", y.range()[1]);
+  if (now !== null) parent.append("circle").attr("class", "now").attr("r", 4.5).attr("cx", place).attr("cy", y(now.value));
 }
 
 /** What the evaluations say of the present size, as a sentence; empty without one. */

@@ -47,7 +47,9 @@ function drawnEdges(view, layout) {
 /** How far a curve bends aside, so that it does not run straight through the nodes between its ends. */
 function bend(one) {
   const rise = one.y0 - one.y1;
-  if (Math.abs(one.x1 - one.x0) > 26 || rise < STEP.y || state.layout === "tokens") return 0;
+  const tokens = state.layout === "tokens";
+  if (Math.abs(one.x1 - one.x0) > 26 || rise < (tokens ? 4 * TOKEN.y : STEP.y)) return 0;
+  if (tokens) return (one.indices[0] % 2 ? 1 : -1) * TOKEN.x * 0.7;
   return (one.indices[0] % 2 ? 1 : -1) * Math.min(STEP.x / 2 + rise * 0.03, 62) * 1.3;
 }
 

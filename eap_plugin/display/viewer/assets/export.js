@@ -32,7 +32,7 @@ function seen() {
   };
 }
 
-const DRAWN = ["fill", "stroke", "stroke-width", "stroke-dasharray", "opacity", "font-size", "font-weight", "font-family", "text-anchor", "visibility", "letter-spacing"];
+const DRAWN = ["fill", "stroke", "stroke-width", "stroke-dasharray", "opacity", "font-size", "font-weight", "text-anchor", "visibility", "letter-spacing"];
 
 /** The picture as an SVG of its own: the same curves, and the nodes with their computed style. */
 function svgText() {
@@ -45,6 +45,7 @@ function svgText() {
   root.setAttribute("viewBox", [box.x0, box.y0, width, height].map(Math.round).join(" "));
   root.setAttribute("width", Math.round(width));
   root.setAttribute("height", Math.round(height));
+  root.setAttribute("font-family", "system-ui, Helvetica Neue, Arial, DejaVu Sans, sans-serif");
   const add = (parent, tag, attributes) => {
     const made = document.createElementNS(space, tag);
     for (const [name, value] of Object.entries(attributes)) made.setAttribute(name, value);

@@ -38,6 +38,7 @@ function groupMarked() {
   const groups = state.groups.map((one) => ({ ...one, members: one.members.filter((key) => !members.includes(key)) }))
     .filter((one) => one.members.length > 1);
   change({ groups: [...groups, { id, name: id, members }], marked: [], focus: id, path: null });
+  openTab("node");
 }
 
 function ungroup(id) {

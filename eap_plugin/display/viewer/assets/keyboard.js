@@ -40,7 +40,7 @@ function onNodeKey(event, place) {
   const acts = {
     Enter: () => (event.shiftKey ? pathTo(place.key) : focusOn(state.focus === place.key ? null : place.key)),
     " ": () => toggleMark(place.key), m: () => toggleMark(place.key), g: groupMarked, p: () => togglePin(place.key),
-    n: () => { focusOn(place.key); byId("rename").focus(); },
+    n: () => { focusOn(place.key); openTab("node"); draw(); byId("rename").focus(); },
   };
   if (event.ctrlKey || event.metaKey || event.altKey) return;
   if (event.key in moves) {
@@ -62,7 +62,7 @@ function onPageKey(event) {
   if (typing || event.ctrlKey || event.metaKey || event.altKey || GRAPH === null) return;
   const acts = {
     "/": () => byId("search").focus(), "?": openHelp,
-    "[": () => resize(sliderSize(Math.max(0, sliderValue(state.size) - 40))), "]": () => resize(Math.max(state.size + 1, sliderSize(Math.min(1000, sliderValue(state.size) + 40)))),
+    "[": () => step(-1, 40), "]": () => step(1, 40),
     "+": () => svg.call(zoom.scaleBy, 1.3), "-": () => svg.call(zoom.scaleBy, 1 / 1.3), 0: () => fit(250),
   };
   if (event.key in acts) {

@@ -89,7 +89,7 @@ function computeLayout(view) {
     places.set(group.id, {
       key: group.id, kind: "group", name: group.name, group, members, position: members[0].position,
       x: d3.mean(members, (one) => one.x), y: d3.mean(members, (one) => one.y),
-      layer: members[0].layer, w: HEAD.w * 1.5, h: HEAD.h + 2,
+      layer: members[0].layer, w: HEAD.w * 1.65, h: HEAD.h + 2,
     });
   }
   for (const [key, [x, y]] of Object.entries(state.pins)) {

@@ -40,7 +40,7 @@ function drawControls() {
     holder.className = "row segments";
     holder.hidden = options.length < 2;
   };
-  const label = (one) => `${one.letter}${one.name ? ` · ${clipped(one.name, 18)}` : ""}`;
+  const label = (one) => [one.letter, clipped(nameOf(one), 18)].filter(Boolean).join(" · ");
   segments(byId("views"), several ? [...DATASETS.map((one) => [one.letter, label(one)]), ["difference", "difference"]] : [], state.view, (view) => change({ view }));
   const tokens = DATASETS.some((one) => one.positions);
   segments(byId("layouts"), tokens ? [["model", "by head"], ["tokens", "by token"]] : [], state.layout, (layout) => {
@@ -68,6 +68,11 @@ function drawControls() {
     box.checked = !state.hidden.includes(kind);
     return element("label", {}, box, kind === "mlp" ? " MLPs" : ` ${kind}`);
   }));
+}
+
+/** The name of a file, or the algorithm that its scores are of. */
+function nameOf(dataset) {
+  return dataset.name || (typeof dataset.metadata.algorithm === "string" ? dataset.metadata.algorithm : "");
 }
 
 function toggleSlot(kind) {
@@ -116,11 +121,15 @@ function edgeList(title, indices, most, other) {
     const label = state.names[nodeKey(edge.from)] && other === "from" ? `${name} “${clipped(state.names[nodeKey(edge.from)], 16)}”` : name;
     const target = other === "from" ? nodeKey(edge.from) : nodeKey(edge.to[0]);
     return element("li", {}, button(label, () => focusOn(target), { className: "link", dir: "auto" }),
-      element("span", { className: "slot" }, other === "from" && edge.to.length ? GRAPH.readers[edge.column].slot : ""),
+      element("span", { className: "slot" }, other === "from" && isAttention(edge) ? GRAPH.readers[edge.column].slot : ""),
       element("span", { className: "value" }, numberOf(edge)), bar);
   }));
   const more = indices.length > most ? [element("p", { className: "hint" }, `and ${count(indices.length - most, "more edge")}`)] : [];
   return [element("h3", {}, `${title}: ${d3.format(",")(indices.length)}${sum}`), ...(indices.length ? [list] : []), ...more];
+}
+
+function isAttention(edge) {
+  return ["q", "k", "v"].includes(GRAPH.readers[edge.column].slot);
 }
 
 function numberOf(edge) {

@@ -11,7 +11,9 @@ let scene = null;
 let transform = d3.zoomIdentity;
 let emphasised = new Set();
 
-const zoom = d3.zoom().scaleExtent([0.05, 6]).on("zoom", (event) => {
+const zoom = d3.zoom().scaleExtent([0.05, 6]).filter((event) => {
+  return event.type === "wheel" || (pointerOnNode(event) === undefined && !event.ctrlKey && !event.button);
+}).on("zoom", (event) => {
   transform = event.transform;
   world.attr("transform", transform.toString());
   svg.classed("far", transform.k < 0.45);
