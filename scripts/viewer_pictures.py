@@ -68,7 +68,9 @@ def photograph(browser: Browser, path: Path, name: str, arranged: dict[str, Any]
     if path.stem == "gpt2-small":
         image = image.resize((768, 480), Image.Resampling.LANCZOS)
     colours = 20 if path.stem == "gpt2-small" else 64
-    image.quantize(colours, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE).save(PICTURES / f"{name}.png", optimize=True)
+    image.quantize(colours, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE).save(
+        PICTURES / f"{name}.png", optimize=True
+    )
     page.close()
 
 

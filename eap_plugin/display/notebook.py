@@ -89,8 +89,8 @@ def frame(document: str, height: int) -> str:
 def _table(thing: Plottable) -> str:
     if isinstance(thing, Evaluation):
         points = [point for point in thing.points if not point.signed] or thing.points
-        rows = [(f"{point.size:,}", f"{point.n_edges:,}", f"{point.faithfulness:.3f}") for point in points[:SIZES]]
-        return _html_table(("Selected", "Edges", "Faithfulness"), rows)
+        sizes = [(f"{point.size:,}", f"{point.n_edges:,}", f"{point.faithfulness:.3f}") for point in points[:SIZES]]
+        return _html_table(("Selected", "Edges", "Faithfulness"), sizes)
     if isinstance(thing, Circuit) and thing.scores is None:
         return _html_table(("Edge",), [(name,) for name in thing.edge_names[:ROWS]])
     level = "Edge" if isinstance(thing, Circuit | PruneScores) else thing.level.capitalize()

@@ -2,7 +2,7 @@
 
 ``python`` and ``pycon`` blocks are run. ``console`` blocks contain ``eap`` commands with their output. ``sh`` blocks
 contain commands to install or to make something, which are checked but not run. Blocks with a title, such as ``json
-title=…``, are files that later blocks read. ``text`` and ``toml`` blocks without a title are only displayed. Any other
+title=…``, are files that later blocks read. ``math`` blocks are formulas in LaTeX. ``text`` and ``toml`` blocks without a title are only displayed. Any other
 language is an error.
 """
 
@@ -22,6 +22,7 @@ from sybil.parsers.abstract.doctest import DocTestStringParser
 from sybil.parsers.markdown.lexers import RawFencedCodeBlockLexer
 
 from eap_plugin.cli import main
+from scripts.docs_math import formula
 
 ROOT = Path(__file__).parents[2]
 FLAGS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
@@ -89,6 +90,7 @@ EVALUATORS: dict[str, Callable[[Example], str | None]] = {
     "python": PythonEvaluator(),
     "console": _console,
     "sh": _shell,
+    "math": lambda example: formula(example.parsed),
     "mermaid": lambda example: None,
     "text": lambda example: None,
     "toml": lambda example: None,

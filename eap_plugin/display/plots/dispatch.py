@@ -76,15 +76,13 @@ def figure_of(
     [thing] = things
     if kind == "circuit":
         return circuit_figure(drawn_circuit(thing, edges), **look)
-    if isinstance(thing, Circuit | Evaluation) or (kind == "scores" and not isinstance(thing, PruneScores)):
+    if kind == "scores" and isinstance(thing, PruneScores):
+        return heat_map_figure(thing, **look)
+    if kind == "scores" or isinstance(thing, Circuit | Evaluation):
         raise UsageError(f"a figure of the kind {kind} needs scores{' of edges' * (kind == 'scores')}")
     if kind == "positions":
         return positions_figure(thing, tokens, **look)
-    return (
-        heat_map_figure(thing, **look)
-        if isinstance(thing, PruneScores) and kind == "scores"
-        else nodes_figure(thing, **look)
-    )
+    return nodes_figure(thing, **look)
 
 
 def inferred_kind(things: Sequence[Plottable]) -> str:
