@@ -1,7 +1,7 @@
 """Write the pictures of the viewer in docs/img/viewer, with chromium; needs Pillow, which matplotlib brings.
 
-The gallery must have been made (``make docs``). The pictures of 200 and 2,000 edges are of random scores on the graph of
-GPT-2 small.
+The gallery must have been made (``make docs``). The pictures of 200 and 2,000 edges are of random scores on the graph
+of GPT-2 small.
 """
 
 from __future__ import annotations
@@ -68,7 +68,9 @@ def photograph(browser: Browser, path: Path, name: str, arranged: dict[str, Any]
     if path.stem == "gpt2-small":
         image = image.resize((768, 480), Image.Resampling.LANCZOS)
     colours = 20 if path.stem == "gpt2-small" else 64
-    image.quantize(colours, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE).save(PICTURES / f"{name}.png", optimize=True)
+    image.quantize(colours, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE).save(
+        PICTURES / f"{name}.png", optimize=True
+    )
     page.close()
 
 
