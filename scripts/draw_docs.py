@@ -56,6 +56,7 @@ def draw_card(circuit: eap_plugin.Circuit) -> None:
     """Draw the picture that links to the site show: its name, and a circuit."""
     drawn = BytesIO()
     eap_plugin.plot(circuit, style="dark", width=5).savefig(drawn, format="png", dpi=110, facecolor=BACKGROUND)
+    drawn.seek(0)
     card = Figure(figsize=(12, 6.3), facecolor=BACKGROUND)
     axes = card.add_axes((0.45, 0.02, 0.54, 0.96))
     axes.imshow(imread(drawn))

@@ -1,7 +1,7 @@
 """Write the pictures of the viewer in docs/img/viewer, with chromium; needs Pillow, which matplotlib brings.
 
-The gallery must have been made (``make docs``). The pictures of 200 and 2,000 edges are of random scores on the graph of
-GPT-2 small.
+The gallery must have been made (``make docs``). The pictures of 200 and 2,000 edges are of random scores on the graph
+of GPT-2 small.
 """
 
 from __future__ import annotations

@@ -2,8 +2,8 @@
 
 ``python`` and ``pycon`` blocks are run. ``console`` blocks contain ``eap`` commands with their output. ``sh`` blocks
 contain commands to install or to make something, which are checked but not run. Blocks with a title, such as ``json
-title=…``, are files that later blocks read. ``math`` blocks are formulas in LaTeX. ``text`` and ``toml`` blocks without a title are only displayed. Any other
-language is an error.
+title=…``, are files that later blocks read. ``math`` blocks are formulas in LaTeX. ``text`` and ``toml`` blocks without
+a title are only displayed. Any other language is an error.
 """
 
 from __future__ import annotations
