@@ -44,7 +44,7 @@ def circuit_figure(circuit: Circuit, *, style: str | Path = "paper", width: str 
         raise UsageError("the circuit has no edges, so there is nothing to draw; select a larger one")
     plan = layout(circuit)
     with styled(style, width) as inches:
-        from matplotlib.figure import Figure
+        from eap_plugin.display.plots.figure import Figure
 
         row = min(ROW * inches, max(TALLEST, 1.25 * inches) / (plan.n_rows + 1))
         figure = Figure(figsize=(inches, row * (plan.n_rows + 1)))

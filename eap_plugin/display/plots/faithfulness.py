@@ -65,7 +65,7 @@ def faithfulness_figure(
             f"both (leave out signed=, --signed and --absolute)"
         )
     with styled(style, width) as inches:
-        from matplotlib.figure import Figure
+        from eap_plugin.display.plots.figure import Figure
 
         figure = Figure(figsize=(inches, 0.72 * inches))
         axes = figure.subplots()

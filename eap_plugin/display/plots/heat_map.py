@@ -40,7 +40,8 @@ def heat_map_figure(scores: PruneScores, *, style: str | Path = "paper", width: 
     with styled(style, width) as inches:
         import numpy as np
         from matplotlib.colors import FuncNorm, LinearSegmentedColormap
-        from matplotlib.figure import Figure
+
+        from eap_plugin.display.plots.figure import Figure
 
         rows, columns = len(graph.sources), len(graph.readers)
         figure = Figure(figsize=(inches, min(max(0.85 * inches * rows / columns, 0.35 * inches), 1.2 * inches)))

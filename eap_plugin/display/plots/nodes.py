@@ -40,7 +40,7 @@ def nodes_figure(scores: Scores, *, style: str | Path = "paper", width: str | fl
     graph, strengths = scores.graph, node_strengths(scores)
     writers = [graph.writer(row) for row in range(len(graph.sources))]
     with styled(style, width) as inches:
-        from matplotlib.figure import Figure
+        from eap_plugin.display.plots.figure import Figure
 
         figure = Figure(figsize=(inches, 0.7 * inches))
         axes = figure.subplots()

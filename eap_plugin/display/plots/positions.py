@@ -46,8 +46,9 @@ def positions_figure(
         raise UsageError(f"tokens must have one entry per position; got {len(texts)} for {len(flat)} positions")
     positive, negative = flat.clamp(min=0).sum(1).numpy(), flat.clamp(max=0).sum(1).numpy()
     with styled(style, width) as inches:
-        from matplotlib.figure import Figure
         from matplotlib.ticker import MaxNLocator
+
+        from eap_plugin.display.plots.figure import Figure
 
         figure = Figure(figsize=(inches, 0.65 * inches))
         axes = figure.subplots()

@@ -38,7 +38,7 @@ def scatter_figure(
     x, y = values(a), values(b)
     signed, absolute = rank_correlation(x, y), rank_correlation(x.abs(), y.abs())
     with styled(style, width) as inches:
-        from matplotlib.figure import Figure
+        from eap_plugin.display.plots.figure import Figure
 
         figure = Figure(figsize=(inches, 0.95 * inches))
         axes = figure.subplots()
