@@ -53,6 +53,7 @@ def _reached(scores: Scores, size: int, signed: bool) -> list[int]:
     feeds = reader_feeds(scores.graph)
 
     found: list[int] = []
+    writers: set[int] = set()
     reached = torch.zeros(n_readers, dtype=torch.bool)
     reached[-1] = True
     candidates = into[-1][allowed[:, -1]].tolist()
@@ -60,7 +61,11 @@ def _reached(scores: Scores, size: int, signed: bool) -> list[int]:
     for _ in range(min(size, len(order))):
         edge = int(order[heappop(candidates)])
         found.append(edge)
-        new = feeds[:, edge // n_readers] & ~reached
+        writer = edge // n_readers
+        if writer in writers:
+            continue
+        writers.add(writer)
+        new = feeds[:, writer] & ~reached
         reached |= new
         for place in into[new][allowed.T[new]].tolist():
             heappush(candidates, place)

@@ -82,12 +82,19 @@ def document(data: Any) -> str:
     """Return the HTML document of these data; scripts and style that are not in it are refused by the browser."""
     library, own = _asset("vendor/d3.min.js"), "".join(_asset(f"{name}.js") for name in SCRIPTS)
     own = f'(() => {{\n"use strict";\n{own}}})();\n'
-    style = _asset("viewer.css")
+    style, licence = _asset("viewer.css"), _asset("vendor/LICENSE-d3")
     policy = (
         f"default-src 'none'; script-src {_hash(library)} {_hash(own)}; style-src {_hash(style)}; "
         f"img-src data: blob:; base-uri 'none'; form-action 'none'"
     )
-    parts = {"POLICY": policy, "STYLE": style, "LIBRARY": library, "SCRIPT": own, "DATA": script_json(data)}
+    parts = {
+        "POLICY": policy,
+        "STYLE": style,
+        "LICENCE": licence,
+        "LIBRARY": library,
+        "SCRIPT": own,
+        "DATA": script_json(data),
+    }
     text = _asset("viewer.html")
     for name, part in parts.items():
         text = text.replace(f"@{name}@", part, 1)

@@ -54,13 +54,15 @@ def test_scores_by_position_are_those_given() -> None:
     assert found == [(edge.name, edge.position) for edge in strongest]
 
 
-@pytest.mark.parametrize("method", [method.name for method in METHODS])
+@pytest.mark.parametrize("method", [*(method.name for method in METHODS), "ilp"])
 @pytest.mark.parametrize("signed", [False, True])
 def test_selections_are_those_of_select(method: str, signed: bool) -> None:
     given = scores()
     groups = given.matrix + 0.05 * torch.randn(4, *given.matrix.shape, generator=torch.Generator().manual_seed(1))
     given = replace(given, groups=(groups * edge_mask(SMALL)) / 4)
-    [shown] = data_of(page(given))["datasets"]
+    chosen = eap_plugin.selections()[method]
+    [shown] = data_of(page(given, methods=[chosen]))["datasets"]
+    assert ("stops" in shown["selections"][0]) == (method == "ilp")
     one = next(one for one in shown["selections"] if one["method"] == method and one["signed"] == signed)
     for size in sizes(SMALL.n_edges):
         if "order" in one:

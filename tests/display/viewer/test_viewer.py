@@ -335,6 +335,9 @@ def test_phone(viewer: Viewer) -> None:
     assert node is not None and 0 < node["x"] < 390
     viewer.node("a1.h1").tap()
     assert viewer.settle().seen()["choices"]["focus"] == "a1.h1"
+    viewer.page.tap("#to")
+    viewer.node("input").tap()
+    assert viewer.settle().seen()["choices"]["path"] == ["a1.h1", "input"]
 
 
 def test_keyboard_alone(viewer: Viewer) -> None:

@@ -39,11 +39,13 @@ function drawPanels() {
 }
 
 function focusOn(key) {
+  picking = false;
   change({ focus: key, path: null });
   if (key !== null && byId("panel-node").hidden && byId("panel-table").hidden) openTab("node");
 }
 
 function pathTo(key) {
+  picking = false;
   if (state.focus === null || state.focus === key) focusOn(key);
   else {
     change({ path: [state.focus, key] });
@@ -109,7 +111,7 @@ function onClick(event) {
   }
   standing = place.key;
   if (event.ctrlKey || event.metaKey) toggleMark(place.key);
-  else if (event.shiftKey) pathTo(place.key);
+  else if (event.shiftKey || picking) pathTo(place.key);
   else focusOn(place.key);
 }
 

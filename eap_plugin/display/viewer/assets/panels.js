@@ -108,6 +108,9 @@ function unitText() {
   return typeof unit === "string" && unit ? ` ${clipped(unit, 20)}` : "";
 }
 
+/** Whether the next node that is clicked is the other end of a path. */
+let picking = false;
+
 /** The strongest edges of a list, signed, with bars; each can be clicked. */
 function edgeList(title, indices, most, other) {
   const { view } = scene;
@@ -147,7 +150,7 @@ function drawNodePanel() {
   const place = state.focus === null ? undefined : scene.layout.places.get(state.focus);
   if (place === undefined) {
     panel.replaceChildren(element("p", { className: "hint" },
-      "Point at a node or an edge for its numbers. Click a node to see only what is up- and downstream of it; shift-click a second one for the strongest path between them."));
+      "Point at a node or an edge for its numbers. Click a node to see only what is up- and downstream of it, to name it, pin it or group it; shift-click a second one for the strongest path between them."));
     return;
   }
   const { into, out } = edgesOf(scene, place.key);
@@ -159,6 +162,7 @@ function drawNodePanel() {
     button(place.pinned ? "Unpin" : "Pin", () => togglePin(place.key), { id: "pin" }),
     ...(place.kind === "group" ? [button("Ungroup", () => ungroup(place.key), { id: "ungroup" })]
       : [button(marked ? "Unmark" : "Mark for a group", () => toggleMark(place.key), { id: "mark" })]),
+    button(picking ? "Now click the other end" : "Path to …", () => { picking = !picking; drawNodePanel(); }, { id: "to", "aria-pressed": String(picking) }),
     button("Show all", () => change({ focus: null, path: null }), { id: "release" }),
   ];
   const scored = NODE_LEVEL && place.kind !== "group" && place.node < GRAPH.logits
