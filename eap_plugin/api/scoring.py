@@ -20,9 +20,8 @@ from eap_plugin.results.prune_scores import PruneScores
 from eap_plugin.runner.cost_estimate import Estimate, estimate
 from eap_plugin.runner.finite import metric_fault
 from eap_plugin.runner.provenance import provenance, run_digest
-from eap_plugin.runner.ranks import Ranks, current_ranks
+from eap_plugin.runner.ranks import Ranks, ranks_for
 from eap_plugin.runner.requests import RequestCache, prompts_per_part, run_requests, split_requests
-from eap_plugin.runner.run import Run
 
 
 @overload
@@ -110,7 +109,7 @@ def prune_scores(
     )
     if resume and parts is None:
         raise UsageError("resume continues from the finished requests in parts; pass that folder as parts=")
-    ranks = _ranks(run) if distributed else Ranks()
+    ranks = ranks_for(run.model) if distributed else Ranks()
     if distributed and prompts_per_request is None:
         prompts_per_request = prompts_per_part(sum(map(len, run.batches)))
     run.model.run_constraints.check_batch_size(prompts_per_request)
@@ -133,12 +132,6 @@ def prune_scores(
         kept.remove()
     weights = group_weights(run.batches)
     return scores_of(found.level, found.graph, found.matrix, about, found.groups, weights)
-
-
-def _ranks(run: Run) -> Ranks:
-    if run.model.remote:
-        raise UsageError("a model on a server is run by one process; leave distributed out, or run it here")
-    return current_ranks()
 
 
 def estimate_cost(

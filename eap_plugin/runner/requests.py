@@ -12,6 +12,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 from math import ceil
 from pathlib import Path
@@ -41,26 +42,35 @@ def prompts_per_part(n_prompts: int) -> int:
 def split_requests(
     batches: Sequence[Batch], most: int | None, reference: tuple[Batch, ...], algorithm: Algorithm[Any]
 ) -> list[list[Microbatch]]:
+    """Split the data as ``split_parts`` does, for an algorithm.
+
+    Raises:
+        UsageError: if ``most`` is not positive, or the algorithm's scores of parts do not add up to those of all.
+    """
+    several = most is not None and most < sum(map(len, batches))
+    if several and not algorithm.additive:
+        raise UsageError(
+            f"scores of {algorithm.name} on parts of the prompts do not add up to those on all; "
+            f"run it without prompts_per_request, in one process"
+        )
+    return split_parts(batches, most, reference)
+
+
+def split_parts(batches: Sequence[Batch], most: int | None, reference: tuple[Batch, ...]) -> list[list[Microbatch]]:
     """Split the data, in order, into as few parts as possible of at most ``most`` prompt pairs.
 
     Args:
         batches: the data.
         most: the maximum number of prompt pairs in a part; ``None`` for a single part.
         reference: the batches that means are taken over; if empty, all of the data.
-        algorithm: the algorithm that will run on the parts.
 
     Raises:
-        UsageError: if ``most`` is not positive, or the algorithm's scores of parts do not add up to those of all.
+        UsageError: if ``most`` is not positive.
     """
     if most is None or most >= sum(map(len, batches)):
         return [microbatches(batches, None, reference)]
     if most < 1:
         raise UsageError(f"prompts_per_request must be at least 1, got {most}")
-    if not algorithm.additive:
-        raise UsageError(
-            f"scores of {algorithm.name} on parts of the prompts do not add up to those on all; "
-            f"run it without prompts_per_request, in one process"
-        )
     parts: list[list[Microbatch]] = []
     room = 0
     for piece in microbatches(batches, most, reference or tuple(batches)):
@@ -167,8 +177,11 @@ def _idle() -> Attribution | None:
 
 
 def _run_part(run: Run, part: Sequence[Microbatch], counter: _ProgressCounter) -> Attribution:
+    """Score a part; of several parts, each in the same way whichever process runs it, and after whichever others."""
+    one_of_several = sum(len(piece.batch) for piece in part) < sum(map(len, run.batches))
     progress = silent if run.model.remote else counter.over
-    outcome = run.model.run(score, part, run.batch_size, run.checked, run.metric, run.prepared, run.sharing, progress)
+    sharing = replace(run.sharing, count_checks=not one_of_several)
+    outcome = run.model.run(score, part, run.batch_size, run.checked, run.metric, run.prepared, sharing, progress)
     outcome.report.raise_if_failed()
     return cast(Attribution, outcome.found)
 
