@@ -12,13 +12,19 @@ from datetime import datetime, timezone
 from importlib.metadata import version
 from typing import Any, cast
 
+from jaxtyping import Int
+from torch import Tensor
+
 import eap_plugin
-from eap_plugin.data.batch import Batch
+from eap_plugin.data.batch import NO_ANSWER, Batch
 from eap_plugin.data.prompt_digest import prompt_digest
 from eap_plugin.metric.metric import Metric
 from eap_plugin.model.residual_model import ResidualModel
 from eap_plugin.runner.run import Run
 from eap_plugin.task.task import Task
+
+EXAMPLES, EXAMPLE_TOKENS = 3, 64
+"""How many prompt pairs are recorded as examples, and how many tokens of each."""
 
 
 def provenance(run: Run) -> dict[str, Any]:
@@ -53,8 +59,35 @@ def evaluation_provenance(
         "task_source": dict(data.source) if isinstance(data, Task) else {},
         "task_digest": prompt_digest(batches),
         "n_prompts": sum(len(batch) for batch in batches),
+        "examples": examples(batches, model.tokenizer),
         "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
     }
+
+
+def examples(batches: Sequence[Batch], tokenizer: Any) -> list[dict[str, list[str]]]:
+    """Return the first few prompt pairs as the texts of their tokens; of long prompts, the last tokens.
+
+    Without a tokenizer, the texts are token ids.
+    """
+    batch = batches[0].select(slice(0, EXAMPLES))
+
+    def texts(ids: Tensor) -> list[str]:
+        return [str(token) if tokenizer is None else tokenizer.decode([token]) for token in ids.tolist()]
+
+    return [
+        {
+            "clean": texts(batch.clean[row][batch.real[row]][-EXAMPLE_TOKENS:]),
+            "corrupt": texts(batch.corrupt[row][batch.real[row]][-EXAMPLE_TOKENS:]),
+            "answers": texts(_given(batch.answers[row])),
+            "wrong_answers": texts(_given(batch.wrong_answers[row])),
+        }
+        for row in range(len(batch))
+    ]
+
+
+def _given(answers: Int[Tensor, "answers"]) -> Int[Tensor, "given"]:
+    """Return the first few answers of a prompt, without padding."""
+    return answers[answers != NO_ANSWER][:EXAMPLES]
 
 
 def run_digest(run: Run, about: dict[str, Any], prompts_per_request: int | None) -> str:

@@ -12,6 +12,7 @@ from eap_plugin.cli.load import ModelChoice, recorded_model_options
 from eap_plugin.cli.output import json_option, print_json, stdout
 from eap_plugin.cli.ranks import is_distributed, is_first, joined
 from eap_plugin.cli.recorded import TaskChoice, load_evaluated, require_same_performance, require_same_prompts
+from eap_plugin.cli.text_curve import text_curve
 from eap_plugin.cli.work import working
 from eap_plugin.errors import UsageError
 from eap_plugin.files import check_writable
@@ -111,7 +112,7 @@ def evaluate(
             model, task, other = ranks.agree(lambda: _load(chosen, tasks, about, ablation_task))
             if not (anyway or tasks.changed):
                 require_same_prompts(about, task)
-            work.step("Evaluating")
+            work.step("Evaluating", "runs")
             found = api.evaluate(
                 model,
                 task,
@@ -182,6 +183,8 @@ def _print(found: Evaluation, output: Path | None, as_json: bool) -> None:
         soft_wrap=True,
     )
     console.print(found.table(), soft_wrap=True)
+    if console.is_terminal and (curve := text_curve(found, console.width, console.encoding)):
+        console.print(f"\n{curve}", soft_wrap=True)
     console.print(
         f"\n{f'Saved to {output}' if output is not None else 'Not saved; to keep it, add -o eval.json'}", soft_wrap=True
     )
