@@ -150,13 +150,13 @@ def test_the_command_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
                 raise KeyboardInterrupt
 
         patched.setattr(Work, "advance", stop)
-        broken = eap("-o", str(saved), *split_up)
+        broken = eap("-o", str(saved), "--overwrite", *split_up)
     assert broken.exit_code == 130
     said = " ".join(broken.stderr.split())
     assert (
         "1 finished part is kept in" in said and "scores.safetensors.parts; run the same command with --resume" in said
     )
-    assert eap("-o", str(saved), *split_up, "--resume").exit_code == 0
+    assert eap("-o", str(saved), "--overwrite", *split_up, "--resume").exit_code == 0
     assert PruneScores.load(saved) == whole
     assert list(tmp_path.iterdir()) == [saved]
 
