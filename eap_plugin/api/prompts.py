@@ -76,13 +76,16 @@ def task_source(name: str | Path, format: str | None = None) -> TaskGenerator | 
     """Return the generator of a registered task, or the prompt pairs of a file; this needs no model.
 
     Raises:
-        UsageError: if there is no such task or file, or the file is malformed.
+        UsageError: if there is no such task or file, the file is malformed, or a format is given for a named task.
     """
     path = Path(name)
     registered, _, part = str(name).partition(":")
+    named = (part and registered in tasks()) or str(name) in tasks() or not (path.suffix or path.exists())
+    if named and format is not None:
+        raise UsageError(f"a format is for files of prompts, but {str(name)!r} is the name of a task; leave format out")
     if part and registered in tasks():
         return tasks()[registered].part(part)
-    if str(name) in tasks() or not (path.suffix or path.exists()):
+    if named:
         return tasks()[str(name)]
     if format is not None:
         return formats()[format].read(path)

@@ -29,7 +29,8 @@ def model_path(name: str, revision: str | None = None) -> str:
         revision: the branch, tag or commit that is wanted of a model on the hub.
 
     Raises:
-        UsageError: if it is a path but not a model folder, or there is no such model on the hub.
+        UsageError: if it is a path but not a model folder, there is no such model on the hub, or a revision of a folder
+            is wanted.
         EapPluginError: if the model is not in the hub's cache and the hub cannot be reached.
     """
     path = str(SHIPPED.get(name, name))
@@ -38,6 +39,8 @@ def model_path(name: str, revision: str | None = None) -> str:
         raise UsageError(f"{path} is not a model folder: it has no config.json; give one that save_pretrained wrote")
     if not looks_local:
         _find_on_hub(name, revision)
+    elif revision is not None:
+        raise UsageError(f"only models on the hub have revisions, and {name} is a folder here; leave revision out")
     return path
 
 

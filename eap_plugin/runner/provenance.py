@@ -29,6 +29,7 @@ def provenance(run: Run) -> dict[str, Any]:
         "reference": algorithm.reference,
         "gradient_run": algorithm.gradient_run,
         "sign": algorithm.sign,
+        "score_unit": algorithm.score_unit or metric.unit,
         **evaluation_provenance(model, data, run.batches, metric),
         "n_batches": len(run.batches),
         **({} if run.n_groups is None else {"n_groups": run.n_groups}),

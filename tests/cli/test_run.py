@@ -60,6 +60,22 @@ def test_run_lists_the_strongest_edges(scores):
     assert "Not saved" in lines[-1]
 
 
+@pytest.mark.parametrize(
+    ("algorithm", "unit"),
+    [("random", "random"), ("activation-magnitude", "size of activation"), ("information-flow-routes", "share")],
+)
+def test_scores_have_the_unit_of_their_algorithm(algorithm, unit):
+    result = eap(*RUN, "-a", algorithm, "--top", 1)
+    assert f"Score ({unit})" in result.stdout
+    assert "corrupt prompts (logits)" in result.stdout
+
+
+def test_files_without_a_unit_have_that_of_the_metric(scores, tmp_path):
+    older = {name: value for name, value in scores.metadata.items() if name != "score_unit"}
+    PruneScores(scores.graph, scores.matrix, older).save(tmp_path / "s.safetensors")
+    assert "Score (logits)" in eap("show", tmp_path / "s.safetensors").stdout
+
+
 def test_run_saves_what_the_api_computes(scores, tmp_path):
     path = tmp_path / "s.safetensors"
     result = eap(*RUN, "-o", path, "--batch-size", 2)
