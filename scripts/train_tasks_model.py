@@ -11,7 +11,7 @@ from __future__ import annotations
 import argparse
 import random
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import combinations
 from pathlib import Path
 from typing import NamedTuple
@@ -32,9 +32,11 @@ from scripts.train_shipped_models import N_POSITIONS, SPECIAL, save
 NAME = "tasks-gpt2"
 TASKS: tuple[TaskGenerator, ...] = (ioi.IOI(), greater_than.GreaterThan(), agreement.SubjectVerbAgreement())
 WORD = r" ?\d\d| ?[A-Za-z]+|[^\w\s]"
-STEPS, BATCH, PEAK_RATE, SEED = 2000, 192, 3e-3, 0
-N_PAIRS = 20_000
-"""The number of prompt pairs that are generated of each task; greater-than and agreement have fewer."""
+STEPS, BATCH, PEAK_RATE, SEED = 1700, 192, 3e-3, 0
+N_PAIRS = {"ioi": 50_000, "greater-than": 5000, "subject-verb-agreement": 5000}
+"""The number of prompt pairs that are generated of each task."""
+MIXTURE = ("ioi", "greater-than", "ioi", "subject-verb-agreement", "ioi")
+"""The tasks of the rows of a batch, in turn; the first is the hardest to learn."""
 CARD = Path(__file__).with_name("tasks_model_card.md")
 
 
@@ -109,28 +111,27 @@ def examples(task: Task, first_years: set[int]) -> Iterator[Example]:
             yield Example(corrupt, tuple(i for i in right + wrong if i not in first_years))
 
 
-def training_examples(tokenizer: Tokenizer, folder: Path) -> list[list[Example]]:
+def training_examples(tokenizer: Tokenizer, folder: Path) -> dict[str, list[Example]]:
     """Return the examples of each task without those that are held out."""
     loaded, words = PreTrainedTokenizerFast.from_pretrained(folder), key_words(tokenizer)
     first_years = {tokenizer.token_to_id(year) for year in ("00", "01")}
-    found = []
+    found = {}
     for generator in TASKS:
-        task = generator.generate(loaded, n_prompts=N_PAIRS, seed=SEED, prepend_bos=True)
+        task = generator.generate(loaded, n_prompts=N_PAIRS[generator.name], seed=SEED, prepend_bos=True)
         kept = {e for e in examples(task, first_years) if not is_held_out(e.prompt, words)}
-        found.append(sorted(kept))
+        found[generator.name] = sorted(kept)
     return found
 
 
-def train(model: PreTrainedModel, data: Sequence[Sequence[Example]]) -> None:
+def train(model: PreTrainedModel, data: Mapping[str, Sequence[Example]]) -> None:
     """Train on the next-token loss over prompts, and on the answers with the same weight, all right ones alike."""
     rng = random.Random(SEED)
     optimizer = torch.optim.AdamW(model.parameters(), lr=PEAK_RATE, weight_decay=0.1)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, PEAK_RATE, total_steps=STEPS, pct_start=0.1)
     model.train()
     for step in range(STEPS):
-        ids, mask, targets = _padded(
-            [rng.choice(data[row % len(data)]) for row in range(BATCH)], model.config.vocab_size
-        )
+        rows = [rng.choice(data[MIXTURE[row % len(MIXTURE)]]) for row in range(BATCH)]
+        ids, mask, targets = _padded(rows, model.config.vocab_size)
         logits = model(ids, attention_mask=mask).logits
         words = cross_entropy(logits[:, :-1].transpose(1, 2), ids[:, 1:], reduction="none") * mask[:, 1:]
         answers = cross_entropy(logits[torch.arange(BATCH), mask.sum(1) - 1], targets)
