@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from eap_plugin.cli.destination import check_output, overwrite_option
 from eap_plugin.cli.load import ModelChoice, recorded_model_options
 from eap_plugin.cli.output import json_option, print_json, stdout
 from eap_plugin.cli.ranks import is_distributed, is_first, joined
@@ -15,7 +16,6 @@ from eap_plugin.cli.recorded import TaskChoice, load_evaluated, require_same_per
 from eap_plugin.cli.text_curve import text_curve
 from eap_plugin.cli.work import working
 from eap_plugin.errors import UsageError
-from eap_plugin.files import check_writable
 from eap_plugin.host.options import build_options, parse_assignments
 
 if TYPE_CHECKING:
@@ -63,6 +63,7 @@ ABLATIONS = ("corrupt", "zero", "mean", "mean-per-position")
 @recorded_model_options
 @click.option("--anyway", is_flag=True, help="Go on if model or prompts are not those that FILE records.")
 @click.option("--output", "-o", type=click.Path(path_type=Path), help="Save the evaluation to this JSON file.")
+@overwrite_option
 @json_option
 def evaluate(
     choice: Callable[[Any], ModelChoice],
@@ -81,6 +82,7 @@ def evaluate(
     share_prefix: bool,
     anyway: bool,
     output: Path | None,
+    overwrite: bool,
     as_json: bool,
     **task_options: Any,
 ) -> None:
@@ -92,8 +94,7 @@ def evaluate(
 
     To split the prompts among N processes: torchrun --nproc-per-node N -m eap_plugin evaluate FILE ...
     """
-    if output is not None:
-        check_writable(output)
+    check_output(output, overwrite)
     with working(is_first() and not as_json) as work:
         from eap_plugin import api
         from eap_plugin.circuits.circuit import Circuit
