@@ -5,10 +5,10 @@
 The model has GPT-2 small's shape, and random weights, biases and norms. AutoCircuit and EAP-IG run in ``--legacy``,
 TransformerLens 4 and this package in the environment of this program, each in a process that loads the model once and
 waits for its turns (``peers/worker.py``). EAP-IG is imported from the folder in the environment variable
-``EAP_IG_SOURCE``; if that is not set, it must be installed. Times are medians of processor time on one thread after a
-warm-up; of TransformerLens' attribution and AutoCircuit's seed function, over the slow rounds only. Memory is the peak
-growth of the resident size over the loaded model. A difference is the largest one of scores over the largest score, or
-of metrics over the largest metric.
+``EAP_IG_SOURCE``; if that is not set, it must be installed. ``make bench-peers`` fetches it. Times are medians of
+processor time on one thread after a warm-up; of TransformerLens' attribution and AutoCircuit's seed function, over the
+slow rounds only. Memory is the peak growth of the resident size over the loaded model. A difference is the largest one
+of scores over the largest score, or of metrics over the largest metric.
 """
 
 from __future__ import annotations

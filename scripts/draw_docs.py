@@ -35,9 +35,13 @@ def main(wanted: list[str]) -> None:
         scores = eap_plugin.prune_scores(model, task, algorithm=algorithm)
         return curve, eap_plugin.evaluate(model, others, scores)
 
+    def curves(*algorithms: str) -> tuple[Any, ...]:
+        return tuple(beside_eap(algorithm)[1] for algorithm in algorithms)
+
     figures: dict[str, Callable[[], tuple[tuple[Any, ...], dict[str, Any]]]] = {
         "circuit": lambda: ((eap_plugin.find_circuit(model, task, eap),), {}),
         "curve": lambda: ((curve,), {}),
+        "accuracy": lambda: (curves("exact", "eap-ig-inputs", "eap", "relp", "random"), {"width": 5}),
         "scores": lambda: ((eap,), {"kind": "scores"}),
         "scatter": lambda: ((eap, eap_plugin.prune_scores(model, task, algorithm="exact")), {}),
         "nodes": lambda: ((eap,), {"kind": "nodes"}),

@@ -137,9 +137,24 @@ def prepends_bos(tokenizer: Any, cfg: Any) -> bool:
 
 
 @contextmanager
-def load_errors(name: str) -> Iterator[None]:
-    """Turn errors that occur while loading a model into a one-line ``UsageError``."""
+def _no_progress_bars() -> Iterator[None]:
+    """Turn the progress bars of transformers off inside the context."""
+    from transformers.utils import logging
+
+    shown_before = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
     try:
         yield
+    finally:
+        if shown_before:
+            logging.enable_progress_bar()
+
+
+@contextmanager
+def load_errors(name: str) -> Iterator[None]:
+    """Turn errors that occur while loading a model into a one-line ``UsageError``, and show no progress bars."""
+    try:
+        with _no_progress_bars():
+            yield
     except (OSError, ValueError, KeyError, RuntimeError, AssertionError, SafetensorError) as error:
         raise UsageError(f"cannot load the model {name!r}: {first_line(error)}") from error

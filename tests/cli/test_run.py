@@ -1,6 +1,7 @@
 """The commands that run the shipped models: run, show, check and demo."""
 
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -8,6 +9,7 @@ from contextlib import suppress
 
 import pytest
 from click.testing import CliRunner
+from transformers import AutoModelForCausalLM
 
 from eap_plugin import PruneScores, api
 from eap_plugin.cli import main
@@ -68,6 +70,39 @@ def test_scores_have_the_unit_of_their_algorithm(algorithm, unit):
     result = eap(*RUN, "-a", algorithm, "--top", 1)
     assert f"Score ({unit})" in result.stdout
     assert "corrupt prompts (logits)" in result.stdout
+
+
+def test_piped_tables_have_no_trailing_blanks():
+    for command in (RUN, ("tasks",), ("algorithms", "eap"), ("plugins", "--all")):
+        lines = eap(*command).stdout.splitlines()
+        assert lines and all(line == line.rstrip() for line in lines)
+
+
+def test_loading_shows_no_progress_bar(capfd):
+    from transformers.utils import logging
+
+    api.load_model("ioi-gpt2")
+    assert logging.is_progress_bar_enabled()
+    said = capfd.readouterr()
+    assert said.out == said.err == ""
+
+
+@pytest.mark.parametrize(
+    ("where", "says"),
+    [
+        ("transformer.h.2.mlp.c_fc.weight", r"weights of layer 2 hold NaN \(.*"),
+        ("transformer.ln_f.weight", r"weights hold NaN \(.*"),
+    ],
+)
+def test_weights_that_are_nan_are_named(where, says, tmp_path):
+    model = AutoModelForCausalLM.from_pretrained(SHIPPED["ioi-gpt2"])
+    model.get_parameter(where).data.view(-1)[3] = float("nan")
+    model.save_pretrained(tmp_path)
+    for file in SHIPPED["ioi-gpt2"].glob("tokenizer*"):
+        (tmp_path / file.name).write_bytes(file.read_bytes())
+    result = eap("run", tmp_path, "-t", "ioi", "-n", 4)
+    assert (result.exit_code, result.stderr.count("\n")) == (1, 1)
+    assert re.search(says, result.stderr)
 
 
 def test_files_without_a_unit_have_that_of_the_metric(scores, tmp_path):

@@ -28,6 +28,7 @@ from eap_plugin.interventions.recording import make_differentiable, merge
 from eap_plugin.interventions.site_recorder import SiteRecorder
 from eap_plugin.model.residual_model import ResidualModel, SourceComparison
 from eap_plugin.model.sites import Site
+from eap_plugin.runner.nan_weights import nan_weights
 from eap_plugin.runner.self_check.backward_check import arrivals, gradient_sites, random_loss
 from eap_plugin.runner.self_check.forward_check import at_first_tokens, comparisons, value_sites
 from eap_plugin.runner.self_check.other_readers import other_readers
@@ -195,8 +196,10 @@ def _residue(said: Tensor, found: Tensor) -> float:
 
 
 def _with_cause(report: CheckReport, model: ResidualModel, prompts: Prompts) -> CheckReport:
-    """Return the report with the cause of its first failing row, if that is a gradient."""
+    """Return the report with the cause of its first failing row, if that is NaN or a gradient."""
     first = report.failing[0]
+    if isnan(first.residue) and (cause := nan_weights(model)):
+        return replace(report, rows=tuple(replace(row, cause=cause) if row is first else row for row in report.rows))
     if not first.what.startswith(GRADIENT):
         return report
     named = replace(first, cause=_unknown_reader(model, prompts, first.layer))
