@@ -26,13 +26,13 @@ help: ## List the targets
 demo: .venv/.installed ## Find a circuit in a shipped model, offline
 	$(VENV)/eap demo
 
-test: .venv/.installed chromium ## Run the tests
-	OMP_NUM_THREADS=1 $(VENV)/python $(TESTS)
+test: .venv/.installed chromium ## Run the tests, but for those of every family, algorithm and option
+	OMP_NUM_THREADS=1 $(VENV)/python $(TESTS) -m "not exhaustive"
 
 chromium:
 	@scripts/chromium.sh
 
-coverage: .venv/.installed chromium ## Run the tests, and require that they run 95 % of the package, lines and branches
+coverage: .venv/.installed chromium ## Run all tests, and require that they run 95 % of the package, lines and branches
 	$(VENV)/coverage erase
 	OMP_NUM_THREADS=1 $(VENV)/coverage run $(TESTS)
 	$(VENV)/coverage combine --quiet

@@ -27,6 +27,7 @@ from eap_plugin.errors import CannotCompareError, EapPluginError
 from eap_plugin.interventions.recording import make_differentiable, merge
 from eap_plugin.interventions.site_recorder import SiteRecorder
 from eap_plugin.model.residual_model import ResidualModel, SourceComparison
+from eap_plugin.model.residues import residues
 from eap_plugin.model.sites import Site
 from eap_plugin.runner.nan_weights import nan_weights
 from eap_plugin.runner.self_check.backward_check import arrivals, gradient_sites, random_loss
@@ -147,10 +148,11 @@ def compare(model: ResidualModel, prompts: Prompts, seen: Values, gradients: Val
         firsts: the values from ``at_first_tokens``.
     """
     rows = [
-        CheckRow(layer, what, _residue(said, found)) for layer, what, said, found in comparisons(model, seen, firsts)
+        CheckRow(layer, what, float(residues(said, found).max()))
+        for layer, what, said, found in comparisons(model, seen, firsts)
     ]
     rows += [
-        CheckRow(layer, f"{GRADIENT} {reader}", _residue(explained, found))
+        CheckRow(layer, f"{GRADIENT} {reader}", float(residues(explained, found).max()))
         for layer, reader, explained, found in arrivals(model, seen, gradients)
     ]
     tolerance = TOLERANCE.get(model.dtype, FULL_TOLERANCE)
@@ -187,12 +189,6 @@ def _watch(model: ResidualModel, prompts: Prompts) -> tuple[Values, Values]:
         for place, gradient in zip(places, found, strict=True)
     }
     return {place: at_real_tokens(value) for place, value in values.items()}, gradients
-
-
-def _residue(said: Tensor, found: Tensor) -> float:
-    """Return the largest difference, relative to the numbers' sizes and the root mean square over their token."""
-    size = found.pow(2).mean(-1, keepdim=True).sqrt() + said.abs() + found.abs()
-    return float(((said - found).abs() / size.clamp_min(torch.finfo(found.dtype).tiny)).max())
 
 
 def _with_cause(report: CheckReport, model: ResidualModel, prompts: Prompts) -> CheckReport:
