@@ -89,10 +89,10 @@ def _read(path: Path) -> PruneScores | NodeScores | None:
 
 
 def _differences(saved: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    """Return what differs between two runs, such as ``seed (0, now 1)``; hashes only if nothing else does."""
+    """Return what differs between two runs, such as ``seed (0, now 1)``; hashes and lists only if nothing else does."""
     before, after = dict(_leaves(saved)), dict(_leaves(now))
     names = [name for name in after | before if before.get(name) != after.get(name)]
-    plain = [name for name in names if not name.endswith(("digest", "code"))]
+    plain = [name for name in names if not (name.endswith(("digest", "code")) or isinstance(after.get(name), list))]
     return [
         f"{name.replace('_', ' ')} ({shown(before.get(name))}, now {shown(after.get(name))})" for name in plain
     ] or [name.replace("_", " ") for name in names]

@@ -119,6 +119,20 @@ def test_parts_of_another_run_are_not_taken(
     assert sorted(tmp_path.iterdir()) == before
 
 
+def test_other_prompts_of_a_task_differ_in_their_seed(tmp_path: Path) -> None:
+    shipped = eap_plugin.load_model("ioi-gpt2")
+    how: dict[str, Any] = {"prompts_per_request": 2, "parts": tmp_path}
+
+    def stop(done: int, total: int) -> None:
+        if done > 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        eap_plugin.prune_scores(shipped, eap_plugin.load_task("ioi", shipped, n_prompts=6), progress=stop, **how)
+    with pytest.raises(UsageError, match=r"those here differ in: seed \(0, now 1\); to start afresh"):
+        eap_plugin.prune_scores(shipped, eap_plugin.load_task("ioi", shipped, n_prompts=6, seed=1), resume=True, **how)
+
+
 def test_changed_code_of_algorithm_or_metric_is_another_run(
     model: ResidualModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
