@@ -68,7 +68,11 @@ def find(
     n_prompts, seed, bos = (source.get(name) for name in ("n_prompts", "seed", "prepend_bos"))
     task = TaskChoice(options.task, n_prompts, seed, bos, None).load(model, scores.metadata)
     work.step("Searching", "runs")
-    running: dict[str, Any] = {"batch_size": options.batch_size, "timeout": choice.timeout, "status": work.tell}
+    running: dict[str, Any] = {
+        "batch_size": options.batch_size or "auto",
+        "timeout": choice.timeout,
+        "status": work.tell,
+    }
     circuit = api.find_circuit(
         model,
         task,

@@ -31,8 +31,14 @@ class _Console(Console):
     """A console on which text from files cannot change the terminal: control characters in it are shown as codes."""
 
     def print(self, *objects: Any, **how: Any) -> None:
-        """Print as ``Console.print`` does."""
-        super().print(*(visible(item) if isinstance(item, str) else item for item in objects), **how)
+        """Print as ``Console.print`` does, but without blanks at the ends of lines if it is not to a terminal."""
+        plain = [visible(item) if isinstance(item, str) else item for item in objects]
+        if self.is_terminal:
+            super().print(*plain, **how)
+            return
+        with self.capture() as captured:
+            super().print(*plain, **how)
+        self.file.write("\n".join(line.rstrip(" ") for line in captured.get().split("\n")))
 
 
 def stdout() -> Console:

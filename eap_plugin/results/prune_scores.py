@@ -254,8 +254,8 @@ class PruneScores(Mapping[str, Tensor], Grouped, Displayable):
         """Return a ``DataFrame`` with one row per edge, in the graph's order.
 
         The columns are ``edge``, ``source``, ``reader``, ``source_hook``, ``source_head``, ``reader_hook``,
-        ``reader_head`` and ``score``. If scores are kept per position, there is one row per position and edge, and a
-        column ``position``; with ``tokens`` also a column ``token``.
+        ``reader_head`` and ``score``; ``stderr`` if scores are kept by group. If scores are kept per position, there is
+        one row per position and edge, and a column ``position``; with ``tokens`` also a column ``token``.
 
         Args:
             tokens: a label for each position, such as the tokens that all prompts share there.
@@ -264,7 +264,7 @@ class PruneScores(Mapping[str, Tensor], Grouped, Displayable):
             UsageError: if ``tokens`` does not have one entry per position.
             EapPluginError: if pandas is not installed.
         """
-        return to_pandas(self.graph, self.matrix, tokens)
+        return to_pandas(self.graph, self.matrix, tokens, None if self.groups is None else self.stderr)
 
     @staticmethod
     def from_dict(graph: Graph, modules: Mapping[str, Any]) -> PruneScores:

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import click
 
+from eap_plugin.cli.destination import check_output, overwrite_option
 from eap_plugin.cli.output import stdout
 from eap_plugin.cli.work import working
-from eap_plugin.files import check_writable
 
 KINDS = ("faithfulness", "scores", "scatter", "positions", "nodes", "circuit")
 
@@ -19,6 +19,7 @@ KINDS = ("faithfulness", "scores", "scatter", "positions", "nodes", "circuit")
 @click.option(
     "-o", "--output", required=True, type=click.Path(path_type=Path), help="File to write: .png, .svg, .pdf or .dot."
 )
+@overwrite_option
 @click.option("--kind", type=click.Choice(KINDS), help="Kind of figure; by default, what suits FILES.")
 @click.option(
     "--style",
@@ -33,6 +34,7 @@ KINDS = ("faithfulness", "scores", "scatter", "positions", "nodes", "circuit")
 def plot(
     files: Sequence[Path],
     output: Path,
+    overwrite: bool,
     kind: str | None,
     style: str,
     width: str | None,
@@ -50,7 +52,7 @@ def plot(
     nodes         strength of heads and MLPs by layer
     circuit       the circuit itself, or the strongest edges of scores
     """
-    check_writable(output)
+    check_output(output, overwrite)
     with working(True):
         from eap_plugin import api
 

@@ -68,7 +68,7 @@ def test_the_kind_follows_from_the_files(files: Path) -> None:
         ("circuit.json",): {"input", "logits"},
     }
     for names, expected in shown.items():
-        plot(*names, "-o", "a.svg")
+        plot(*names, "-o", "a.svg", "--overwrite")
         texts = {element.text for element in ElementTree.parse("a.svg").iter() if element.tag.endswith("}text")}
         assert expected <= texts
 

@@ -71,9 +71,7 @@ function drawNodes(world, scene) {
     .classed("end", (place) => place.kind === "input" || place.kind === "logits")
     .classed("group", (place) => place.kind === "group")
     .classed("pinned", (place) => Boolean(place.pinned))
-    .classed("marked", (place) => state.marked.includes(place.key))
     .classed("found", (place) => scene.found !== undefined && scene.found.has(place.key))
-    .classed("focused", (place) => place.key === state.focus)
     .classed("positive", (place) => NODE_LEVEL && place.active && dataset.scores[place.node] > 0)
     .classed("negative", (place) => NODE_LEVEL && place.active && dataset.scores[place.node] < 0);
   for (const [name, grown] of [["box", 0], ["ring", 4]]) {
