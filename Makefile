@@ -18,7 +18,7 @@ REAL_MODELS := smollm2-135m gemma3-270m
 EAP_IG_SOURCE ?= .cache/EAP-IG/src
 SETUP := scripts/venv.sh pyproject.toml
 
-.PHONY: help demo test test-matrix test-legacy test-tl3 test-plugins test-ndif test-real test-pythons bench bench-shapes bench-guard bench-accuracy bench-algorithms bench-evaluation bench-peers architectures docs lint types coverage release-check clean
+.PHONY: help demo chromium test test-matrix test-legacy test-tl3 test-plugins test-ndif test-real test-pythons bench bench-shapes bench-guard bench-accuracy bench-algorithms bench-evaluation bench-peers architectures docs lint types coverage release-check clean
 
 help: ## List the targets
 	@sed -n 's/^\([a-z0-9-]*\):[^#]*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 18
@@ -26,10 +26,13 @@ help: ## List the targets
 demo: .venv/.installed ## Find a circuit in a shipped model, offline
 	$(VENV)/eap demo
 
-test: .venv/.installed ## Run the tests
-	OMP_NUM_THREADS=1 $(VENV)/python $(TESTS)
+test: .venv/.installed chromium ## Run the tests, but for those of every family, algorithm and option
+	OMP_NUM_THREADS=1 $(VENV)/python $(TESTS) -m "not exhaustive"
 
-coverage: .venv/.installed ## Run the tests, and require that they run 95 % of the package, lines and branches
+chromium:
+	@scripts/chromium.sh
+
+coverage: .venv/.installed chromium ## Run all tests, and require that they run 95 % of the package, lines and branches
 	$(VENV)/coverage erase
 	OMP_NUM_THREADS=1 $(VENV)/coverage run $(TESTS)
 	$(VENV)/coverage combine --quiet
@@ -82,6 +85,7 @@ architectures: .venv/.installed ## Write docs/architectures.md anew
 	OMP_NUM_THREADS=1 $(VENV)/python -m scripts.list_architectures
 
 docs: .venv/.installed ## Build the documentation site in build/site
+	$(VENV)/python -m scripts.gallery
 	NO_MKDOCS_2_WARNING=1 $(VENV)/mkdocs build --quiet
 
 lint: .venv/.installed ## Check style, and that layers import only those below them

@@ -26,11 +26,13 @@ if TYPE_CHECKING:
     from eap_plugin.api import load_scores as load_scores
     from eap_plugin.api import load_task as load_task
     from eap_plugin.api import metrics as metrics
+    from eap_plugin.api import plot as plot
     from eap_plugin.api import prune_scores as prune_scores
     from eap_plugin.api import score_formats as score_formats
     from eap_plugin.api import select as select
     from eap_plugin.api import selections as selections
     from eap_plugin.api import tasks as tasks
+    from eap_plugin.api import view as view
     from eap_plugin.api import wrap_model as wrap_model
     from eap_plugin.circuits.circuit import Circuit as Circuit
     from eap_plugin.circuits.evaluation.result import Evaluation as Evaluation
@@ -65,11 +67,13 @@ _NAMES = {
         "load_scores",
         "load_task",
         "metrics",
+        "plot",
         "prune_scores",
         "score_formats",
         "select",
         "selections",
         "tasks",
+        "view",
         "wrap_model",
     ),
     "circuits.circuit": ("Circuit",),

@@ -6,6 +6,7 @@ import json
 import math
 import os
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -92,6 +93,17 @@ def parse_json(text: str, where: str) -> Any:
         raise UsageError(f"{where}: the JSON is nested too deeply") from None
     except ValueError as error:
         raise UsageError(f"{where}: not JSON ({error})") from error
+
+
+def plain(value: Any) -> Any:
+    """Return a value as JSON can hold it: numbers that are not finite become ``None``, unknown objects their text."""
+    if isinstance(value, Mapping):
+        return {str(k): plain(v) for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain(v) for v in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value if isinstance(value, (str, int, float, type(None))) else str(value)
 
 
 def finite(value: object, where: str) -> float:

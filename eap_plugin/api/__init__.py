@@ -9,9 +9,11 @@ from eap_plugin.api.files import export, load_circuit, load_scores
 from eap_plugin.api.finding import find_circuit
 from eap_plugin.api.model_check import check
 from eap_plugin.api.models import load_model, wrap_model
+from eap_plugin.api.plotting import plot
 from eap_plugin.api.prompts import held_out_task, load_task, task_source
 from eap_plugin.api.registries import algorithms, backends, formats, metrics, score_formats, selections, tasks
 from eap_plugin.api.scoring import estimate_cost, prune_scores
+from eap_plugin.api.viewing import view
 from eap_plugin.results.combination import combine
 
 __all__ = [
@@ -32,11 +34,13 @@ __all__ = [
     "load_scores",
     "load_task",
     "metrics",
+    "plot",
     "prune_scores",
     "score_formats",
     "select",
     "selections",
     "task_source",
     "tasks",
+    "view",
     "wrap_model",
 ]

@@ -17,10 +17,12 @@ from eap_plugin.cli.commands.demo import demo
 from eap_plugin.cli.commands.evaluate import evaluate
 from eap_plugin.cli.commands.export import export
 from eap_plugin.cli.commands.listings import backends, metrics, score_formats, tasks
+from eap_plugin.cli.commands.plot import plot
 from eap_plugin.cli.commands.plugins import plugins
 from eap_plugin.cli.commands.run import run
 from eap_plugin.cli.commands.selections import selections
 from eap_plugin.cli.commands.show import show
+from eap_plugin.cli.commands.view import view
 from eap_plugin.cli.output import accept_any_text
 from eap_plugin.cli.ranks import is_first
 from eap_plugin.cli.trouble import INTERRUPTED, debugging, explain
@@ -67,6 +69,8 @@ for command in (
     demo,
     run,
     show,
+    view,
+    plot,
     export,
     circuit,
     evaluate,

@@ -14,6 +14,7 @@ from torch import Tensor
 from eap_plugin.errors import UsageError, unknown_name
 from eap_plugin.model.edge_matrix import edge_mask, sum_qkv
 from eap_plugin.model.graph import Graph
+from eap_plugin.results.displayable import Displayable
 from eap_plugin.results.export import between, from_modules, to_numpy, to_pandas
 from eap_plugin.results.grouped import Grouped, same_groups
 from eap_plugin.results.storage import ScoreFile, read_score_file
@@ -40,7 +41,7 @@ class Edge(NamedTuple):
 
 
 @dataclass(frozen=True, eq=False)
-class PruneScores(Mapping[str, Tensor], Grouped):
+class PruneScores(Mapping[str, Tensor], Grouped, Displayable):
     """The score of every edge of a model.
 
     A positive score means that feeding the corrupt value through this edge alone lowers the metric. An edge's

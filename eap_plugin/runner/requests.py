@@ -15,16 +15,15 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from math import ceil
-from pathlib import Path
 from typing import Any, cast
 
-from eap_plugin.algorithm.base import Algorithm, Attribution, Level, Progress
+from eap_plugin.algorithm.base import Algorithm, Attribution, Progress
 from eap_plugin.data.batch import Batch
 from eap_plugin.data.microbatches import Microbatch, microbatches
 from eap_plugin.errors import UsageError
-from eap_plugin.results.loading import read_scores, scores_of
 from eap_plugin.runner.program import score
 from eap_plugin.runner.ranks import Ranks
+from eap_plugin.runner.request_cache import RequestCache
 from eap_plugin.runner.run import Run
 from eap_plugin.runner.sums import add_up
 
@@ -80,42 +79,6 @@ def split_parts(batches: Sequence[Batch], most: int | None, reference: tuple[Bat
         parts[-1].append(piece._replace(batch=piece.batch.copy()))
         room -= len(piece.batch)
     return parts
-
-
-class RequestCache:
-    """The finished parts of one run, saved in a folder."""
-
-    def __init__(self, folder: Path, digest: str, n_parts: int) -> None:
-        """Open the folder for the parts of the run with this digest."""
-        self._folder, self._digest, self._n_parts = folder, digest, n_parts
-
-    def find(self, index: int) -> Attribution | None:
-        """Return the saved scores of a part; ``None`` if there are none."""
-        path = self._path(index)
-        if not path.exists():
-            return None
-        found = read_scores(path)
-        about, level = found.metadata, cast(Level, found.level)
-        metrics = about["clean_metric"], about["corrupt_metric"]
-        return Attribution(found.graph, found.matrix, *metrics, level, found.groups)
-
-    def keep(self, index: int, found: Attribution) -> None:
-        """Save the scores of a finished part, unless they are saved already."""
-        if self._path(index).exists():
-            return
-        self._folder.mkdir(parents=True, exist_ok=True)
-        about = {"clean_metric": found.clean_metric, "corrupt_metric": found.corrupt_metric}
-        scores_of(found.level, found.graph, found.matrix, about, found.groups).save(self._path(index))
-
-    def remove(self) -> None:
-        """Delete the saved parts of this run, and the folder if it is then empty."""
-        for index in range(self._n_parts):
-            self._path(index).unlink(missing_ok=True)
-        if self._folder.is_dir() and not any(self._folder.iterdir()):
-            self._folder.rmdir()
-
-    def _path(self, index: int) -> Path:
-        return self._folder / f"{self._digest[:16]}-{index + 1}-of-{self._n_parts}.safetensors"
 
 
 def run_requests(

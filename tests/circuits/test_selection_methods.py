@@ -45,6 +45,20 @@ def test_sizes_are_exact_and_nested(method: str, graph: Graph, seed: int, share:
         assert bool((smaller.edges <= circuit.edges).all())
 
 
+@pytest.mark.parametrize("method", METHODS)
+@given(GRAPHS, SEEDS, SHARES, st.booleans())
+def test_the_order_is_that_in_which_edges_are_selected(
+    method: str, graph: Graph, seed: int, share: float, signed: bool
+) -> None:
+    scores, provider = scores_for(graph, seed), eap_plugin.selections()[method]
+    order = provider.order(scores, signed, provider.options())
+    assert order is not None and len(order) == graph.n_edges
+    mask = torch.zeros(scores.matrix.numel(), dtype=torch.bool)
+    mask[order[: int(share * graph.n_edges)]] = True
+    wanted = eap_plugin.select(scores, fraction=share, method=method, signed=signed, prune=False)
+    assert torch.equal(mask.view(scores.matrix.shape), wanted.edges)
+
+
 def test_these_are_the_methods_whose_selections_are_nested() -> None:
     methods = eap_plugin.selections()
     assert {name for name in methods if methods[name].nested} == set(METHODS)

@@ -19,6 +19,8 @@ from eap_plugin.runner.requests import prompts_per_part
 from tests.support.bridges import bridge
 from tests.support.zoo import build, prompts
 
+pytestmark = pytest.mark.exhaustive
+
 BOTH = """
 import sys
 from eap_plugin.cli import main

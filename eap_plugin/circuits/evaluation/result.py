@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,11 +16,13 @@ from eap_plugin.circuits.evaluation.bootstrap import Area, Interval
 from eap_plugin.circuits.hypothesis_tests.result import HypothesisTest, read_test
 from eap_plugin.errors import UsageError
 from eap_plugin.files import read_text, write_whole
+from eap_plugin.results.displayable import Displayable
 
 SCHEMA = 1
 """Version of the file, increased whenever an older version of this package would misread it."""
 
 _KEY, _KIND = "eap_plugin", "evaluation"
+_OPENING = re.compile(rf'\s*\{{\s*"{_KEY}"\s*:\s*\{{[^{{}}]*"kind"\s*:\s*"{_KIND}"')
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,7 +67,7 @@ class Point:
 
 
 @dataclass(frozen=True, eq=False)
-class Evaluation:
+class Evaluation(Displayable):
     """The evaluation of circuits.
 
     Attributes:
@@ -185,6 +188,15 @@ class Evaluation:
             return _parse(document)
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise UsageError(f"{path} is not a complete evaluation ({error!r}); save it again") from error
+
+
+def is_evaluation(path: Path) -> bool:
+    """Return whether a file begins as one that ``Evaluation.save`` wrote does."""
+    try:
+        with path.open("rb") as file:
+            return bool(_OPENING.match(file.read(1024).decode(errors="replace")))
+    except OSError:
+        return False
 
 
 def _parse(document: dict[str, Any]) -> Evaluation:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar, Generic, TypeVar
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from eap_plugin.model.edge_matrix import edge_mask
@@ -65,6 +65,14 @@ class Selection(ABC, Generic[O]):
             options: this method's options.
         """
 
+    def order(self, scores: Scores, signed: bool, options: O) -> Int[Tensor, "selected"] | None:
+        """Return the indices of the flat matrix in the order in which they are selected as the size grows.
+
+        The first ``size`` of them are what ``select`` selects. By default ``None``: the order is not known, or smaller
+        selections are not part of larger ones.
+        """
+        return None
+
 
 def scored(scores: Scores) -> Bool[Tensor, "sources *columns"]:
     """Return a mask of what has a score: the graph's edges, or all nodes or neurons."""
@@ -93,7 +101,13 @@ def best(
         first: true at entries that are selected before all others; at most ``size`` of them.
     """
     chosen = torch.zeros(ranked.numel(), dtype=torch.bool) if first is None else first.flatten().clone()
-    free = allowed.flatten() & ~chosen
-    order = ranked.flatten().masked_fill(~free, -torch.inf).sort(descending=True, stable=True).indices
-    chosen[order[: min(size - int(chosen.sum()), int(free.sum()))]] = True
+    chosen[ranking(ranked, allowed & ~chosen.view(allowed.shape))[: size - int(chosen.sum())]] = True
     return chosen.view(ranked.shape)
+
+
+def ranking(
+    ranked: Float[Tensor, "sources *columns"], allowed: Bool[Tensor, "sources *columns"]
+) -> Int[Tensor, "allowed"]:
+    """Return the flat indices of the allowed entries, the largest first; ties in the order of the matrix."""
+    masked = ranked.flatten().masked_fill(~allowed.flatten(), -torch.inf)
+    return masked.sort(descending=True, stable=True).indices[: int(allowed.sum())]

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from eap_plugin.circuits.selection.base import Scores, Selected, Selection, best, scored, strength
+import torch
+from jaxtyping import Bool, Int
+from torch import Tensor
+
+from eap_plugin.circuits.selection.base import Scores, Selected, Selection, best, ranking, scored, strength
 from eap_plugin.host.options import option
 
 
@@ -36,6 +40,16 @@ class Bootstrap(Selection[BootstrapOptions]):
             UsageError: if the scores are not kept by group of prompts.
         """
         ranked, allowed = strength(scores.matrix.cpu(), signed), scored(scores)
-        established = allowed & scores.significant(options.alpha).cpu()
+        established = _established(scores, options)
         mask = best(ranked, allowed, size, best(ranked, established, size))
         return Selected(mask, {"established": int((mask & established).sum())})
+
+    def order(self, scores: Scores, signed: bool, options: BootstrapOptions) -> Int[Tensor, "selected"]:
+        """See ``Selection.order``, with the errors of ``select``."""
+        ranked, established = strength(scores.matrix.cpu(), signed), _established(scores, options)
+        return torch.cat([ranking(ranked, established), ranking(ranked, scored(scores) & ~established)])
+
+
+def _established(scores: Scores, options: BootstrapOptions) -> Bool[Tensor, "sources *columns"]:
+    """Return a mask of what has a sign that the prompts establish."""
+    return scored(scores) & scores.significant(options.alpha).cpu()

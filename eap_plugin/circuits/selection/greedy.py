@@ -6,8 +6,10 @@ from dataclasses import dataclass
 from heapq import heapify, heappop, heappush
 
 import torch
+from jaxtyping import Int
+from torch import Tensor
 
-from eap_plugin.circuits.selection.base import Scores, Selected, Selection, scored, strength
+from eap_plugin.circuits.selection.base import Scores, Selected, Selection, ranking, scored, strength
 from eap_plugin.model.edge_matrix import reader_feeds
 
 
@@ -31,25 +33,40 @@ class Greedy(Selection[GreedyOptions]):
 
     def select(self, scores: Scores, size: int, signed: bool, options: GreedyOptions) -> Selected:
         """Select ``size`` edges, each of which leads to the logits; see ``Selection.select``."""
-        n_readers = len(scores.graph.readers)
-        allowed = scored(scores)
-        ranked = strength(scores.matrix.cpu(), signed).masked_fill(~allowed, -torch.inf)
-        order = ranked.flatten().sort(descending=True, stable=True).indices
-        rank = torch.empty_like(order)
-        rank[order] = torch.arange(len(order))
-        into = rank.view(allowed.shape).T
-        feeds = reader_feeds(scores.graph)
+        chosen = torch.zeros(scored(scores).numel(), dtype=torch.bool)
+        chosen[_reached(scores, size, signed)] = True
+        return Selected(chosen.view(scores.matrix.shape))
 
-        chosen = torch.zeros(allowed.numel(), dtype=torch.bool)
-        reached = torch.zeros(n_readers, dtype=torch.bool)
-        reached[-1] = True
-        candidates = into[-1][allowed[:, -1]].tolist()
-        heapify(candidates)
-        for _ in range(min(size, int(allowed.sum()))):
-            edge = int(order[heappop(candidates)])
-            chosen[edge] = True
-            new = feeds[:, edge // n_readers] & ~reached
-            reached |= new
-            for place in into[new][allowed.T[new]].tolist():
-                heappush(candidates, place)
-        return Selected(chosen.view(allowed.shape))
+    def order(self, scores: Scores, signed: bool, options: GreedyOptions) -> Int[Tensor, "selected"]:
+        """See ``Selection.order``."""
+        return torch.tensor(_reached(scores, scores.graph.n_edges, signed), dtype=torch.long)
+
+
+def _reached(scores: Scores, size: int, signed: bool) -> list[int]:
+    """Return the flat indices of the first ``size`` edges that the search takes, in the order in which it does."""
+    n_readers = len(scores.graph.readers)
+    allowed = scored(scores)
+    order = ranking(strength(scores.matrix.cpu(), signed), allowed)
+    rank = torch.zeros(allowed.numel(), dtype=torch.long)
+    rank[order] = torch.arange(len(order))
+    into = rank.view(allowed.shape).T
+    feeds = reader_feeds(scores.graph)
+
+    found: list[int] = []
+    writers: set[int] = set()
+    reached = torch.zeros(n_readers, dtype=torch.bool)
+    reached[-1] = True
+    candidates = into[-1][allowed[:, -1]].tolist()
+    heapify(candidates)
+    for _ in range(min(size, len(order))):
+        edge = int(order[heappop(candidates)])
+        found.append(edge)
+        writer = edge // n_readers
+        if writer in writers:
+            continue
+        writers.add(writer)
+        new = feeds[:, writer] & ~reached
+        reached |= new
+        for place in into[new][allowed.T[new]].tolist():
+            heappush(candidates, place)
+    return found

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from eap_plugin.circuits.selection.base import Scores, Selected, Selection, best, scored, strength
+import torch
+from jaxtyping import Int
+from torch import Tensor
+
+from eap_plugin.circuits.selection.base import Scores, Selected, Selection, best, ranking, scored, strength
 from eap_plugin.host.options import option
 
 
@@ -34,3 +38,18 @@ class PositiveFirst(Selection[PositiveFirstOptions]):
         matrix, allowed = scores.matrix.cpu(), scored(scores)
         first = best(matrix, allowed & (matrix > 0), int(size * options.ratio))
         return Selected(best(strength(matrix, signed), allowed, size, first))
+
+    def order(self, scores: Scores, signed: bool, options: PositiveFirstOptions) -> Int[Tensor, "selected"]:
+        """See ``Selection.order``: the next positive score where the share grows, or else the next of all."""
+        matrix, allowed = scores.matrix.cpu(), scored(scores)
+        positive = ranking(matrix, allowed & (matrix > 0)).tolist()
+        everything = ranking(strength(matrix, signed), allowed).tolist()
+        rest = iter(everything)
+        found: dict[int, None] = {}
+        for size in range(1, len(everything) + 1):
+            share = int(size * options.ratio)
+            if share <= len(positive) and share > int((size - 1) * options.ratio) and positive[share - 1] not in found:
+                found[positive[share - 1]] = None
+            else:
+                found[next(item for item in rest if item not in found)] = None
+        return torch.tensor(list(found), dtype=torch.long)

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from eap_plugin.circuits.selection.base import Scores, Selected, Selection, best, scored, strength
+from jaxtyping import Int
+from torch import Tensor
+
+from eap_plugin.circuits.selection.base import Scores, Selected, Selection, best, ranking, scored, strength
 
 
 @dataclass(frozen=True)
@@ -23,3 +26,7 @@ class Top(Selection[TopOptions]):
     def select(self, scores: Scores, size: int, signed: bool, options: TopOptions) -> Selected:
         """Select the ``size`` largest; see ``Selection.select``."""
         return Selected(best(strength(scores.matrix.cpu(), signed), scored(scores), size))
+
+    def order(self, scores: Scores, signed: bool, options: TopOptions) -> Int[Tensor, "selected"]:
+        """See ``Selection.order``."""
+        return ranking(strength(scores.matrix.cpu(), signed), scored(scores))

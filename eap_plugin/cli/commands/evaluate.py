@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from eap_plugin.cli.destination import check_output, overwrite_option
 from eap_plugin.cli.load import ModelChoice, recorded_model_options
 from eap_plugin.cli.output import json_option, print_json, stdout
 from eap_plugin.cli.ranks import is_distributed, is_first, joined
 from eap_plugin.cli.recorded import TaskChoice, load_evaluated, require_same_performance, require_same_prompts
+from eap_plugin.cli.text_curve import text_curve
 from eap_plugin.cli.work import working
 from eap_plugin.errors import UsageError
-from eap_plugin.files import check_writable
 from eap_plugin.host.options import build_options, parse_assignments
 
 if TYPE_CHECKING:
@@ -62,6 +63,7 @@ ABLATIONS = ("corrupt", "zero", "mean", "mean-per-position")
 @recorded_model_options
 @click.option("--anyway", is_flag=True, help="Go on if model or prompts are not those that FILE records.")
 @click.option("--output", "-o", type=click.Path(path_type=Path), help="Save the evaluation to this JSON file.")
+@overwrite_option
 @json_option
 def evaluate(
     choice: Callable[[Any], ModelChoice],
@@ -80,6 +82,7 @@ def evaluate(
     share_prefix: bool,
     anyway: bool,
     output: Path | None,
+    overwrite: bool,
     as_json: bool,
     **task_options: Any,
 ) -> None:
@@ -91,8 +94,7 @@ def evaluate(
 
     To split the prompts among N processes: torchrun --nproc-per-node N -m eap_plugin evaluate FILE ...
     """
-    if output is not None:
-        check_writable(output)
+    check_output(output, overwrite)
     with working(is_first() and not as_json) as work:
         from eap_plugin import api
         from eap_plugin.circuits.circuit import Circuit
@@ -111,7 +113,7 @@ def evaluate(
             model, task, other = ranks.agree(lambda: _load(chosen, tasks, about, ablation_task))
             if not (anyway or tasks.changed):
                 require_same_prompts(about, task)
-            work.step("Evaluating")
+            work.step("Evaluating", "runs")
             found = api.evaluate(
                 model,
                 task,
@@ -182,6 +184,8 @@ def _print(found: Evaluation, output: Path | None, as_json: bool) -> None:
         soft_wrap=True,
     )
     console.print(found.table(), soft_wrap=True)
+    if console.is_terminal and (curve := text_curve(found, console.width, console.encoding)):
+        console.print(f"\n{curve}", soft_wrap=True)
     console.print(
         f"\n{f'Saved to {output}' if output is not None else 'Not saved; to keep it, add -o eval.json'}", soft_wrap=True
     )

@@ -35,7 +35,8 @@ def show(file: Path, format: str | None, top: int, as_json: bool) -> None:
             shown |= {"metadata": about, "graph": scores.graph.to_dict(), **scores_json(scores, top)}
         print_json(shown)
         return
-    held = provenance({name: value for name, value in about.items() if name not in ("selection", "found")})
+    apart = ("selection", "found", "examples")
+    held = provenance({name: value for name, value in about.items() if name not in apart})
     if scores is not None:
         held["scores"] = f"of {counted(scores)}"
         if sure := established(scores):
