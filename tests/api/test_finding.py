@@ -91,3 +91,13 @@ def test_mistakes_are_told(model, task, scores) -> None:
         eap_plugin.find_circuit(model, task.batch(), scores)
     with pytest.raises(EapPluginError, match=r"no circuit of these scores has faithfulness 0\.9; choose a smaller"):
         eap_plugin.find_circuit(model, task, scores, method=Nothing())
+
+
+def test_progress_counts_runs_over_all_rounds(model, task, scores) -> None:
+    calls: list[tuple[int, int]] = []
+    eap_plugin.find_circuit(model, task, scores, WANTED, around=1, progress=lambda *call: calls.append(call))
+    assert [done for done, _ in calls] == list(range(1, len(calls) + 1))
+    totals = [total for _, total in calls]
+    assert totals == sorted(totals)
+    assert len(set(totals)) > 1
+    assert calls[-1][0] == calls[-1][1]
