@@ -1,6 +1,10 @@
 // The start of the page, and what happens when a person does something.
 
 let waiting = 0;
+let partly = true;
+
+/** What changes neither the edges that are seen nor where nodes are. */
+const LIGHT = ["focus", "path", "marked"];
 
 /** Change what is chosen, and draw it before the next frame. */
 function change(what, refit = false) {
@@ -8,17 +12,26 @@ function change(what, refit = false) {
   if (scene === null) return;
   state.size = Math.min(state.size, largest());
   keep();
+  partly &&= Object.keys(what).every((name) => LIGHT.includes(name));
   if (refit) {
     draw();
     fit(250);
   } else if (!waiting) {
-    waiting = requestAnimationFrame(draw);
+    waiting = requestAnimationFrame(() => (partly ? drawLight() : draw()));
   }
+}
+
+function drawLight() {
+  waiting = 0;
+  hideTip();
+  emphasise();
+  drawPanels();
 }
 
 function draw() {
   cancelAnimationFrame(waiting);
   waiting = 0;
+  partly = true;
   const held = document.activeElement;
   hideTip();
   applyTheme();

@@ -174,7 +174,7 @@ function drawNodePanel() {
     element("div", { className: "row" }, element("h2", { dir: "auto" }, clipped(shortName(place), 60)), rename),
     element("div", { className: "row acts" }, ...acts), ...scored,
     ...(shareIn || shareOut ? [element("p", { className: "hint" }, `${shareIn || "0%"} of all scores flow in, ${shareOut || "0%"} out`)] : []),
-    ...path, ...edgeList("In", into, 200, "from"), ...edgeList("Out", out, 200, "to"),
+    ...path, ...edgeList("In", into, 50, "from"), ...edgeList("Out", out, 50, "to"),
   );
 }
 

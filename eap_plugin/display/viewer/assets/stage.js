@@ -57,6 +57,7 @@ function emphasise() {
     if (state.focus !== null) touched.add(state.focus);
   }
   world.selectAll("g.node").classed("faded", (place) => put !== null && !touched.has(place.key))
+    .classed("marked", (place) => state.marked.includes(place.key))
     .classed("focused", (place) => place.key === state.focus || (state.path !== null && state.path.includes(place.key)));
   requestPaint();
 }
@@ -80,6 +81,7 @@ function forward() {
 }
 
 let painting = 0;
+let painted = [];
 
 function requestPaint() {
   if (!painting) painting = requestAnimationFrame(paintNow);
@@ -95,7 +97,11 @@ function paintNow() {
   const hovered = scene.hovered ? new Set(scene.hovered) : null;
   const layers = [scene.drawn, scene.drawn.filter((one) => (hovered ? one.indices.some((index) => hovered.has(index)) : emphasised.size && isForward(one)))];
   stage.classList.toggle("hover", hovered !== null);
+  const now = [scene.drawn, transform, colours.positive, width, height, ratio];
+  const same = now.every((value, i) => value === painted[i]);
+  painted = now;
   canvases.forEach((canvas, i) => {
+    if (i === 0 && same) return;
     if (canvas.width !== Math.round(width * ratio) || canvas.height !== Math.round(height * ratio)) {
       canvas.width = Math.round(width * ratio);
       canvas.height = Math.round(height * ratio);
