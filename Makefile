@@ -14,9 +14,11 @@ VENV := .venv/bin
 PYTEST := -m pytest -n $(WORKERS)
 TESTS := $(PYTEST) --durations=10 --durations-min=1
 REAL_MODELS := smollm2-135m gemma3-270m
+# The folder with EAP-IG's package eap; set it to one of your own to do without GitHub.
+EAP_IG_SOURCE ?= .cache/EAP-IG/src
 SETUP := scripts/venv.sh pyproject.toml
 
-.PHONY: help demo chromium test test-matrix test-legacy test-tl3 test-plugins test-ndif test-real test-pythons bench bench-shapes bench-guard bench-accuracy bench-algorithms bench-evaluation architectures docs lint types coverage release-check clean
+.PHONY: help demo chromium test test-matrix test-legacy test-tl3 test-plugins test-ndif test-real test-pythons bench bench-shapes bench-guard bench-accuracy bench-algorithms bench-evaluation bench-peers architectures docs lint types coverage release-check clean
 
 help: ## List the targets
 	@sed -n 's/^\([a-z0-9-]*\):[^#]*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 18
@@ -24,13 +26,13 @@ help: ## List the targets
 demo: .venv/.installed ## Find a circuit in a shipped model, offline
 	$(VENV)/eap demo
 
-test: .venv/.installed chromium ## Run the tests
-	OMP_NUM_THREADS=1 $(VENV)/python $(TESTS)
+test: .venv/.installed chromium ## Run the tests, but for those of every family, algorithm and option
+	OMP_NUM_THREADS=1 $(VENV)/python $(TESTS) -m "not exhaustive"
 
 chromium:
 	@scripts/chromium.sh
 
-coverage: .venv/.installed chromium ## Run the tests, and require that they run 95 % of the package, lines and branches
+coverage: .venv/.installed chromium ## Run all tests, and require that they run 95 % of the package, lines and branches
 	$(VENV)/coverage erase
 	OMP_NUM_THREADS=1 $(VENV)/coverage run $(TESTS)
 	$(VENV)/coverage combine --quiet
@@ -73,6 +75,9 @@ bench-accuracy: .venv/.installed ## Compare every algorithm with activation patc
 bench-evaluation: .venv/.installed ## Measure what evaluating one more circuit costs
 	$(VENV)/python benchmarks/bench_evaluation.py
 
+bench-peers: .venv/.installed .venv-legacy/.installed $(EAP_IG_SOURCE) ## Compare with AutoCircuit, EAP-IG and TransformerLens on the same model
+	EAP_IG_SOURCE=$(EAP_IG_SOURCE) $(VENV)/python benchmarks/bench_peers.py
+
 bench-algorithms: .venv/.installed ## Measure every algorithm next to EAP
 	$(VENV)/python benchmarks/bench_algorithms.py
 
@@ -102,6 +107,11 @@ clean: ## Remove environments, caches and what was built
 
 .venv-legacy/.installed: constraints/legacy.txt $(SETUP)
 	scripts/venv.sh .venv-legacy constraints/legacy.txt test auto-circuit attrs matplotlib
+
+.cache/EAP-IG/src:
+	git init --quiet .cache/EAP-IG
+	git -C .cache/EAP-IG fetch --quiet --depth 1 https://github.com/hannamw/EAP-IG 795f5607b25638935aec89aee3c1cb4bd9ed72f1
+	git -C .cache/EAP-IG checkout --quiet FETCH_HEAD
 
 .venv-ndif/.installed: constraints/ndif.txt pyproject.toml tests/ndif/venv.sh
 	tests/ndif/venv.sh

@@ -7,21 +7,11 @@ resident size before that run. Needs Linux with glibc.
 
 from __future__ import annotations
 
-import ctypes
-import gc
 import sys
-from collections.abc import Callable
-from pathlib import Path
 
 import torch
 from contenders import CONTENDERS, make_batch
-
-
-def resident(field: str) -> float:
-    """Return ``VmRSS``, the current resident size, or ``VmHWM``, its maximum since the mark was reset, in MiB."""
-    status = Path("/proc/self/status").read_text()
-    line = next(line for line in status.splitlines() if line.startswith(field))
-    return int(line.split()[1]) / 1024
+from process_memory import peak_growth
 
 
 def growth(name: str, n_prompts: int, n_tokens: int) -> float:
@@ -30,16 +20,6 @@ def growth(name: str, n_prompts: int, n_tokens: int) -> float:
     contender(make_batch(1, 4))
     batch = make_batch(n_prompts, n_tokens)
     return peak_growth(lambda: contender(batch))
-
-
-def peak_growth(function: Callable[[], object]) -> float:
-    """Measure the peak of memory while a function runs, over what was in use before, in MiB."""
-    gc.collect()
-    ctypes.CDLL("libc.so.6").malloc_trim(0)
-    Path("/proc/self/clear_refs").write_text("5")
-    before = resident("VmRSS")
-    function()
-    return resident("VmHWM") - before
 
 
 if __name__ == "__main__":

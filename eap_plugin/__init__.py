@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from eap_plugin.api import load_scores as load_scores
     from eap_plugin.api import load_task as load_task
     from eap_plugin.api import metrics as metrics
+    from eap_plugin.api import plot as plot
     from eap_plugin.api import prune_scores as prune_scores
     from eap_plugin.api import score_formats as score_formats
     from eap_plugin.api import select as select
@@ -66,6 +67,7 @@ _NAMES = {
         "load_scores",
         "load_task",
         "metrics",
+        "plot",
         "prune_scores",
         "score_formats",
         "select",

@@ -24,11 +24,23 @@ class CannotCompareError(EapPluginError):
 
 
 def unknown_name(kind: str, name: str, known: Iterable[str]) -> UsageError:
-    """Return the error for a name that is not registered, with the known names and the one that is closest."""
+    """Return the error for a name that is not registered, with the known names and those that are near."""
     names = sorted(known)
-    close = get_close_matches(name, names, n=1)
-    hint = f"; did you mean {close[0]!r}?" if close else ""
-    return UsageError(f"unknown {kind} {name!r}{hint} (known: {', '.join(names) or 'none'})")
+    near = near_names(name, names)
+    hint = f"; did you mean {' or '.join(map(repr, near))}?" if near else ""
+    return UsageError(f"unknown {kind} {shown(name)}{hint} (known: {', '.join(names) or 'none'})")
+
+
+def near_names(name: str, known: Iterable[str], cutoff: float = 0.6) -> list[str]:
+    """Return the names that may be meant: those that ``name`` is the beginning of, else those that look alike.
+
+    Args:
+        name: what was given.
+        known: the names that there are.
+        cutoff: the least similarity of names that look alike, from 0 to 1, as ``difflib`` measures it.
+    """
+    names = list(known)
+    return [one for one in names if name and one.startswith(name)] or get_close_matches(name, names, cutoff=cutoff)
 
 
 def shown(value: object) -> str:

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from eap_plugin.algorithm.gradient.base import GradientAlgorithm as GradientAlgorithm
     from eap_plugin.algorithm.gradient.base import GradientOptions as GradientOptions
     from eap_plugin.algorithm.gradient.base import ScoringContext as ScoringContext
-    from eap_plugin.algorithm.gradient.scorer import EdgeScorer as EdgeScorer
-    from eap_plugin.algorithm.gradient.scorer import NeuronScorer as NeuronScorer
+    from eap_plugin.algorithm.gradient.edge_scorer import EdgeScorer as EdgeScorer
+    from eap_plugin.algorithm.gradient.neuron_scorer import NeuronScorer as NeuronScorer
     from eap_plugin.algorithm.gradient.scorer import Scorer as Scorer
     from eap_plugin.backend.base import Backend as Backend
     from eap_plugin.backend.freezing import frozen_modules as frozen_modules
@@ -97,7 +97,9 @@ _NAMES = {
     "algorithm.base": ("Algorithm", "Attribution", "Cost", "Level", "Progress"),
     "algorithm.contrast": ("Contrast", "contrast", "mean_over"),
     "algorithm.gradient.base": ("GradientAlgorithm", "GradientOptions", "ScoringContext"),
-    "algorithm.gradient.scorer": ("EdgeScorer", "NeuronScorer", "Scorer"),
+    "algorithm.gradient.edge_scorer": ("EdgeScorer",),
+    "algorithm.gradient.neuron_scorer": ("NeuronScorer",),
+    "algorithm.gradient.scorer": ("Scorer",),
     "backend.base": ("Backend",),
     "backend.freezing": ("frozen_modules",),
     "backend.loading": ("load_errors", "model_path", "torch_dtype"),

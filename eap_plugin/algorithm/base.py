@@ -74,6 +74,7 @@ class Algorithm(ABC, Generic[O]):
         reference: the paper that introduced it.
         gradient_run: the run on which gradients are taken: ``clean``, ``corrupt``, ``between`` or ``none``.
         sign: the meaning of a score's sign.
+        score_unit: the unit of the scores, such as ``probability``; empty for that of the metric.
         additive: whether the scores of all data are the sum of the scores of its batches, and those of a batch the sum
             over its microbatches, weighted by share; false for a method that needs all data together.
         shares_prefix: whether with ``ablation="corrupt"`` it leaves the positions before the first difference of clean
@@ -97,6 +98,7 @@ class Algorithm(ABC, Generic[O]):
     depends_on_split: ClassVar[bool] = False
     keeps_groups: ClassVar[bool] = False
     sign: ClassVar[str] = "positive: feeding the corrupt value through this edge alone lowers the metric"
+    score_unit: ClassVar[str] = ""
     score_options: ClassVar[tuple[str, ...]] = ()
     local_options: ClassVar[tuple[str, ...]] = ()
     options: type[O]

@@ -9,6 +9,7 @@ from eap_plugin.api.files import export, load_circuit, load_scores
 from eap_plugin.api.finding import find_circuit
 from eap_plugin.api.model_check import check
 from eap_plugin.api.models import load_model, wrap_model
+from eap_plugin.api.plotting import plot
 from eap_plugin.api.prompts import held_out_task, load_task, task_source
 from eap_plugin.api.registries import algorithms, backends, formats, metrics, score_formats, selections, tasks
 from eap_plugin.api.scoring import estimate_cost, prune_scores
@@ -33,6 +34,7 @@ __all__ = [
     "load_scores",
     "load_task",
     "metrics",
+    "plot",
     "prune_scores",
     "score_formats",
     "select",

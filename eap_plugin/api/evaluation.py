@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from itertools import count
+from functools import partial
 from typing import Any, Literal
 
 from jaxtyping import Float
 from torch import Tensor
 
+from eap_plugin.algorithm.base import Progress
 from eap_plugin.api.batch_size import BatchSize, resolve_batch_size
 from eap_plugin.api.models import placed
 from eap_plugin.api.prompts import batches_for
@@ -19,25 +20,22 @@ from eap_plugin.circuits.areas import MIB_SIZES
 from eap_plugin.circuits.circuit import Circuit
 from eap_plugin.circuits.evaluation.fitting import fitted
 from eap_plugin.circuits.evaluation.judging import Candidate, Runs
-from eap_plugin.circuits.evaluation.program import measure
 from eap_plugin.circuits.evaluation.result import Evaluation
 from eap_plugin.circuits.hypothesis_tests.run_tests import Mask, run_tests
 from eap_plugin.circuits.hypothesis_tests.settings import HypothesisTestSettings
 from eap_plugin.circuits.select import select_circuit, size_of
 from eap_plugin.circuits.selection.base import Scores, Selection, scored
-from eap_plugin.data.batch import Batch
-from eap_plugin.data.microbatches import microbatches
 from eap_plugin.errors import UsageError
 from eap_plugin.host.options import build_options
 from eap_plugin.interventions.counterfactual import Ablation
 from eap_plugin.metric.metric import Judge, Metric
 from eap_plugin.model.remote import RemoteOptions
-from eap_plugin.model.residual_model import ResidualModel
 from eap_plugin.results.node_scores import NodeScores
 from eap_plugin.results.prune_scores import PruneScores
-from eap_plugin.runner.batch_size import FittingSize, fitting_size
+from eap_plugin.runner.evaluator import Evaluator
 from eap_plugin.runner.provenance import evaluation_provenance
-from eap_plugin.runner.requests import nothing
+from eap_plugin.runner.ranks import Ranks, ranks_for
+from eap_plugin.runner.requests import nothing, prompts_per_part, split_parts
 
 
 def evaluate(
@@ -62,6 +60,8 @@ def evaluate(
     remote: bool | str = False,
     timeout: float | None = None,
     status: Callable[[str], None] | None = None,
+    distributed: bool = False,
+    share_prefix: bool = True,
     **selection_options: Any,
 ) -> Evaluation:
     """Measure how much of a behaviour circuits preserve on their own.
@@ -96,11 +96,15 @@ def evaluate(
         tests: make the hypothesis tests of Shi et al. 2024 on the circuit, which must be one of edges; or how to make
             them. They run hundreds of other circuits, on a server in several requests.
         batch_size: the most prompt pairs to run at once, or ``None`` for all of a batch; affects memory and speed only.
-            ``"auto"`` runs as many as fit in memory; on a server, all.
-        progress: called with the number of runs done so far and their total number; not on a server.
+            ``"auto"`` runs as many as fit in memory, and fewer once memory has run out.
+        progress: called with the number of prompt pairs done so far, counted once for each circuit, and their total
+            number; not on a server.
         remote: as for ``prune_scores``.
         timeout: as for ``prune_scores``.
         status: as for ``prune_scores``.
+        distributed: as for ``prune_scores``.
+        share_prefix: run the tokens before the first difference of clean and corrupt prompts only once, if the ablation
+            is ``corrupt`` and the model allows it; saves time and memory, and changes results by rounding alone.
         **selection_options: options of the selection method.
 
     Raises:
@@ -122,10 +126,19 @@ def evaluate(
     tested = _to_test(what, tests, complement, seed)
     runs = Runs(there, candidates, complement, random, seed)
     reference = () if ablation_data is None else batches_for(there, ablation_data)
-    pieces = microbatches(batches, _batch_size(there, batches, judge, batch_size), reference)
-    total = len(runs.all) + (tested[1].n_runs(tested[0]) if tested else 0)
-    tick = nothing if there.remote or progress is None else _counter(progress, len(pieces) * total)
-    measured = there.run(measure, pieces, runs.all, judge, ablation, tick)
+    evaluator = Evaluator(
+        model=there,
+        parts=split_parts(batches, prompts_per_part(sum(map(len, batches))) if distributed else None, reference),
+        size=resolve_batch_size(batch_size, None, there.run_constraints),
+        metric=judge,
+        ablation=ablation,
+        share_prefix=share_prefix,
+        keep_order=not isinstance(metric, str),  # a function of the user's may hold numbers of its own for each prompt
+        ranks=ranks_for(there) if distributed else Ranks(),
+    )
+    n_runs = len(runs.all) + (tested[1].n_runs(tested[0]) if tested else 0)
+    counter = _Counter(progress, evaluator.n_prompts, n_runs)
+    measured = evaluator.measure(runs.all, counter.over(len(runs.all)))
     about = evaluation_provenance(there, data, batches, judge) | {
         "ablation": ablation,
         "complement": complement,
@@ -134,6 +147,8 @@ def evaluate(
         "seed": seed,
         "evaluated": candidates[0].circuit.metadata,
     }
+    if distributed:
+        about["ranks"] = evaluator.ranks.size
     result = runs.result(measured, resamples, seed, curve, about)
     if tested is None:
         return result
@@ -143,7 +158,7 @@ def evaluate(
 
     def run(masks: Sequence[Mask]) -> Float[Tensor, "circuits prompts"]:
         patched = [fitted(there, Circuit(circuit.graph, mask), complement=False) for mask in masks]
-        return there.run(measure, pieces, patched, judge, ablation, tick).circuits
+        return evaluator.measure(patched, counter.over(len(patched))).circuits
 
     return replace(result, tests=run_tests(circuit, run, settings))
 
@@ -161,14 +176,6 @@ def _to_test(
     settings = HypothesisTestSettings(seed=seed) if tests is True else tests
     settings.check(what)
     return what, settings
-
-
-def _batch_size(model: ResidualModel, batches: Sequence[Batch], metric: Metric, batch_size: BatchSize) -> int | None:
-    """Return the number of prompt pairs to run at once."""
-    size = resolve_batch_size(batch_size, None, model.run_constraints)
-    if not isinstance(size, FittingSize):
-        return size
-    return None if model.remote else model.run(fitting_size, microbatches(batches, None), metric, size)
 
 
 def _given(what: Circuit | Sequence[Circuit], options: dict[str, Any]) -> list[Candidate]:
@@ -206,6 +213,18 @@ def _selected(
     return candidates
 
 
-def _counter(progress: Callable[[int, int], None], total: int) -> Callable[[], None]:
-    done = count(1)
-    return lambda: progress(next(done), total)
+class _Counter:
+    """A counter of the prompt pairs that circuits were run on, which reports them to the user."""
+
+    def __init__(self, progress: Callable[[int, int], None] | None, n_prompts: int, n_runs: int) -> None:
+        self._progress, self._n_prompts, self._total = progress, n_prompts, n_prompts * n_runs
+        self._done = 0.0
+
+    def over(self, n_runs: int) -> Progress:
+        """Return the function that takes the fractions that are done of so many runs."""
+        return nothing if self._progress is None else partial(self._add, n_runs * self._n_prompts)
+
+    def _add(self, units: int, fraction: float = 1.0) -> None:
+        assert self._progress is not None
+        self._done += units * fraction
+        self._progress(round(self._done), self._total)

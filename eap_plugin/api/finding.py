@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from eap_plugin.api.batch_size import BatchSize
 from eap_plugin.api.circuits import select
 from eap_plugin.api.evaluation import evaluate
 from eap_plugin.api.models import placed
@@ -41,10 +42,12 @@ def find_circuit(
     ablation: Ablation = "corrupt",
     ablation_data: object = None,
     around: int = 8,
-    batch_size: int | None = None,
+    batch_size: BatchSize = "auto",
+    progress: Callable[[int, int], None] | None = None,
     remote: bool | str = False,
     timeout: float | None = None,
     status: Callable[[str], None] | None = None,
+    share_prefix: bool = True,
     **options: Any,
 ) -> Circuit:
     """Find the smallest circuit whose faithfulness on held-out prompts is at least what is wanted.
@@ -69,10 +72,13 @@ def find_circuit(
         ablation: as for ``evaluate``.
         ablation_data: as for ``evaluate``.
         around: the number of sizes below and above the answer to measure.
-        batch_size: the most prompt pairs to run at once; affects memory and speed only.
+        batch_size: as for ``evaluate``.
+        progress: called with the number of runs done so far and the number of those decided on so far, which grows with
+            every round of the search; not on a server.
         remote: as for ``prune_scores``.
         timeout: as for ``prune_scores``.
         status: as for ``prune_scores``.
+        share_prefix: as for ``evaluate``.
         **options: options of the selection method.
 
     Returns:
@@ -99,6 +105,7 @@ def find_circuit(
     flat = scores.sum_positions()
     judge = resolve_metric(metric or _scored_metric(scores))
     points: dict[int, Point] = {}
+    counted = None if progress is None else _Rounds(progress)
 
     def measure(sizes: Sequence[int]) -> list[float]:
         result = evaluate(
@@ -113,6 +120,8 @@ def find_circuit(
             ablation=ablation,
             ablation_data=ablation_data,
             batch_size=batch_size,
+            share_prefix=share_prefix,
+            progress=counted,
             **options,
         )
         points.update(zip(sizes, result.points, strict=True))
@@ -138,6 +147,18 @@ def find_circuit(
         "n_larger_short": found.n_short,
     }
     return replace(circuit, metadata=circuit.metadata | {"found": about})
+
+
+class _Rounds:
+    """A callback that adds up the progress of rounds, each of which counts from the start."""
+
+    def __init__(self, progress: Callable[[int, int], None]) -> None:
+        self._progress, self._before = progress, 0
+
+    def __call__(self, done: int, total: int) -> None:
+        """Report the progress of a round, after those before it."""
+        self._progress(self._before + done, self._before + total)
+        self._before += total * (done == total)
 
 
 def _as_scored(name: str | Path, scores: Scores) -> dict[str, Any]:

@@ -9,11 +9,14 @@ from pathlib import Path
 from eap_plugin.api.models import wrap_model
 from eap_plugin.api.registries import formats, tasks
 from eap_plugin.data.batch import NO_ANSWER, Batch, as_batches
-from eap_plugin.errors import UsageError
+from eap_plugin.errors import UsageError, shown
 from eap_plugin.model.residual_model import ResidualModel
 from eap_plugin.task.base import TaskGenerator
 from eap_plugin.task.load import read_task_file
 from eap_plugin.task.task import PromptPair, Task, encode_task
+
+_LONGEST = 1000
+"""Characters that the name of a task, or the path of its file, may have."""
 
 
 def load_task(
@@ -36,7 +39,8 @@ def load_task(
         prepend_bos: whether to put a beginning-of-sequence token before each prompt; by default, as the model does.
 
     Raises:
-        UsageError: if there is no such task or file, or no prompt of it can be used with this tokenizer.
+        UsageError: if there is no such task or file, it has fewer prompts to make, or none of them can be used with
+            this tokenizer.
     """
     wrapped = wrap_model(model)
     if n_prompts < 1:
@@ -49,6 +53,11 @@ def load_task(
         task = encode_task(Path(name).stem, source, wrapped.tokenizer, prepend_bos=bos, limit=n_prompts)
         known = {"name": str(Path(name).resolve()), "format": format}
     else:
+        possible = _n_pairs(source, wrapped)
+        if possible is not None and n_prompts > possible:
+            raise UsageError(
+                f"task {str(name)!r} can make at most {possible:,} different prompt pairs, got {n_prompts:,}"
+            )
         task = source.generate(wrapped.tokenizer, n_prompts=n_prompts, seed=seed, prepend_bos=bos)
         known = {"name": str(name), "format": None}
     return replace(task, source=known | {"n_prompts": n_prompts, "seed": seed, "prepend_bos": bos})
@@ -68,7 +77,10 @@ def held_out_task(task: Task, model: object) -> Task:
             f"task {task.name!r} was not loaded by name, so other prompts of it cannot be; give them as held_out, or "
             f"choose same_prompts"
         )
-    more = load_task(model=model, **{**task.source, "n_prompts": task.source["n_prompts"] + len(task)})
+    wanted = task.source["n_prompts"] + len(task)
+    source = task_source(task.source["name"], task.source["format"])
+    possible = None if isinstance(source, list) else _n_pairs(source, wrap_model(model))
+    more = load_task(model=model, **{**task.source, "n_prompts": min(wanted, possible or wanted)})
     return more.without(task, limit=len(task))
 
 
@@ -76,17 +88,27 @@ def task_source(name: str | Path, format: str | None = None) -> TaskGenerator | 
     """Return the generator of a registered task, or the prompt pairs of a file; this needs no model.
 
     Raises:
-        UsageError: if there is no such task or file, or the file is malformed.
+        UsageError: if there is no such task or file, the file is malformed, or a format is given for a named task.
     """
+    if not str(name) or len(str(name)) > _LONGEST:
+        raise UsageError(f"a task is one of those that eap tasks lists, or a file; got {shown(str(name))}")
     path = Path(name)
     registered, _, part = str(name).partition(":")
+    named = (part and registered in tasks()) or str(name) in tasks() or not (path.suffix or path.exists())
+    if named and format is not None:
+        raise UsageError(f"a format is for files of prompts, but {str(name)!r} is the name of a task; leave format out")
     if part and registered in tasks():
         return tasks()[registered].part(part)
-    if str(name) in tasks() or not (path.suffix or path.exists()):
+    if named:
         return tasks()[str(name)]
     if format is not None:
         return formats()[format].read(path)
     return read_task_file(path, [formats()[known] for known in formats()])
+
+
+def _n_pairs(source: TaskGenerator, model: ResidualModel) -> int | None:
+    """Return how many different prompt pairs a task can make; plugins' tasks need not have ``n_pairs``."""
+    return source.n_pairs(model.tokenizer) if isinstance(source, TaskGenerator) else None
 
 
 def batches_for(model: ResidualModel, data: object) -> tuple[Batch, ...]:

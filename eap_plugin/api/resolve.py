@@ -102,11 +102,15 @@ def _with_scores(provider: Algorithm[Any], chosen: Any, graph: Graph) -> Any:
 
 def _check_ablation_data(provider: Algorithm[Any], chosen: Any, ablation_data: object) -> None:
     """Refuse ablation data if the chosen ablation takes no means over data."""
-    ablation = getattr(chosen, "ablation", None)
-    if ablation_data is not None and ablation in ("corrupt", "zero"):
+    if ablation_data is None:
+        return
+    only = "ablation_data (--ablation-task) is only used to take means"
+    if not hasattr(chosen, "ablation"):
+        raise UsageError(f"{only}, and {provider.name} has no option ablation; leave it out")
+    if chosen.ablation in ("corrupt", "zero"):
         raise UsageError(
-            f"ablation_data (--ablation-task) is only used to take means, but {provider.name}'s ablation is "
-            f"{ablation}; choose ablation=mean or mean-per-position, or leave it out"
+            f"{only}, but {provider.name}'s ablation is {chosen.ablation}; choose ablation=mean or "
+            f"mean-per-position, or leave it out"
         )
 
 

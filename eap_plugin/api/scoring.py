@@ -19,10 +19,10 @@ from eap_plugin.results.node_scores import NodeScores
 from eap_plugin.results.prune_scores import PruneScores
 from eap_plugin.runner.cost_estimate import Estimate, estimate
 from eap_plugin.runner.finite import metric_fault
-from eap_plugin.runner.provenance import provenance, run_digest
-from eap_plugin.runner.ranks import Ranks, current_ranks
-from eap_plugin.runner.requests import RequestCache, prompts_per_part, run_requests, split_requests
-from eap_plugin.runner.run import Run
+from eap_plugin.runner.provenance import provenance, run_identity
+from eap_plugin.runner.ranks import Ranks, ranks_for
+from eap_plugin.runner.request_cache import RequestCache
+from eap_plugin.runner.requests import prompts_per_part, run_requests, split_requests
 
 
 @overload
@@ -82,7 +82,8 @@ def prune_scores(
         status: called with a short text whenever the status of a request changes; by default nnsight shows it.
         prompts_per_request: the most prompt pairs per request; the scores of the requests are added up.
         parts: a folder in which the scores of finished requests are kept until all are finished.
-        resume: reuse the requests in ``parts`` that an interrupted run with the same arguments finished.
+        resume: reuse the requests in ``parts`` that an interrupted run with the same arguments finished. It is an error
+            if all that is there is of other runs; damaged files are done again.
         distributed: split the prompts among the processes of ``torch.distributed``'s default group. All of them must
             make the same call; each returns the scores of all prompts, with the same bits on any number of processes.
         share_prefix: run the tokens before the first difference of clean and corrupt prompts only once, if algorithm
@@ -110,7 +111,7 @@ def prune_scores(
     )
     if resume and parts is None:
         raise UsageError("resume continues from the finished requests in parts; pass that folder as parts=")
-    ranks = _ranks(run) if distributed else Ranks()
+    ranks = ranks_for(run.model) if distributed else Ranks()
     if distributed and prompts_per_request is None:
         prompts_per_request = prompts_per_part(sum(map(len, run.batches)))
     run.model.run_constraints.check_batch_size(prompts_per_request)
@@ -118,8 +119,10 @@ def prune_scores(
     split_up = split_requests(run.batches, prompts_per_request, run.reference, run.algorithm)
     kept = None
     if parts is not None:
-        kept = RequestCache(Path(parts), run_digest(run, about, prompts_per_request), len(split_up))
-        if not resume:
+        kept = RequestCache(Path(parts), run_identity(run, about, prompts_per_request), len(split_up))
+        if resume:
+            kept.require_own()
+        else:
             ranks.gather(kept.remove if ranks.is_first else lambda: None)
     found = run_requests(run, split_up, progress, kept, ranks)
     if fault := metric_fault(run.metric, found.clean_metric, found.corrupt_metric):
@@ -133,12 +136,6 @@ def prune_scores(
         kept.remove()
     weights = group_weights(run.batches)
     return scores_of(found.level, found.graph, found.matrix, about, found.groups, weights)
-
-
-def _ranks(run: Run) -> Ranks:
-    if run.model.remote:
-        raise UsageError("a model on a server is run by one process; leave distributed out, or run it here")
-    return current_ranks()
 
 
 def estimate_cost(

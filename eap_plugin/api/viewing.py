@@ -38,7 +38,7 @@ def view(
             is wrong.
         EapPluginError: if a file cannot be read or written.
     """
-    shown = [_read(Path(item), format) if isinstance(item, str | Path) else item for item in items]
+    shown = [read_viewable(Path(item), format) if isinstance(item, str | Path) else item for item in items]
     names = [Path(item).name if isinstance(item, str | Path) else "" for item in items]
     chosen = METHODS if methods is None else [selections()[name] for name in methods]
     document = page(*shown, title=title, names=names, methods=chosen)
@@ -47,6 +47,6 @@ def view(
     return document
 
 
-def _read(path: Path, format: str | None) -> Viewable:
+def read_viewable(path: Path, format: str | None = None) -> Viewable:
     """Return what a file has: its scores, or the circuit of a file without scores, or an evaluation."""
     return Evaluation.load(path) if format is None and is_evaluation(path) else load(path, format).main

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from difflib import get_close_matches
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError
 
-from eap_plugin.errors import EapPluginError, UsageError
+from eap_plugin.errors import EapPluginError, UsageError, near_names, shown
 from eap_plugin.shipped import SHIPPED
 
 DeviceMap = str | Mapping[str, str | int]
 """How accelerate is to spread a model: ``auto`` or another of its strategies, or the device of each module by name."""
+
+_LONGEST = 1000
+"""Characters that the name of a model may have; no file system has longer paths."""
 
 _HUB_TIMEOUT = 10.0
 """Seconds to wait for the hub's answer whether it has a model."""
@@ -29,15 +31,20 @@ def model_path(name: str, revision: str | None = None) -> str:
         revision: the branch, tag or commit that is wanted of a model on the hub.
 
     Raises:
-        UsageError: if it is a path but not a model folder, or there is no such model on the hub.
+        UsageError: if it is a path but not a model folder, there is no such model on the hub, or a revision of a folder
+            is wanted.
         EapPluginError: if the model is not in the hub's cache and the hub cannot be reached.
     """
+    if not name or len(name) > _LONGEST:
+        raise UsageError(f"a model is a shipped one, a folder or a name on the hub; got {shown(name)}")
     path = str(SHIPPED.get(name, name))
     looks_local = path.startswith((".", "/", "~")) or Path(path).exists()
     if looks_local and not (Path(path) / "config.json").is_file():
         raise UsageError(f"{path} is not a model folder: it has no config.json; give one that save_pretrained wrote")
     if not looks_local:
         _find_on_hub(name, revision)
+    elif revision is not None:
+        raise UsageError(f"only models on the hub have revisions, and {name} is a folder here; leave revision out")
     return path
 
 
@@ -46,8 +53,10 @@ def _find_on_hub(name: str, revision: str | None) -> None:
     from huggingface_hub import HfApi, try_to_load_from_cache
     from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, HFValidationError
 
-    close = get_close_matches(name, SHIPPED, n=1, cutoff=0.75)
-    hint = f"did you mean {close[0]!r}?" if close else f"the shipped models are {', '.join(SHIPPED)}"
+    near = near_names(name, _known_models(), cutoff=0.75)
+    hint = f"did you mean {' or '.join(map(repr, near))}?" if near else f"the shipped models are {', '.join(SHIPPED)}"
+    if "/" not in name and set(near) & set(SHIPPED):  # a name without an owner is hardly ever on the hub
+        raise UsageError(f"there is no model {shown(name)}; {hint}")
     try:
         if isinstance(try_to_load_from_cache(name, "config.json", revision=revision), str):
             return
@@ -55,12 +64,21 @@ def _find_on_hub(name: str, revision: str | None) -> None:
     except GatedRepoError:
         return  # loading it says how to get access
     except (HfHubHTTPError, HFValidationError) as error:
-        raise UsageError(f"cannot load the model {name!r}: {first_line(error)}; {hint}") from error
+        raise UsageError(f"cannot load the model {shown(name)}: {first_line(error)}; {hint}") from error
     except Exception as error:
         raise EapPluginError(
-            f"cannot load the model {name!r}: it is not a folder here, not in the hub's cache, and the hub cannot be "
-            f"reached ({first_line(error)}); {hint}"
+            f"cannot load the model {shown(name)}: it is not a folder here, not in the hub's cache, and the hub cannot "
+            f"be reached ({first_line(error)}); {hint}"
         ) from error
+
+
+def _known_models() -> list[str]:
+    """Return the names of the shipped models, of model folders here, and of models in the hub's cache."""
+    from huggingface_hub.constants import HF_HUB_CACHE
+
+    folders = [path.parent.name for path in Path().glob("*/config.json")]
+    cached = [path.name.removeprefix("models--").replace("--", "/") for path in Path(HF_HUB_CACHE).glob("models--*")]
+    return [*SHIPPED, *sorted(folders), *sorted(cached)]
 
 
 def first_line(error: BaseException) -> str:
@@ -119,9 +137,24 @@ def prepends_bos(tokenizer: Any, cfg: Any) -> bool:
 
 
 @contextmanager
-def load_errors(name: str) -> Iterator[None]:
-    """Turn errors that occur while loading a model into a one-line ``UsageError``."""
+def _no_progress_bars() -> Iterator[None]:
+    """Turn the progress bars of transformers off inside the context."""
+    from transformers.utils import logging
+
+    shown_before = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
     try:
         yield
+    finally:
+        if shown_before:
+            logging.enable_progress_bar()
+
+
+@contextmanager
+def load_errors(name: str) -> Iterator[None]:
+    """Turn errors that occur while loading a model into a one-line ``UsageError``, and show no progress bars."""
+    try:
+        with _no_progress_bars():
+            yield
     except (OSError, ValueError, KeyError, RuntimeError, AssertionError, SafetensorError) as error:
         raise UsageError(f"cannot load the model {name!r}: {first_line(error)}") from error

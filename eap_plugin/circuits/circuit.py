@@ -15,11 +15,12 @@ from eap_plugin.circuits.storage import CircuitFile, read_circuit_file
 from eap_plugin.errors import UsageError
 from eap_plugin.model.edge_matrix import edge_mask, ungroup_columns, ungrouped
 from eap_plugin.model.graph import Graph
+from eap_plugin.results.displayable import Displayable
 from eap_plugin.results.prune_scores import Edge
 
 
 @dataclass(frozen=True, eq=False)
-class Circuit:
+class Circuit(Displayable):
     """A set of a model's edges, which is to carry a behaviour on its own.
 
     A circuit of nodes has all edges out of its writers; a circuit of neurons has these edges, too, and along them only

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeGuard
 
 from rich.table import Table
 
+from eap_plugin.cli.edges import score_header
 from eap_plugin.cli.output import number, numbers, percent, table
 
 if TYPE_CHECKING:
@@ -102,10 +103,9 @@ def circuit_table(circuit: Circuit, k: int) -> Table:
     """Return a table of the ``k`` strongest edges; of the first ``k`` nodes, if edges have no scores."""
     if circuit.scores is not None:
         edges = circuit.top(k)
-        unit = circuit.metadata.get("metric_unit")
         scores = numbers([edge.score for edge in edges])
         scored = [(edge.name, score) for edge, score in zip(edges, scores, strict=True)]
-        return table(("Edge", f"Score ({unit})" if unit else "Score"), scored)
+        return table(("Edge", score_header(circuit.metadata)), scored)
     columns, counts = ["Node", "Edges out"], [circuit.edges.sum(1)]
     if circuit.neurons is not None:
         columns, counts = [*columns, "Neurons"], [*counts, circuit.neurons.sum(1)]

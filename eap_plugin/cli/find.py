@@ -67,19 +67,25 @@ def find(
     source = scores.metadata.get("task_source", {})
     n_prompts, seed, bos = (source.get(name) for name in ("n_prompts", "seed", "prepend_bos"))
     task = TaskChoice(options.task, n_prompts, seed, bos, None).load(model, scores.metadata)
-    work.step("Searching")
-    running: dict[str, Any] = {"batch_size": options.batch_size, "timeout": choice.timeout, "status": work.tell}
+    work.step("Searching", "runs")
+    running: dict[str, Any] = {
+        "batch_size": options.batch_size or "auto",
+        "timeout": choice.timeout,
+        "status": work.tell,
+    }
     circuit = api.find_circuit(
         model,
         task,
         scores,
         faithfulness,
+        progress=work.advance,
         held_out=options.held_out,
         same_prompts=options.same_prompts,
         **running,
         **selection,
     )
     found = circuit.metadata["found"]
+    work.step("Evaluating on the scored prompts")
     same = api.evaluate(model, task, circuit, metric=found["metric"], ablation=found["ablation"], **running)
     if not options.anyway:
         require_same_performance(scores.metadata, same)

@@ -17,6 +17,7 @@ from eap_plugin.cli.commands.demo import demo
 from eap_plugin.cli.commands.evaluate import evaluate
 from eap_plugin.cli.commands.export import export
 from eap_plugin.cli.commands.listings import backends, metrics, score_formats, tasks
+from eap_plugin.cli.commands.plot import plot
 from eap_plugin.cli.commands.plugins import plugins
 from eap_plugin.cli.commands.run import run
 from eap_plugin.cli.commands.selections import selections
@@ -69,6 +70,7 @@ for command in (
     run,
     show,
     view,
+    plot,
     export,
     circuit,
     evaluate,

@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import json
 import sys
-import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -14,6 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from eap_plugin.files import plain
+from eap_plugin.results.visible_text import visible
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON document instead of tables.")
 
@@ -31,8 +31,14 @@ class _Console(Console):
     """A console on which text from files cannot change the terminal: control characters in it are shown as codes."""
 
     def print(self, *objects: Any, **how: Any) -> None:
-        """Print as ``Console.print`` does."""
-        super().print(*(visible(item) if isinstance(item, str) else item for item in objects), **how)
+        """Print as ``Console.print`` does, but without blanks at the ends of lines if it is not to a terminal."""
+        plain = [visible(item) if isinstance(item, str) else item for item in objects]
+        if self.is_terminal:
+            super().print(*plain, **how)
+            return
+        with self.capture() as captured:
+            super().print(*plain, **how)
+        self.file.write("\n".join(line.rstrip(" ") for line in captured.get().split("\n")))
 
 
 def stdout() -> Console:
@@ -43,14 +49,6 @@ def stdout() -> Console:
 def stderr() -> Console:
     """Return the console for everything that is not a result."""
     return _Console(stderr=True, highlight=False, markup=False, emoji=False)
-
-
-def visible(text: str) -> str:
-    """Return a text with control and formatting characters written as codes, such as ``\\x1b``; newlines stay."""
-    return "".join(
-        char if char == "\n" or unicodedata.category(char) not in ("Cc", "Cf", "Cs") else ascii(char)[1:-1]
-        for char in text
-    )
 
 
 def accept_any_text() -> None:

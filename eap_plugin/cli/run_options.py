@@ -35,6 +35,7 @@ class RunOptions:
     ablation_task: str | None
     groups: int | None
     output: Path | None
+    overwrite: bool
     top: int
     force: bool
     as_json: bool

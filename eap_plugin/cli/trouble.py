@@ -6,8 +6,8 @@ import os
 
 import click
 
-from eap_plugin.cli.output import visible
 from eap_plugin.errors import EapPluginError, is_out_of_memory, notes_on
+from eap_plugin.results.visible_text import visible
 
 DEBUG = "EAP_DEBUG"
 INTERRUPTED = 130

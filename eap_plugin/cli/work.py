@@ -43,14 +43,14 @@ class Work:
         self._progress, self._show = progress, show
         self._task: TaskID | None = None
 
-    def step(self, doing: str) -> None:
-        """Begin a step of unknown length."""
+    def step(self, doing: str, unit: str = "prompt pairs") -> None:
+        """Begin a step of unknown length; ``unit`` is what it counts once ``advance`` gives the length."""
         if self._task is not None:
             self._progress.remove_task(self._task)
-        self._task = self._progress.add_task(doing, total=None)
+        self._task = self._progress.add_task(doing, total=None, unit=unit)
 
     def advance(self, done: int, total: int) -> None:
-        """Show how many prompt pairs are done, of how many."""
+        """Show how much of the step is done, of how much; the time left follows from the rate."""
         if self._task is not None:
             self._progress.update(self._task, completed=done, total=total)
 
@@ -127,11 +127,11 @@ def _restore(variables: dict[str, str | None]) -> None:
 
 
 class _Count(ProgressColumn):
-    """A column with the prompt pairs done, their total and the rate per second; empty if the total is not known."""
+    """A column with what is done, the total and the rate per second; empty if the total is not known."""
 
     def render(self, task: Task) -> Text:
         """Format the count and, once it is known, the rate."""
         if task.total is None:
             return Text("")
         rate = "" if task.speed is None else f", {task.speed:.3g}/s"
-        return Text(f"{task.completed:.0f}/{task.total:.0f} prompt pairs{rate}")
+        return Text(f"{task.completed:.0f}/{task.total:.0f} {task.fields['unit']}{rate}")

@@ -30,6 +30,7 @@ class Batch:
         clean_logits: the logits of the unmodified model on the clean prompts, for metrics that compare against them.
         groups: true at the group that each prompt pair belongs to; ``None`` if prompts are not grouped.
         prefix: the first positions, which are the same in clean and corrupt prompts, if they were run already.
+        places: the place of each prompt pair in the data, by which their order is restored; ``None`` if not needed.
     """
 
     clean: Int[Tensor, "batch pos"]
@@ -40,6 +41,7 @@ class Batch:
     clean_logits: Float[Tensor, "batch vocab"] | None = None
     groups: Bool[Tensor, "batch groups"] | None = None
     prefix: Prefix | None = None
+    places: Int[Tensor, "batch"] | None = None
 
     def __post_init__(self) -> None:
         """Check dtypes and shapes, so that a mistake is an error here and not a wrong score later."""

@@ -7,7 +7,7 @@ Both can be done from either side, and the side with fewer edges costs less:
   this run is added to what the reader reads.
 - *Patch* edges: every writer adds its own value. Along the patched edges, the opposite change is added.
 
-Only readers with such an edge are computed again, and only writers with one are expanded to d_model.
+Only readers with such an edge are computed again, and only the changes of writers with one are kept.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from eap_plugin.errors import UsageError
-from eap_plugin.interventions.patched_readers import PatchedReaders, as_slice
+from eap_plugin.interventions.patched_readers import PatchedReaders
 from eap_plugin.interventions.workspace import Buffers
 from eap_plugin.interventions.writer_outputs import Writers, output_weight, scaled_z
 from eap_plugin.model.graph import Graph
@@ -64,9 +64,9 @@ class CircuitPatch:
                 f"the circuit's writers have {neurons.shape[1]} neurons each, but those of {model.name} have "
                 f"{other.embed.shape[-1]}; choose a circuit of this model"
             )
-        self._model, self._other, self._neurons = model, other, neurons
+        self._model, self._other = model, other
         self._sign, self._keep, self._start = 1 if keep else -1, keep, start
-        self._readers = PatchedReaders(model, graph, edges.to(other.embed), start, buffers)
+        self._readers = PatchedReaders(model, graph, edges, neurons, other.embed, start, buffers)
         self.copies = self._readers.copies
         self._change = other.embed
 
@@ -86,24 +86,15 @@ class CircuitPatch:
         return self._on_output(self._model.graph.mlp_row(layer), value, self._other.mlp[layer])
 
     def _on_output(self, row: int, value: Tensor, other: Tensor) -> Tensor | None:
-        if self._readers.occurs(row):
-            room = self._readers.room(row, 1, self._other.embed)
-            room[0] = self._sign * (self._readers.own(value) - other)
-            self._mask(room, [row])
+        if self._readers.changes.occurs(row):
+            self._readers.changes.add(row, self._sign * (self._readers.own(value) - other))
         return self._readers.placed(value, other) if self._keep else None
 
     def _on_z(self, index: int, value: Tensor) -> Tensor | None:
-        layer, first = self._model.layers[index], self._model.graph.head_row(index)
+        layer = self._model.layers[index]
         own = self._of_own_copies(value) if self.copies > 1 else value
         self._change = scaled_z(layer, own[:, self._start :]) - self._other.z[index]
-        heads = [head for head in range(value.shape[2]) if self._readers.occurs(first + head)]
-        if heads:
-            chosen = as_slice(heads)
-            z = self._sign * self._change[:, :, chosen].permute(2, 0, 1, 3)
-            room = self._readers.room(first, value.shape[2], self._other.embed)
-            weight = output_weight(layer)[chosen].to(room.dtype)
-            torch.bmm(z.flatten(1, 2).to(room.dtype), weight, out=room.flatten(1, 2))
-            self._mask(room, [first + head for head in heads])
+        self._readers.changes.add_heads(index, self._sign * self._change)
         if self._keep and layer.attn_post_norm is None:
             return self._readers.placed(value, self._other.z[index])
         return own.repeat(self.copies, 1, 1, 1) if self.copies > 1 else None
@@ -115,11 +106,6 @@ class CircuitPatch:
             return None
         change = self._change.flatten(2) @ output_weight(layer).flatten(0, 1).to(self._change.dtype)
         return self._readers.placed(value, self._readers.own(value) - change)
-
-    def _mask(self, changes: Float[Tensor, "rows batch pos d_model"], rows: list[int]) -> None:
-        """Set the changes of these writers to zero in dimensions that are neither kept nor patched."""
-        if self._neurons is not None:
-            changes *= self._neurons[rows, None, None]
 
     def _of_own_copies(self, z: Float[Tensor, "copies_batch pos heads d_head"]) -> Float[Tensor, "batch pos heads d"]:
         """Return the output of each head from the copy of the prompts that has its own keys and values."""

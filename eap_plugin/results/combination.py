@@ -111,7 +111,8 @@ def _metadata(parts: Sequence[PruneScores | NodeScores], how: str, normalize: st
         if name not in _NOT_SHARED and all(name in other and other[name] == value for other in others)
     }
     if how == "rank-mean" or normalize != "none":
-        shared.pop("metric_unit", None)
+        for unit in ("metric_unit", "score_unit"):
+            shared.pop(unit, None)
     algorithms = [str(part.metadata.get("algorithm", "unknown")) for part in parts]
     return shared | {
         "algorithm": f"{how} of {', '.join(algorithms)}",

@@ -21,8 +21,19 @@ def to_numpy(matrix: Tensor) -> Any:
     return matrix.detach().cpu().numpy().copy()
 
 
-def to_pandas(graph: Graph, matrix: Float[Tensor, "*pos sources readers"], tokens: Sequence[str] | None) -> Any:
+def to_pandas(
+    graph: Graph,
+    matrix: Float[Tensor, "*pos sources readers"],
+    tokens: Sequence[str] | None,
+    stderr: Float[Tensor, "*pos sources readers"] | None = None,
+) -> Any:
     """Make a ``DataFrame`` with one row per edge, or per edge and position if scores are kept per position.
+
+    Args:
+        graph: the graph.
+        matrix: the scores.
+        tokens: a label for each position; ``None`` for none.
+        stderr: their standard errors; ``None`` if they are not known.
 
     Raises:
         UsageError: if ``tokens`` does not have one entry per position.
@@ -53,7 +64,9 @@ def to_pandas(graph: Graph, matrix: Float[Tensor, "*pos sources readers"], token
         frame = pandas.concat([frame] * n_pos, ignore_index=True).assign(position=places)
         if tokens is not None:
             frame["token"] = [tokens[place] for place in places]
-    frame["score"] = to_numpy(matrix[..., rows, columns].flatten())
+    for name, values in (("score", matrix), ("stderr", stderr)):
+        if values is not None:
+            frame[name] = to_numpy(values[..., rows, columns].flatten())
     return frame
 
 

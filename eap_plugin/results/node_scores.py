@@ -12,6 +12,7 @@ from torch import Tensor
 
 from eap_plugin.errors import UsageError, unknown_name
 from eap_plugin.model.graph import Graph
+from eap_plugin.results.displayable import Displayable
 from eap_plugin.results.grouped import Grouped
 from eap_plugin.results.storage import ScoreFile, read_score_file
 
@@ -26,7 +27,7 @@ class Node(NamedTuple):
 
 
 @dataclass(frozen=True, eq=False)
-class NodeScores(Grouped):
+class NodeScores(Grouped, Displayable):
     """The score of every writer of a model.
 
     A positive score means that replacing this writer's output with its counterfactual value lowers the metric.

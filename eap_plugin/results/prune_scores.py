@@ -14,6 +14,7 @@ from torch import Tensor
 from eap_plugin.errors import UsageError, unknown_name
 from eap_plugin.model.edge_matrix import edge_mask, sum_qkv
 from eap_plugin.model.graph import Graph
+from eap_plugin.results.displayable import Displayable
 from eap_plugin.results.export import between, from_modules, to_numpy, to_pandas
 from eap_plugin.results.grouped import Grouped, same_groups
 from eap_plugin.results.storage import ScoreFile, read_score_file
@@ -40,7 +41,7 @@ class Edge(NamedTuple):
 
 
 @dataclass(frozen=True, eq=False)
-class PruneScores(Mapping[str, Tensor], Grouped):
+class PruneScores(Mapping[str, Tensor], Grouped, Displayable):
     """The score of every edge of a model.
 
     A positive score means that feeding the corrupt value through this edge alone lowers the metric. An edge's
@@ -253,8 +254,8 @@ class PruneScores(Mapping[str, Tensor], Grouped):
         """Return a ``DataFrame`` with one row per edge, in the graph's order.
 
         The columns are ``edge``, ``source``, ``reader``, ``source_hook``, ``source_head``, ``reader_hook``,
-        ``reader_head`` and ``score``. If scores are kept per position, there is one row per position and edge, and a
-        column ``position``; with ``tokens`` also a column ``token``.
+        ``reader_head`` and ``score``; ``stderr`` if scores are kept by group. If scores are kept per position, there is
+        one row per position and edge, and a column ``position``; with ``tokens`` also a column ``token``.
 
         Args:
             tokens: a label for each position, such as the tokens that all prompts share there.
@@ -263,7 +264,7 @@ class PruneScores(Mapping[str, Tensor], Grouped):
             UsageError: if ``tokens`` does not have one entry per position.
             EapPluginError: if pandas is not installed.
         """
-        return to_pandas(self.graph, self.matrix, tokens)
+        return to_pandas(self.graph, self.matrix, tokens, None if self.groups is None else self.stderr)
 
     @staticmethod
     def from_dict(graph: Graph, modules: Mapping[str, Any]) -> PruneScores:

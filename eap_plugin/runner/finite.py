@@ -12,6 +12,7 @@ from eap_plugin.data.batch import Batch
 from eap_plugin.data.microbatches import Microbatch
 from eap_plugin.metric.metric import Metric
 from eap_plugin.model.residual_model import ResidualModel
+from eap_plugin.runner.nan_weights import nan_weights
 from eap_plugin.runner.performance import performance
 
 
@@ -29,6 +30,8 @@ def cause(model: ResidualModel, data: Sequence[Microbatch], metric: Metric) -> s
     """Find the cause of scores that are not finite; ``None`` if it is the algorithm itself. For ``model.run``."""
     for name in ("clean", "corrupt"):
         if any(_logits(model, piece.batch, name).isnan().any() for piece in data):
+            if found := nan_weights(model):
+                return f"{model.name} gives NaN: {found}"
             return (
                 f"{model.name} ({model.dtype}) gives NaN logits on the {name} prompts; load it in "
                 f"float32 if it is in half precision, or choose other prompts"

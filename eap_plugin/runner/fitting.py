@@ -10,7 +10,7 @@ from __future__ import annotations
 import gc
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 
@@ -24,6 +24,8 @@ from eap_plugin.runner.checked_algorithm import CheckedAlgorithm
 from eap_plugin.runner.pieces import score_pieces
 from eap_plugin.runner.shared_prefixes import Sharing, split_for
 from eap_plugin.runner.sums import add_up
+
+T = TypeVar("T")
 
 
 def score_fitting(
@@ -48,7 +50,8 @@ def score_fitting(
         if found is not None:
             return found
     pieces = split_for(model, data, balanced(largest, most), sharing)
-    return add_up(_one_by_one(scores, pieces, tick))
+    found_in_parts = one_by_one(lambda piece, part: scores([piece], None, part), pieces, tick)
+    return add_up((found, piece.share) for piece, found in found_in_parts)
 
 
 def _scores(
@@ -60,7 +63,7 @@ def _scores(
     reference: Reference,
     data: Sequence[Microbatch],
     size: int | None,
-    tick: _Fraction,
+    tick: Fraction,
 ) -> Attribution:
     """Score prompt pairs, and take means over as many: at most ``size`` at a time; with ``None``, as they are split."""
     reference.most = max(len(piece.batch) for piece in data) if size is None else size
@@ -68,22 +71,28 @@ def _scores(
     return score_pieces(model, data, split, attribute, metric, options, tick.over)
 
 
-def _one_by_one(
-    scores: Callable[..., Attribution], pieces: Sequence[Microbatch], progress: Progress
-) -> Iterator[tuple[Attribution, float]]:
-    """Yield the scores of every microbatch, and its share."""
+def one_by_one(
+    run: Callable[[Microbatch, Fraction], T], pieces: Sequence[Microbatch], progress: Progress
+) -> Iterator[tuple[Microbatch, T]]:
+    """Yield every microbatch and the result of a run on it; once memory runs out, those that are left are halved.
+
+    Args:
+        run: runs one microbatch, and reports its progress.
+        pieces: the microbatches.
+        progress: called with the fraction of all prompts that is done since the last call.
+    """
     n_prompts = sum(len(piece.batch) for piece in pieces)
     waiting = list(pieces)
     while waiting:
         piece, n_here = waiting[0], len(waiting[0].batch)
-        tick = _Fraction(progress, n_here / n_prompts)
-        found = _attempt(partial(scores, [piece], None, tick), n_here)
+        tick = Fraction(progress, n_here / n_prompts)
+        found = attempt(partial(run, piece, tick), n_here)
         if found is None:
             tick.undo()
             waiting = split_microbatches(waiting, (n_here + 1) // 2)
         else:
             del waiting[0]
-            yield found, piece.share
+            yield piece, found
 
 
 def _all_at_once(
@@ -91,8 +100,8 @@ def _all_at_once(
 ) -> tuple[Attribution | None, int]:
     """Return the scores of all microbatches together, and their size; with ``retry``, smaller ones until they fit."""
     while True:
-        tick = _Fraction(progress, 1.0)
-        found = _attempt(partial(scores, data, most, tick), most)
+        tick = Fraction(progress, 1.0)
+        found = attempt(partial(scores, data, most, tick), most)
         if found is not None:
             return found, most
         tick.undo()
@@ -101,7 +110,7 @@ def _all_at_once(
             return None, most
 
 
-def _attempt(run: Callable[[], Attribution], size: int) -> Attribution | None:
+def attempt(run: Callable[[], T], size: int) -> T | None:
     """Return the result of a run on ``size`` prompts at a time; ``None`` if memory runs out and ``size`` is above 1."""
     try:
         return run()
@@ -115,10 +124,11 @@ def _attempt(run: Callable[[], Attribution], size: int) -> Attribution | None:
     return None
 
 
-class _Fraction:
+class Fraction:
     """Progress on some microbatches that are a fraction of the data; it can be taken back."""
 
     def __init__(self, progress: Progress, fraction: float) -> None:
+        """Begin with nothing done of microbatches that are this fraction of the data."""
         self._progress, self._fraction, self._done = progress, fraction, 0.0
         self._n_pieces = 1
 

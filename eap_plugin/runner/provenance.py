@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import inspect
-import json
 import platform
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -36,6 +35,7 @@ def provenance(run: Run) -> dict[str, Any]:
         "reference": algorithm.reference,
         "gradient_run": algorithm.gradient_run,
         "sign": algorithm.sign,
+        "score_unit": algorithm.score_unit or metric.unit,
         **evaluation_provenance(model, data, run.batches, metric),
         "n_batches": len(run.batches),
         **({} if run.n_groups is None else {"n_groups": run.n_groups}),
@@ -90,25 +90,33 @@ def _given(answers: Int[Tensor, "answers"]) -> Int[Tensor, "given"]:
     return answers[answers != NO_ANSWER][:EXAMPLES]
 
 
-def run_digest(run: Run, about: dict[str, Any], prompts_per_request: int | None) -> str:
-    """Compute a digest of everything that a run's scores depend on, and of how the run is split into requests.
+def run_identity(run: Run, about: dict[str, Any], prompts_per_request: int | None) -> dict[str, Any]:
+    """Return everything that a run's scores depend on, and how the run is split into requests, as plain values.
 
     Args:
-        run: the run; its metric counts by its source, because a function may have any name.
+        run: the run; its algorithm and its metric count by their source, because they may change under one name.
         about: its provenance; the time of creation does not count.
         prompts_per_request: the maximum number of prompt pairs per request.
     """
-    known = {name: value for name, value in about.items() if name != "created"}
-    content = [known, _source(run.metric.judge), run.batch_size, prompts_per_request, run.reference]
-    return hashlib.sha256(json.dumps(content, default=str).encode()).hexdigest()
+    return {name: value for name, value in about.items() if name != "created"} | {
+        "algorithm_code": _hash("".join(_source(cls) for cls in type(run.algorithm).__mro__)),
+        "metric_code": _hash(_source(run.metric.judge)),
+        "batch_size": str(run.batch_size),
+        "prompts_per_request": prompts_per_request,
+        "ablation_data_digest": prompt_digest(run.reference) if run.reference else "",
+    }
 
 
-def _source(function: object) -> str:
-    """Return a function's source text, or the name of its class if it has none."""
+def _hash(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _source(thing: object) -> str:
+    """Return the source text of a function, or of a class's module; the name of the class if it has none."""
     try:
-        return inspect.getsource(cast(Any, function))
+        return inspect.getsource(cast(Any, inspect.getmodule(thing) if isinstance(thing, type) else thing))
     except (OSError, TypeError):
-        return f"{type(function).__module__}.{type(function).__qualname__}"
+        return f"{type(thing).__module__}.{type(thing).__qualname__}"
 
 
 def _versions() -> dict[str, str]:

@@ -11,6 +11,7 @@ from typing import Any, TypeVar, cast
 import torch.distributed as dist
 
 from eap_plugin.errors import EapPluginError, UsageError
+from eap_plugin.model.residual_model import ResidualModel
 
 T = TypeVar("T")
 
@@ -124,6 +125,17 @@ def current_ranks() -> Ranks:
         return Ranks()
     group = None if dist.get_backend() == "gloo" else dist.new_group(backend="gloo", timeout=_PATIENCE)
     return Ranks(dist.get_rank(), dist.get_world_size(), group)
+
+
+def ranks_for(model: ResidualModel) -> Ranks:
+    """Return the processes among which the prompts of a run of a model are divided.
+
+    Raises:
+        UsageError: if the model is on a server, or there are several processes, but no group.
+    """
+    if model.remote:
+        raise UsageError("a model on a server is run by one process; leave distributed out, or run it here")
+    return current_ranks()
 
 
 def _n_expected() -> int:

@@ -12,18 +12,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 from math import ceil
-from pathlib import Path
 from typing import Any, cast
 
-from eap_plugin.algorithm.base import Algorithm, Attribution, Level, Progress
+from eap_plugin.algorithm.base import Algorithm, Attribution, Progress
 from eap_plugin.data.batch import Batch
 from eap_plugin.data.microbatches import Microbatch, microbatches
 from eap_plugin.errors import UsageError
-from eap_plugin.results.loading import read_scores, scores_of
 from eap_plugin.runner.program import score
 from eap_plugin.runner.ranks import Ranks
+from eap_plugin.runner.request_cache import RequestCache
 from eap_plugin.runner.run import Run
 from eap_plugin.runner.sums import add_up
 
@@ -41,26 +41,35 @@ def prompts_per_part(n_prompts: int) -> int:
 def split_requests(
     batches: Sequence[Batch], most: int | None, reference: tuple[Batch, ...], algorithm: Algorithm[Any]
 ) -> list[list[Microbatch]]:
+    """Split the data as ``split_parts`` does, for an algorithm.
+
+    Raises:
+        UsageError: if ``most`` is not positive, or the algorithm's scores of parts do not add up to those of all.
+    """
+    several = most is not None and most < sum(map(len, batches))
+    if several and not algorithm.additive:
+        raise UsageError(
+            f"scores of {algorithm.name} on parts of the prompts do not add up to those on all; "
+            f"run it without prompts_per_request, in one process"
+        )
+    return split_parts(batches, most, reference)
+
+
+def split_parts(batches: Sequence[Batch], most: int | None, reference: tuple[Batch, ...]) -> list[list[Microbatch]]:
     """Split the data, in order, into as few parts as possible of at most ``most`` prompt pairs.
 
     Args:
         batches: the data.
         most: the maximum number of prompt pairs in a part; ``None`` for a single part.
         reference: the batches that means are taken over; if empty, all of the data.
-        algorithm: the algorithm that will run on the parts.
 
     Raises:
-        UsageError: if ``most`` is not positive, or the algorithm's scores of parts do not add up to those of all.
+        UsageError: if ``most`` is not positive.
     """
     if most is None or most >= sum(map(len, batches)):
         return [microbatches(batches, None, reference)]
     if most < 1:
         raise UsageError(f"prompts_per_request must be at least 1, got {most}")
-    if not algorithm.additive:
-        raise UsageError(
-            f"scores of {algorithm.name} on parts of the prompts do not add up to those on all; "
-            f"run it without prompts_per_request, in one process"
-        )
     parts: list[list[Microbatch]] = []
     room = 0
     for piece in microbatches(batches, most, reference or tuple(batches)):
@@ -70,42 +79,6 @@ def split_requests(
         parts[-1].append(piece._replace(batch=piece.batch.copy()))
         room -= len(piece.batch)
     return parts
-
-
-class RequestCache:
-    """The finished parts of one run, saved in a folder."""
-
-    def __init__(self, folder: Path, digest: str, n_parts: int) -> None:
-        """Open the folder for the parts of the run with this digest."""
-        self._folder, self._digest, self._n_parts = folder, digest, n_parts
-
-    def find(self, index: int) -> Attribution | None:
-        """Return the saved scores of a part; ``None`` if there are none."""
-        path = self._path(index)
-        if not path.exists():
-            return None
-        found = read_scores(path)
-        about, level = found.metadata, cast(Level, found.level)
-        metrics = about["clean_metric"], about["corrupt_metric"]
-        return Attribution(found.graph, found.matrix, *metrics, level, found.groups)
-
-    def keep(self, index: int, found: Attribution) -> None:
-        """Save the scores of a finished part, unless they are saved already."""
-        if self._path(index).exists():
-            return
-        self._folder.mkdir(parents=True, exist_ok=True)
-        about = {"clean_metric": found.clean_metric, "corrupt_metric": found.corrupt_metric}
-        scores_of(found.level, found.graph, found.matrix, about, found.groups).save(self._path(index))
-
-    def remove(self) -> None:
-        """Delete the saved parts of this run, and the folder if it is then empty."""
-        for index in range(self._n_parts):
-            self._path(index).unlink(missing_ok=True)
-        if self._folder.is_dir() and not any(self._folder.iterdir()):
-            self._folder.rmdir()
-
-    def _path(self, index: int) -> Path:
-        return self._folder / f"{self._digest[:16]}-{index + 1}-of-{self._n_parts}.safetensors"
 
 
 def run_requests(
@@ -167,8 +140,11 @@ def _idle() -> Attribution | None:
 
 
 def _run_part(run: Run, part: Sequence[Microbatch], counter: _ProgressCounter) -> Attribution:
+    """Score a part; of several parts, each in the same way whichever process runs it, and after whichever others."""
+    one_of_several = sum(len(piece.batch) for piece in part) < sum(map(len, run.batches))
     progress = silent if run.model.remote else counter.over
-    outcome = run.model.run(score, part, run.batch_size, run.checked, run.metric, run.prepared, run.sharing, progress)
+    sharing = replace(run.sharing, count_checks=not one_of_several)
+    outcome = run.model.run(score, part, run.batch_size, run.checked, run.metric, run.prepared, sharing, progress)
     outcome.report.raise_if_failed()
     return cast(Attribution, outcome.found)
 

@@ -42,10 +42,13 @@ class Sharing:
     Attributes:
         passes: the number of passes on each microbatch that may continue from a prefix; 0 to share none.
         in_order: whether batches must be split as without prefixes.
+        count_checks: whether prefixes must save more than their checks cost. If not, how prompts are split depends on
+            them alone, and not on what was checked before.
     """
 
     passes: int
     in_order: bool = False
+    count_checks: bool = True
 
 
 def split_for(model: ResidualModel, data: Sequence[Microbatch], size: int | None, sharing: Sharing) -> list[Microbatch]:
@@ -62,7 +65,7 @@ def split_for(model: ResidualModel, data: Sequence[Microbatch], size: int | None
         return plain
     cost = PassCost(sharing.passes, PASS_OVERHEAD.get(model.device.type, ACCELERATOR_OVERHEAD))
     shared = split_by_prefix(data, size, cost, sharing.in_order)
-    unchecked = [check for check in _checks(shared) if _shape(*check) not in model.prefix_faults]
+    unchecked = [check for check in _checks(shared) if sharing.count_checks and _is_new(model, *check)]
     checking = sum(2 * (cost.overhead + prompts.tokens.shape[1]) for prompts, _ in unchecked)
     if cost.total(shared) + checking >= cost.total(plain):
         return plain
@@ -132,6 +135,10 @@ def _checks(parts: Sequence[Microbatch]) -> list[tuple[Prompts, int]]:
         row = int(padding[index].argmax())
         chosen.append((shared[index].batch.clean_prompts.select(slice(row, row + 1)), shared[index].n_prefix))
     return chosen
+
+
+def _is_new(model: ResidualModel, prompts: Prompts, n_prefix: int) -> bool:
+    return _shape(prompts, n_prefix) not in model.prefix_faults
 
 
 def _masked(piece: Microbatch) -> Int[Tensor, "batch"]:

@@ -35,9 +35,13 @@ class SubjectVerbAgreement(TaskGenerator):
     summary = "give the verb the number of its subject, despite a noun in between"
     reference = "Linzen et al. 2016, arXiv 1611.01368; as a circuit task Marks et al. 2024, arXiv 2403.19647"
 
+    def n_pairs(self, tokenizer: Any) -> int:
+        """See ``TaskGenerator.n_pairs``: subject and second noun in either number, and a preposition."""
+        return 2 * len(_subjects(tokenizer)) * len(PREPOSITIONS) * 2 * len(DISTRACTORS)
+
     def generate(self, tokenizer: Any, *, n_prompts: int, seed: int, prepend_bos: bool) -> Task:
         """See ``TaskGenerator.generate``; only subjects whose both forms are single tokens are used."""
-        subjects = [s for s in SUBJECTS if len(single_tokens((s, f"{s}s"), tokenizer, after="The")) == 2]
+        subjects = _subjects(tokenizer)
         if not subjects:
             raise UsageError(
                 f"task {self.name!r} needs nouns whose singular and plural are single tokens, but this "
@@ -45,6 +49,10 @@ class SubjectVerbAgreement(TaskGenerator):
             )
         pairs = sample_pairs(lambda rng: _write(rng, subjects), n_prompts=n_prompts, seed=seed)
         return encode_task(self.name, pairs, tokenizer, prepend_bos=prepend_bos, limit=n_prompts)
+
+
+def _subjects(tokenizer: Any) -> list[str]:
+    return [s for s in SUBJECTS if len(single_tokens((s, f"{s}s"), tokenizer, after="The")) == 2]
 
 
 def _write(rng: random.Random, subjects: list[str]) -> PromptPair:

@@ -39,6 +39,10 @@ class TaskGenerator(ABC):
             UsageError: if the task cannot be done with this tokenizer.
         """
 
+    def n_pairs(self, tokenizer: Any) -> int | None:
+        """Return how many different prompt pairs the task can make with a tokenizer; ``None`` if it is not known."""
+        return None
+
     def part(self, name: str) -> TaskGenerator:
         """Return the task on one part of its data: the part ``test`` of ``mib/ioi`` is what ``mib/ioi:test`` names.
 

@@ -32,6 +32,11 @@ class GreaterThan(TaskGenerator):
     summary = "complete an end year so that it is later than the start year"
     reference = "Hanna et al. 2023, arXiv 2305.00586"
 
+    def n_pairs(self, tokenizer: Any) -> int:
+        """See ``TaskGenerator.n_pairs``: a noun, a century and a start year."""
+        years = 80 if _digits_per_token(tokenizer) == 1 else len(YEARS)
+        return len(NOUNS) * len(CENTURIES) * years
+
     def generate(self, tokenizer: Any, *, n_prompts: int, seed: int, prepend_bos: bool) -> Task:
         """See ``TaskGenerator.generate``; years that the tokenizer does not split after the century are dropped."""
         write = _write_tens if _digits_per_token(tokenizer) == 1 else _write_two_digits

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from math import perm
 from typing import Any
 
 from eap_plugin.errors import UsageError
@@ -39,9 +40,13 @@ class IOI(TaskGenerator):
     summary = "name the person who is given something, not the one who gives"
     reference = "Wang et al. 2022, arXiv 2211.00593"
 
+    def n_pairs(self, tokenizer: Any) -> int:
+        """See ``TaskGenerator.n_pairs``: three different names, two of them in either order, and a scene."""
+        return 2 * perm(len(_names(tokenizer)), 3) * len(TEMPLATES) * len(PLACES) * len(THINGS)
+
     def generate(self, tokenizer: Any, *, n_prompts: int, seed: int, prepend_bos: bool) -> Task:
         """See ``TaskGenerator.generate``; only names that are single tokens are used."""
-        names = single_tokens(NAMES, tokenizer, after="When")
+        names = _names(tokenizer)
         if len(names) < 3:
             raise UsageError(
                 f"task {self.name!r} needs three names that are single tokens, but this tokenizer has "
@@ -49,6 +54,10 @@ class IOI(TaskGenerator):
             )
         pairs = sample_pairs(lambda rng: _write(rng, names), n_prompts=n_prompts, seed=seed)
         return encode_task(self.name, pairs, tokenizer, prepend_bos=prepend_bos, limit=n_prompts)
+
+
+def _names(tokenizer: Any) -> list[str]:
+    return single_tokens(NAMES, tokenizer, after="When")
 
 
 def _write(rng: random.Random, names: list[str]) -> PromptPair:

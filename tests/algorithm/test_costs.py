@@ -19,6 +19,8 @@ from tests.support.bridges import bridge
 from tests.support.quick import QUICK
 from tests.support.zoo import build, prompts
 
+pytestmark = pytest.mark.exhaustive
+
 PIECES = microbatches([Batch(*prompts(6, 5))], 2)
 MODELS = {name: eap_plugin.wrap_model(bridge(build(name))) for name in ("gpt2", "gptj")}
 

@@ -16,6 +16,8 @@ from eap_plugin.host.options import build_options, describe_options
 from tests.support.bridges import bridge
 from tests.support.zoo import build, prompts
 
+pytestmark = pytest.mark.exhaustive
+
 SAME_SCORES = {
     "dtype": "in which scores are added up; that of a float32 model is float32 anyway",
     "edges_per_pass": "how many runs share a pass",

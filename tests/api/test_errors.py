@@ -148,13 +148,20 @@ def test_a_metric_whose_gradient_is_no_number(model: Any) -> None:
         eap_plugin.prune_scores(model, [batch()], metric=flat_root)
 
 
-def test_logits_that_are_no_numbers() -> None:
+@pytest.mark.parametrize(
+    ("weight", "message"),
+    [
+        (torch.nan, "test-model gives NaN: weights hold NaN (lm_head.weight)"),
+        (3e38, "test-model (torch.float32) gives NaN logits on the clean prompts; load it"),
+    ],
+)
+def test_logits_that_are_no_numbers(weight: float, message: str) -> None:
     module = build("gpt2")
-    module.lm_head.weight = torch.nn.Parameter(torch.full_like(module.lm_head.weight, torch.nan))
+    module.lm_head.weight = torch.nn.Parameter(torch.full_like(module.lm_head.weight, weight))
     wrapped = eap_plugin.wrap_model(bridge(module))
     said = wrapped.run(cause, microbatches([batch()], None), eap_plugin.metrics()["logit_diff"])
     assert said is not None
-    assert said.startswith("test-model (torch.float32) gives NaN logits on the clean prompts; load it")
+    assert said.startswith(message)
 
 
 def test_ids_that_are_no_whole_numbers(model: Any) -> None:

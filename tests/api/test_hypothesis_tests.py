@@ -32,7 +32,13 @@ def evaluated(case: tuple[Any, Any, Circuit]) -> tuple[Evaluation, list[tuple[in
     told: list[tuple[int, int]] = []
     model, task, circuit = case
     result = eap_plugin.evaluate(
-        model, task, circuit, tests=SETTINGS, resamples=10, progress=lambda *step: told.append(step)
+        model,
+        task,
+        circuit,
+        tests=SETTINGS,
+        resamples=10,
+        share_prefix=False,
+        progress=lambda *step: told.append(step),
     )
     return result, told
 
@@ -42,19 +48,19 @@ def test_tests_are_made_on_the_scores_of_evaluated_circuits(case, evaluated):
 
     def run(masks: list[torch.Tensor]) -> torch.Tensor:
         circuits = [Circuit(circuit.graph, mask) for mask in masks]
-        points = eap_plugin.evaluate(model, task, circuits, resamples=1).points
+        points = eap_plugin.evaluate(model, task, circuits, resamples=1, share_prefix=False).points
         return torch.stack([point.metric for point in points])
 
     result, told = evaluated
     assert [test.name for test in result.tests] == list(TESTS)
     assert result.tests == run_tests(circuit, run, SETTINGS)
     total = 1 + SETTINGS.n_runs(circuit)
-    assert told == [(step, total) for step in range(1, total + 1)]
+    assert told == [(4 * step, 4 * total) for step in range(1, total + 1)]
 
 
 def test_without_tests_there_are_none_and_numbers_are_the_same(case, evaluated):
     model, task, circuit = case
-    plain = eap_plugin.evaluate(model, task, circuit, resamples=10)
+    plain = eap_plugin.evaluate(model, task, circuit, resamples=10, share_prefix=False)
     assert plain.tests == ()
     assert plain.to_dict() == replace(evaluated[0], tests=(), metadata=plain.metadata).to_dict()
 

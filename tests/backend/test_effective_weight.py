@@ -30,6 +30,8 @@ from tests.ndif import models
 from tests.support.bridges import bridge
 from tests.support.zoo import build, prompts
 
+pytestmark = pytest.mark.exhaustive
+
 DATA = [Batch(*prompts(3, 6)), Batch(*prompts(2, 5, seed=1))]
 EVERYWHERE = {
     "llama": ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"],

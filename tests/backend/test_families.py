@@ -27,6 +27,8 @@ from tests.oracle.recomputed import atp_star, attention_effects
 from tests.support.bridges import bridge
 from tests.support.zoo import FAMILIES, build, prompts
 
+pytestmark = pytest.mark.exhaustive
+
 BACKENDS: dict[str, Callable[[Any], Any]] = {"TransformerBridge": bridge, "nnsight": nnsight.NNsight}
 PROMPTS = prompts(3, 6, seed=1)
 

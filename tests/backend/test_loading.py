@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import huggingface_hub
 import pytest
+from huggingface_hub import constants
 from huggingface_hub.errors import RepositoryNotFoundError
 
 from eap_plugin.backend.loading import model_path
@@ -34,9 +36,38 @@ def test_a_model_on_the_hub_is_asked_for_once(monkeypatch: pytest.MonkeyPatch) -
 
 def test_without_a_connection_it_fails_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     asked = hub(monkeypatch, ConnectionError("no route to host"))
-    with pytest.raises(EapPluginError, match=r"hub cannot be reached \(no route to host\); did you mean 'ioi-llama'\?"):
-        model_path("ioi-lama")
+    with pytest.raises(EapPluginError, match=r"hub cannot be reached \(no route to host\); the shipped models are"):
+        model_path("somebody/ioi")
     assert len(asked) == 1
+
+
+def test_a_misspelt_name_of_a_shipped_model_needs_no_hub(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = hub(monkeypatch, ConnectionError())
+    with pytest.raises(UsageError, match=r"there is no model 'ioi-lama'; did you mean 'ioi-llama'\?"):
+        model_path("ioi-lama")
+    with pytest.raises(UsageError, match=r"there is no model 'ioi'; did you mean 'ioi-gpt2' or 'ioi-llama'\?"):
+        model_path("ioi")
+    assert not asked
+
+
+def test_folders_and_cached_models_are_offered(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    hub(monkeypatch, ConnectionError("no route"))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    (tmp_path / "hub" / "models--somebody--large-model").mkdir(parents=True)
+    (tmp_path / "my-model").mkdir()
+    (tmp_path / "my-model" / "config.json").write_text("{}")
+    with pytest.raises(EapPluginError, match=r"did you mean 'somebody/large-model'\?"):
+        model_path("somebody/large-modle")
+    with pytest.raises(EapPluginError, match=r"did you mean 'my-model'\?"):
+        model_path("my-modell")
+
+
+@pytest.mark.parametrize("name", ["", "x" * 5000])
+def test_what_can_be_no_name(name: str) -> None:
+    with pytest.raises(UsageError, match="a model is a shipped one, a folder or a name on the hub") as caught:
+        model_path(name)
+    assert len(str(caught.value)) < 200
 
 
 def test_a_name_that_the_hub_does_not_know(monkeypatch: pytest.MonkeyPatch) -> None:

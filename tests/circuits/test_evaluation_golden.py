@@ -13,6 +13,8 @@ from tests.support import golden_evaluation as golden
 from tests.support.bridges import bridge
 from tests.support.golden_models import MAKERS
 
+pytestmark = pytest.mark.exhaustive
+
 LIMIT = 1e-9
 
 WRAPPERS = {"bridge": bridge, "nnsight": nnsight.NNsight}

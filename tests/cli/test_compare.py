@@ -93,7 +93,7 @@ def test_combine(files: list[str], tmp_path: Path) -> None:
     assert text.exit_code == 0 and "rank-mean of first, second, third: 190 edges" in text.stdout
     parts = [PruneScores.load(file) for file in files]
     assert PruneScores.load(path) == eap_plugin.combine(parts, "rank-mean", "global")
-    document = json.loads(eap(*args, "--json").stdout)
+    document = json.loads(eap(*args, "--json", "--overwrite").stdout)
     assert document["metadata"]["combined"] == {"how": "rank-mean", "normalize": "global"}
     shown = eap("show", str(path)).stdout
     assert "first, m; second, m; third, m" in " ".join(shown.split())

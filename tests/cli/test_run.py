@@ -1,6 +1,7 @@
 """The commands that run the shipped models: run, show, check and demo."""
 
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -8,6 +9,7 @@ from contextlib import suppress
 
 import pytest
 from click.testing import CliRunner
+from transformers import AutoModelForCausalLM
 
 from eap_plugin import PruneScores, api
 from eap_plugin.cli import main
@@ -60,6 +62,55 @@ def test_run_lists_the_strongest_edges(scores):
     assert "Not saved" in lines[-1]
 
 
+@pytest.mark.parametrize(
+    ("algorithm", "unit"),
+    [("random", "random"), ("activation-magnitude", "size of activation"), ("information-flow-routes", "share")],
+)
+def test_scores_have_the_unit_of_their_algorithm(algorithm, unit):
+    result = eap(*RUN, "-a", algorithm, "--top", 1)
+    assert f"Score ({unit})" in result.stdout
+    assert "corrupt prompts (logits)" in result.stdout
+
+
+def test_piped_tables_have_no_trailing_blanks():
+    for command in (RUN, ("tasks",), ("algorithms", "eap"), ("plugins", "--all")):
+        lines = eap(*command).stdout.splitlines()
+        assert lines and all(line == line.rstrip() for line in lines)
+
+
+def test_loading_shows_no_progress_bar(capfd):
+    from transformers.utils import logging
+
+    api.load_model("ioi-gpt2")
+    assert logging.is_progress_bar_enabled()
+    said = capfd.readouterr()
+    assert said.out == said.err == ""
+
+
+@pytest.mark.parametrize(
+    ("where", "says"),
+    [
+        ("transformer.h.2.mlp.c_fc.weight", r"weights of layer 2 hold NaN \(.*"),
+        ("transformer.ln_f.weight", r"weights hold NaN \(.*"),
+    ],
+)
+def test_weights_that_are_nan_are_named(where, says, tmp_path):
+    model = AutoModelForCausalLM.from_pretrained(SHIPPED["ioi-gpt2"])
+    model.get_parameter(where).data.view(-1)[3] = float("nan")
+    model.save_pretrained(tmp_path)
+    for file in SHIPPED["ioi-gpt2"].glob("tokenizer*"):
+        (tmp_path / file.name).write_bytes(file.read_bytes())
+    result = eap("run", tmp_path, "-t", "ioi", "-n", 4)
+    assert (result.exit_code, result.stderr.count("\n")) == (1, 1)
+    assert re.search(says, result.stderr)
+
+
+def test_files_without_a_unit_have_that_of_the_metric(scores, tmp_path):
+    older = {name: value for name, value in scores.metadata.items() if name != "score_unit"}
+    PruneScores(scores.graph, scores.matrix, older).save(tmp_path / "s.safetensors")
+    assert "Score (logits)" in eap("show", tmp_path / "s.safetensors").stdout
+
+
 def test_run_saves_what_the_api_computes(scores, tmp_path):
     path = tmp_path / "s.safetensors"
     result = eap(*RUN, "-o", path, "--batch-size", 2)
@@ -93,7 +144,7 @@ def test_json_is_one_document_and_nothing_else(scores):
 def test_run_refuses_where_there_is_no_behaviour(prompts, tmp_path):
     path, output = prompts((CLEAN, CORRUPT, [" John"], [" Mary"])), tmp_path / "s.safetensors"
     output.write_text("earlier scores")
-    asked = ("run", "ioi-gpt2", "-t", path, "-o", output)
+    asked = ("run", "ioi-gpt2", "-t", path, "-o", output, "--overwrite")
     refused = eap(*asked)
     assert refused.exit_code == 1
     assert refused.stdout == ""
@@ -124,6 +175,37 @@ def test_run_tells_which_prompts_it_drops(prompts):
     in_json = eap("run", "ioi-gpt2", "-t", path, "--json")
     assert in_json.stderr == ""
     assert [d["prompt"] for d in json.loads(in_json.stdout)["dropped"]] == [CLEAN] * 4
+
+
+def test_an_existing_output_is_replaced_only_on_request(scores, tmp_path, monkeypatch):
+    """Every command that writes says what is there before it computes anything."""
+    made, circuit = tmp_path / "s.safetensors", tmp_path / "circuit.json"
+    scores.save(made)
+    assert eap("circuit", made, "--edges", 5, "-o", circuit).exit_code == 0
+    (tmp_path / "notes.json").write_text("mine")
+    (tmp_path / "ioi_gpt2").mkdir()
+    (tmp_path / "ioi_gpt2" / "importances.pt").write_text("mine")
+    about = scores.metadata
+    what = f"scores of eap on ioi-gpt2, task ioi, made {about['created']}"
+    commands = [
+        (RUN, made, what),
+        (("combine", made, made), made, what),
+        (("circuit", made, "--edges", 3), circuit, what.replace("scores", "a circuit")),
+        (("evaluate", circuit), tmp_path / "notes.json", "4 bytes"),
+        (("export", made, "--format", "csv"), tmp_path / "notes.json", "4 bytes"),
+        (("export", made, "--format", "mib-circuits"), tmp_path / "ioi_gpt2", "a folder with files"),
+    ]
+    with monkeypatch.context() as patch:
+        patch.setattr(api, "load_model", lambda *args, **kwargs: pytest.fail("the model was loaded"))
+        for command, path, content in commands:
+            refused = eap(*command, "-o", path)
+            says = f"Error: {path} exists ({content}); pass --overwrite to replace it\n"
+            assert (refused.exit_code, refused.stderr) == (2, says)
+    assert (tmp_path / "notes.json").read_text() == "mine"
+    for command, path, _ in commands:
+        assert eap(*command, "-o", path, "--overwrite").exit_code == 0
+    assert (tmp_path / "notes.json").read_text().startswith("# eap_plugin")
+    assert "add -o FILE" in eap(*RUN, "--overwrite").stderr
 
 
 @pytest.mark.parametrize("output", ["", "missing/s.safetensors"])

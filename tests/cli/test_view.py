@@ -40,7 +40,10 @@ def test_writes_a_page(folder: Path) -> None:
         (["a.safetensors", "-o", "no/p.html"], "the folder no does not exist"),
         (["a.safetensors", "b.safetensors", "a.safetensors", "-o", "p.html"], "one or two files of scores or circuits"),
         (["a.safetensors", "g.safetensors", "-o", "p.html"], "these are of different graphs"),
-        (["a.safetensors", "--method", "tip", "-o", "p.html"], "unknown selection method 'tip'; did you mean 'top'?"),
+        (
+            ["a.safetensors", "--method", "tip", "-o", "p.html"],
+            "unknown selection method 'tip'; did you mean 'top' or 'ilp'?",
+        ),
         (["a.safetensors"], "Missing option '-o' / '--output'"),
         (["broken.json", "-o", "p.html"], "broken.json is not a complete evaluation"),
     ],

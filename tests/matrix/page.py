@@ -20,9 +20,9 @@ split, in float64. Each case is compared, every score, with plain autograd or pa
 which share no code with this package. An error is the largest difference over the largest score of the model; allowed
 is 1e-9. `edge-pruning` and `random` draw random numbers: their error is the difference between backends.
 
-`make test` runs every algorithm on every family (`{slow}` on some), and every pair of an algorithm's options and of the
-data's on some family. `make test-matrix` has, for each algorithm, every pair of values of family, padding, splitting
-and options. All values with all others would be more than a million cases.
+`make coverage` runs every algorithm on every family (`{slow}` on some), and every pair of an algorithm's options and of
+the data's on some family. `make test-matrix` has, for each algorithm, every pair of values of family, padding,
+splitting and options. All values with all others would be more than a million cases.
 
 This page is of `{target}`: {n_cases} cases, each on `TransformerBridge` and
 nnsight, one in {every} on the simulated server, too. It writes the page.

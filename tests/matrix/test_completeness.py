@@ -13,6 +13,8 @@ from tests.matrix.completeness import Gaps
 from tests.oracle.precision import InFloat64
 from tests.support.zoo import FAMILIES, experts
 
+pytestmark = pytest.mark.exhaustive
+
 KINKED = ("opt", "opt_projected", "olmo_clipped")
 SMOOTH = [name for name in FAMILIES if name not in experts.RECIPES and name not in KINKED]
 RUNS = [

@@ -16,6 +16,8 @@ from tests.matrix.layouts import Scores, error, named
 from tests.oracle.precision import InFloat64
 from tests.support.zoo import FAMILIES
 
+pytestmark = pytest.mark.exhaustive
+
 TOLERANCE = 1e-9
 BY_CHANCE = ("edge-pruning", "random")
 """Algorithms that draw random numbers, for which backends are compared with each other."""

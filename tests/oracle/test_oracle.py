@@ -16,6 +16,8 @@ from tests.oracle.precision import InFloat64
 from tests.oracle.writers import observe
 from tests.support.zoo import ARCHITECTURES, D_MODEL, N_LAYERS, VARIANTS, build, prompts
 
+pytestmark = pytest.mark.exhaustive
+
 PROMPTS = prompts(3, 7, seed=1)
 CLEAN, CORRUPT, ANSWERS, WRONG = PROMPTS
 NORMALIZED_TOGETHER = ("olmo2", "olmo3", "olmoe", "flex_olmo", "minimax_m2")

@@ -74,12 +74,13 @@ def test_nodes_and_neurons(level: Any) -> None:
 
 def test_where_it_comes_from() -> None:
     a, b = (
-        random_scores(GRAPH, algorithm=name, model="m", metric="x", metric_unit="u", created=name)
+        random_scores(GRAPH, algorithm=name, model="m", metric="x", metric_unit="u", score_unit="u", created=name)
         for name in ("eap", "relp")
     )
     b.metadata["metric"] = "y"
-    units = {how: eap_plugin.combine([a, b], how).metadata.get("metric_unit") for how in ("mean", "rank-mean")}
-    assert units == {"mean": "u", "rank-mean": None}
+    for unit in ("metric_unit", "score_unit"):
+        units = {how: eap_plugin.combine([a, b], how).metadata.get(unit) for how in ("mean", "rank-mean")}
+        assert units == {"mean": "u", "rank-mean": None}
     about = eap_plugin.combine([a, b], "max", "global").metadata
     assert about == {
         "model": "m",

@@ -94,6 +94,19 @@ def test_pandas_by_position() -> None:
         found.at(0).to_pandas(tokens=["a"])
 
 
+@pytest.mark.parametrize("positions", [False, True])
+def test_pandas_has_standard_errors_of_grouped_scores(positions: bool) -> None:
+    model = eap_plugin.load_model("ioi-llama")
+    found = eap_plugin.prune_scores(
+        model, eap_plugin.load_task("ioi", model, n_prompts=6), groups=3, positions=positions
+    )
+    frame = found.to_pandas()
+    errors = found.stderr[..., found.is_edge].flatten()
+    assert torch.equal(torch.tensor(frame.stderr.to_numpy()), errors)
+    assert errors.max() > 0
+    assert "stderr" not in scores(GRAPHS["plain"]).to_pandas().columns
+
+
 def test_without_pandas(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "pandas", None)
     with fails("needs pandas, which is not installed; install it with: pip install pandas", eap_plugin.EapPluginError):

@@ -81,6 +81,24 @@ def test_scores_are_the_same_when_memory_runs_out(
     assert told[-1] == (19, 19)
 
 
+@pytest.mark.parametrize("ablation", ["corrupt", "mean"])
+def test_evaluations_are_the_same_when_memory_runs_out(
+    ablation: Any, model: ResidualModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scores = eap_plugin.prune_scores(model, DATA)
+    how: dict[str, Any] = {"sizes": [10, 0.5], "ablation": ablation}
+    expected = eap_plugin.evaluate(model, DATA, scores, batch_size=3, **how)
+    seen: list[int] = []
+    limited(model, monkeypatch, seen, most=3)
+    told: list[tuple[int, int]] = []
+    found = eap_plugin.evaluate(model, DATA, scores, progress=lambda *done: told.append(done), **how)
+    assert max(seen) > 3
+    for mine, theirs in zip(found.points, expected.points, strict=True):
+        torch.testing.assert_close(mine.metric, theirs.metric, rtol=0, atol=1e-5)
+    n_distinct = len({point.metric.sum().item() for point in found.points})
+    assert told[-1] == (19 * n_distinct, 19 * n_distinct)
+
+
 def test_what_was_done_is_kept(model: ResidualModel, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[int] = []
     limit = 12 * int(per_prompt(model))  # half of it is for activations

@@ -124,8 +124,9 @@ def test_a_run_goes_on_with_parts_of_the_same_groups(model: ResidualModel, tmp_p
         eap_plugin.prune_scores(model, DATA, groups=K, progress=stop, **how)
     kept = len(list(tmp_path.iterdir()))
     assert kept
-    other = eap_plugin.prune_scores(model, DATA, groups=4, resume=True, **how)
-    assert other.groups is not None and len(other.groups) == 4 and len(list(tmp_path.iterdir())) == kept
+    with pytest.raises(eap_plugin.UsageError, match=rf"those here differ in: n groups \({K}, now 4\)"):
+        eap_plugin.prune_scores(model, DATA, groups=4, resume=True, **how)
+    assert len(list(tmp_path.iterdir())) == kept
     resumed = eap_plugin.prune_scores(model, DATA, groups=K, resume=True, **how)
     expected = eap_plugin.prune_scores(model, DATA, groups=K)
     assert resumed.groups is not None and expected.groups is not None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -13,10 +14,25 @@ import pytest
 import torch
 
 import eap_plugin
-from eap_plugin import Batch, PruneScores, UsageError
+from eap_plugin import Batch, Evaluation, PruneScores, UsageError
 from eap_plugin.runner.requests import prompts_per_part
 from tests.support.bridges import bridge
 from tests.support.zoo import build, prompts
+
+pytestmark = pytest.mark.exhaustive
+
+BOTH = """
+import sys
+from eap_plugin.cli import main
+from eap_plugin.runner.ranks import Ranks
+
+alone, results, *run = sys.argv[1:]
+leave, Ranks.leave = Ranks.leave, lambda self: None
+main([*run, "-o", results + "/scores.safetensors"], standalone_mode=False)
+Ranks.leave = leave
+main(["evaluate", alone, "--sizes", "20,0.3", "--random", "2", "-o", results + "/eval.json"])
+"""
+"""A scoring run and an evaluation in the same processes, as starting them takes longest."""
 
 RUN = ["run", "ioi-llama", "--task", "ioi", "--prompts", "20", "--groups", "2"]
 STOPPING = """
@@ -43,19 +59,27 @@ def torchrun(n: int, *program: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_ranks_give_the_bits_of_one(tmp_path: Path) -> None:
-    done = torchrun(2, "-m", "eap_plugin", *RUN, "-o", str(tmp_path / "scores.safetensors"))
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.count("eap on ioi-llama") == 1
-    assert [path.name for path in tmp_path.iterdir()] == ["scores.safetensors"]
-    scores = PruneScores.load(tmp_path / "scores.safetensors")
-    assert scores.metadata["ranks"] == 2
     model = eap_plugin.load_model("ioi-llama")
     task = eap_plugin.load_task("ioi", model, n_prompts=20)
     alone = eap_plugin.prune_scores(model, task, groups=2, distributed=True)
-    assert alone.metadata["ranks"] == 1
+    alone.save(tmp_path / "alone.safetensors")
+    program, results = tmp_path / "both.py", tmp_path / "results"
+    program.write_text(BOTH)
+    results.mkdir()
+    done = torchrun(2, str(program), str(tmp_path / "alone.safetensors"), str(results), *RUN)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("eap on ioi-llama") == 1
+    assert done.stdout.count("logit_diff of ioi-llama on 20 prompt pairs") == 1
+    assert sorted(path.name for path in results.iterdir()) == ["eval.json", "scores.safetensors"]
+    scores = PruneScores.load(results / "scores.safetensors")
+    assert (scores.metadata["ranks"], alone.metadata["ranks"]) == (2, 1)
     assert torch.equal(scores.matrix, alone.matrix)
     assert scores.groups is not None and alone.groups is not None and torch.equal(scores.groups, alone.groups)
     assert scores.metadata["clean_metric"] == alone.metadata["clean_metric"]
+    found = Evaluation.load(results / "eval.json").to_dict()
+    same = eap_plugin.evaluate(model, task, alone, sizes=[20, 0.3], random=2, distributed=True).to_dict()
+    assert (found.pop("metadata")["ranks"], same.pop("metadata")["ranks"]) == (2, 1)
+    assert json.dumps(found) == json.dumps(same)
 
 
 @pytest.mark.parametrize(

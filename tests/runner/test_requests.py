@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from pathlib import Path
 from typing import Any
 
@@ -98,23 +99,73 @@ def test_a_run_goes_on_with_its_own_parts(
 
 
 @pytest.mark.parametrize(
-    "other",
+    ("other", "says"),
     [
-        {"metric": "prob_diff"},
-        {"qkv": "summed"},
-        {"batch_size": 1},
-        {"metric": lambda logits, batch: logits[:, 5]},
-        {"prompts_per_request": 3},
+        ({"metric": "prob_diff"}, r"metric \('logit_diff', now 'prob_diff'\), metric unit"),
+        ({"qkv": "summed"}, r"differ in: qkv \('separate', now 'summed'\);"),
+        ({"batch_size": 1}, r"differ in: batch size \("),
+        ({"metric": lambda logits, batch: logits[:, 5]}, "metric"),
+        ({"prompts_per_request": 3}, r"differ in: prompts per request \(2, now 3\); to start afresh, leave out resume"),
     ],
 )
 def test_parts_of_another_run_are_not_taken(
-    other: dict[str, Any], model: ResidualModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    other: dict[str, Any], says: str, model: ResidualModel, tmp_path: Path
 ) -> None:
-    interrupted(model, tmp_path, 4, metric=lambda logits, batch: logits[:, 4] if "metric" in other else logits[:, 3])
-    how = {"prompts_per_request": 2, "metric": lambda logits, batch: logits[:, 3]} | other
+    interrupted(model, tmp_path, 4)
+    before = sorted(tmp_path.iterdir())
+    how = {"prompts_per_request": 2, **other}
+    with pytest.raises(UsageError, match=f"no finished part of this run in .*; those here .*{says}"):
+        eap_plugin.prune_scores(model, DATA, parts=tmp_path, resume=True, **how)
+    assert sorted(tmp_path.iterdir()) == before
+
+
+def test_other_prompts_of_a_task_differ_in_their_seed(tmp_path: Path) -> None:
+    shipped = eap_plugin.load_model("ioi-gpt2")
+    how: dict[str, Any] = {"prompts_per_request": 2, "parts": tmp_path}
+
+    def stop(done: int, total: int) -> None:
+        if done > 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        eap_plugin.prune_scores(shipped, eap_plugin.load_task("ioi", shipped, n_prompts=6), progress=stop, **how)
+    with pytest.raises(UsageError, match=r"those here differ in: seed \(0, now 1\); to start afresh"):
+        eap_plugin.prune_scores(shipped, eap_plugin.load_task("ioi", shipped, n_prompts=6, seed=1), resume=True, **how)
+
+
+def test_changed_code_of_algorithm_or_metric_is_another_run(
+    model: ResidualModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    interrupted(model, tmp_path, 4, metric=lambda logits, batch: logits[:, 3])
+    with pytest.raises(UsageError, match="those here differ in: metric code;"):
+        eap_plugin.prune_scores(
+            model, DATA, parts=tmp_path, resume=True, prompts_per_request=2, metric=lambda logits, batch: logits[:, 4]
+        )
+    whole = inspect.getsource
+
+    def edited(thing: Any) -> str:
+        return whole(thing) + "# edited" * (getattr(thing, "__name__", "") == EAP.__module__)
+
+    parts = tmp_path / "parts"
+    interrupted(model, parts, 4)
+    monkeypatch.setattr(inspect, "getsource", edited)
+    with pytest.raises(UsageError, match="those here differ in: algorithm code;"):
+        eap_plugin.prune_scores(model, DATA, parts=parts, resume=True, prompts_per_request=2)
+
+
+@pytest.mark.parametrize("damage", [slice(0), slice(9), slice(-5), slice(1, None)])
+def test_a_damaged_part_is_done_again(
+    damage: slice, model: ResidualModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    parts = tmp_path / "parts"
+    whole = eap_plugin.prune_scores(model, DATA, prompts_per_request=2)
+    interrupted(model, parts, 4)
+    part = sorted(parts.iterdir())[1]
+    part.write_bytes(part.read_bytes()[damage])
     runs = counting(model, monkeypatch)
-    eap_plugin.prune_scores(model, DATA, parts=tmp_path, resume=True, **how)
-    assert len(runs) == len(split_requests(DATA, how["prompts_per_request"], (), EAP()))
+    assert eap_plugin.prune_scores(model, DATA, parts=parts, resume=True, prompts_per_request=2) == whole
+    assert len(runs) == len(split_requests(DATA, 2, (), EAP())) - 2
+    assert not parts.exists()
 
 
 def test_without_resume_a_run_begins_anew(

@@ -2,8 +2,8 @@
 
 ``python`` and ``pycon`` blocks are run. ``console`` blocks contain ``eap`` commands with their output. ``sh`` blocks
 contain commands to install or to make something, which are checked but not run. Blocks with a title, such as ``json
-title=…``, are files that later blocks read. ``text`` and ``toml`` blocks without a title are only displayed. Any other
-language is an error.
+title=…``, are files that later blocks read. ``math`` blocks are formulas in LaTeX. ``text`` and ``toml`` blocks without
+a title are only displayed. Any other language is an error.
 """
 
 from __future__ import annotations
@@ -85,10 +85,18 @@ def _shell(example: Example) -> None:
             assert words[0] in ("pip", "git", "source", "export", "python"), f"cannot be checked: {line}"
 
 
+def _math(example: Example) -> None:
+    """Check that a formula is LaTeX that the pages can display."""
+    from latex2mathml.converter import convert  # not in the environments that build no pages
+
+    assert convert(example.parsed.strip(), display="block").startswith("<math ")
+
+
 EVALUATORS: dict[str, Callable[[Example], str | None]] = {
     "python": PythonEvaluator(),
     "console": _console,
     "sh": _shell,
+    "math": _math,
     "mermaid": lambda example: None,
     "text": lambda example: None,
     "toml": lambda example: None,

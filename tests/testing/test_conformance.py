@@ -17,6 +17,8 @@ from tests.support.bridges import bridge
 from tests.support.quick import QUICK
 from tests.support.zoo import build
 
+pytestmark = pytest.mark.exhaustive
+
 
 class TestBuiltInAlgorithms(AlgorithmTests):
     @pytest.fixture(params=list(eap_plugin.algorithms()))

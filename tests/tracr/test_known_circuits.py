@@ -16,6 +16,8 @@ from tests.support.bridges import bridge
 from tests.tracr.cases import CASES, batch
 from tests.tracr.programs import Program, load
 
+pytestmark = pytest.mark.exhaustive
+
 NEGLIGIBLE = 1e-3
 """Of the largest score: smaller ones count as zero, since nobody would take such an edge for part of a circuit."""
 

@@ -36,6 +36,7 @@ class ActivationMagnitude(Algorithm[ActivationMagnitudeOptions]):
     summary = "size of a writer's output on the clean prompts, as a baseline"
     reference = "Miller et al. 2024, arXiv 2407.08734 (AutoCircuit)"
     sign = "never negative: the size of the writer's output"
+    score_unit = "size of activation"
     additive = False
     options = ActivationMagnitudeOptions
 

@@ -43,6 +43,7 @@ class InformationFlowRoutes(Algorithm[RoutesOptions]):
     summary = "a writer's share of what a reader reads, on clean prompts; independent of the metric"
     reference = "Ferrando & Voita 2024, arXiv 2403.00824; edges as in EAP-IG"
     sign = "never negative: the writer's share of what the reader reads"
+    score_unit = "share"
     options = RoutesOptions
 
     def cost(self, options: RoutesOptions, graph: Graph) -> Cost:

@@ -29,6 +29,7 @@ class Random(Algorithm[RandomOptions]):
     name = "random"
     summary = "standard normal scores, without running the model, as a baseline"
     reference = "-"
+    score_unit = "random"
     additive = False
     options = RandomOptions
 

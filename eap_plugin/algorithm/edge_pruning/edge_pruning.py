@@ -67,6 +67,7 @@ class EdgePruning(Algorithm[EdgePruningOptions]):
     reference = "Bhaskar et al. 2024, arXiv 2406.16778; subnetwork probing: Cao et al. 2021, arXiv 2104.03514"
     gradient_run = "between"
     sign = "never negative: the probability that the edge is kept"
+    score_unit = "probability"
     additive = False
     shares_prefix = True
     depends_on_split = True

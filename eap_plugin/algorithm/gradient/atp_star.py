@@ -21,8 +21,8 @@ from torch import Tensor
 
 from eap_plugin.algorithm.base import Cost
 from eap_plugin.algorithm.gradient.base import GradientAlgorithm, GradientOptions, ScoringContext
+from eap_plugin.algorithm.gradient.edge_scorer import EdgeScorer
 from eap_plugin.algorithm.gradient.recomputed_attention import AttentionRecorder
-from eap_plugin.algorithm.gradient.scorer import EdgeScorer
 from eap_plugin.host.options import option
 from eap_plugin.interventions.recording import GradientRecorder, R, ReaderGradients, WriterRecorder, mapped, merge
 from eap_plugin.interventions.writer_outputs import Writers

@@ -30,7 +30,9 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from eap_plugin.algorithm.base import Algorithm, Attribution, Cost, Level, Progress
-from eap_plugin.algorithm.gradient.scorer import EdgeScorer, NeuronScorer, Scorer
+from eap_plugin.algorithm.gradient.edge_scorer import EdgeScorer
+from eap_plugin.algorithm.gradient.neuron_scorer import NeuronScorer
+from eap_plugin.algorithm.gradient.scorer import Scorer
 from eap_plugin.data.batch import NO_ANSWER, Batch
 from eap_plugin.data.microbatches import Microbatch
 from eap_plugin.data.prompt_groups import members

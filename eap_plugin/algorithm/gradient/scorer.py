@@ -1,25 +1,17 @@
-"""Scorers, which multiply the changes of all writers by the gradients at all readers.
+"""The base of scorers, which multiply the changes of all writers by the gradients at all readers.
 
-For writer u and reader v (Syed et al. 2023, arXiv 2310.10348, as AutoCircuit computes it)
+The recorders keep changes and gradients compact, with d_head dimensions per head. A scorer expands them for as many
+positions at a time as the size limit of temporary tensors allows (``interventions.workspace``):
 
-    score(u → v) = Σ over prompts, positions and d_model of (c_u[corrupt] − c_u[clean]) · ∂L/∂r_v
+1. A head's change in ``z`` times W_O is its change of the residual stream.
+2. A gradient on q times W_Qᵀ (likewise for k and v) is the gradient at the output of attention's norm as this head
+   alone reads it. The norm's vector-Jacobian product turns it into the gradient at the residual stream. This is what
+   autograd would give if each head had its own copy of the residual stream.
+3. If there are gradients of several runs, in which the writers change by the same, the expanded ones are added up: each
+   has the statistics of its own run's norms, so the compact ones do not add up.
 
-where c_u is what u adds to the residual stream, r_v is the residual stream as v alone reads it, before its norm, and L
-is minus the metric. This is a product of the matrices [writers, tokens · d_model] and [tokens · d_model, readers]. The
-recorders keep both compact, with d_head dimensions per head, and a scorer expands them for a few positions at a time:
-
-1. Take as many positions as the size limit of temporary tensors allows (``interventions.workspace``).
-2. Expand the changes: a head's change in ``z`` times W_O is its change of the residual stream.
-3. Go through the layers in order, in blocks of several layers, since a product with few readers is slow. Expand the
-   gradients of a block: a gradient on q times W_Qᵀ (likewise for k and v) is the gradient at the output of attention's
-   norm as this head alone reads it. The norm's vector-Jacobian product turns it into the gradient at the residual
-   stream. This is what autograd would give if each head had its own copy of the residual stream.
-4. If there are gradients of several runs, in which the writers change by the same, add up the expanded ones: each has
-   the statistics of its own run's norms, so the compact ones do not add up.
-5. Multiply the gradients at the block's readers by the changes of all writers before its last layer, and add the
-   products to the score matrix, leaving out those of readers with writers that come after them.
-
-Letters in the code: D for the changes [writers, tokens, d_model], G for the gradients [readers, tokens, d_model].
+``EdgeScorer`` and ``NeuronScorer`` multiply what was expanded. Letters in the code: D for the changes
+[writers, tokens, d_model], G for the gradients [readers, tokens, d_model].
 """
 
 from __future__ import annotations
@@ -29,17 +21,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from eap_plugin.interventions.recording import ReaderGradients, mapped
 from eap_plugin.interventions.workspace import workspace
 from eap_plugin.interventions.writer_outputs import Writers, output_weight
-from eap_plugin.model.edge_matrix import edge_mask
 from eap_plugin.model.residual_model import ResidualModel
-
-FAST_READERS = 150
-"""The number of readers with which a product is about as fast as with more."""
 
 
 class Scorer(ABC):
@@ -200,114 +188,6 @@ class Scorer(ABC):
         if name not in self._buffers or len(self._buffers[name]) < size:
             self._buffers[name] = self.matrix.new_empty(size)
         return self._buffers[name][:size].view(shape)
-
-
-class EdgeScorer(Scorer):
-    """A scorer of edges: columns are the graph's readers, and entries are zero where there is no edge."""
-
-    def _n_columns(self) -> int:
-        return len(self._graph.readers)
-
-    def _add_piece(
-        self,
-        change: Writers,
-        runs: Sequence[ReaderGradients],
-        piece: slice,
-        out: Float[Tensor, "out_pos sources readers"],
-    ) -> None:
-        graph = self._graph
-        D, is_edge = self._changes(change, piece), edge_mask(graph).to(out.device)
-        n_layer = self._n_attention_readers + graph.has_mlp
-        n_blocked = self._layers_in_a_block(n_layer, D[0].numel())
-        column = 0
-        for first in range(0, graph.n_layers, n_blocked):
-            layers = range(first, min(first + n_blocked, graph.n_layers))
-            last = layers[-1] + 1 == graph.n_layers
-            G = self._buffer("readers", n_layer * len(layers) + last, *D.shape[1:])
-            for index, rows in zip(layers, range(0, len(G), n_layer), strict=False):
-                readers = G[rows : rows + n_layer]
-                self._attention_readers(index, runs, piece, readers[: self._n_attention_readers])
-                if graph.has_mlp:
-                    readers[-1] = self._mlp_reader(index, runs, piece)
-            if last:
-                G[-1] = self._final_reader(runs, piece)
-            columns = slice(column, column + len(G))
-            known = is_edge[: graph.readers[columns][-1].n_upstream, columns]
-            self._multiply(D[: len(known)], G, known, out[:, : len(known), columns])
-            column = columns.stop
-
-    def _changes(self, change: Writers, piece: slice) -> Float[Tensor, "sources tokens d_model"]:
-        """Return the changes of all writers."""
-        embed = self._tokens(change.embed, piece)
-        D = self._buffer("writers", len(self._graph.sources), *embed.shape)
-        D[0] = embed
-        for index in range(self._graph.n_layers):
-            self._write_heads(index, change, piece, D)
-            if self._graph.has_mlp:
-                D[self._graph.mlp_row(index)] = self._tokens(change.mlp[index], piece)
-        return D
-
-    def _layers_in_a_block(self, n_readers: int, size: int) -> int:
-        """Return how many layers to multiply together, given each one's readers and the entries of a gradient."""
-        fast = -(-FAST_READERS // n_readers)
-        return max(1, min(fast, self._graph.n_layers, workspace(self.matrix.device) // (n_readers * size)))
-
-    def _multiply(
-        self,
-        D: Float[Tensor, "sources tokens d_model"],
-        G: Float[Tensor, "readers tokens d_model"],
-        is_edge: Bool[Tensor, "sources readers"],
-        out: Float[Tensor, "out_pos sources readers"],
-    ) -> None:
-        """Add the scores of the edges between some writers and some readers to ``out``."""
-        if self._per_position:
-            d, g = (x.reshape(len(x), len(out), -1).transpose(0, 1) for x in (D, G))
-            product = d @ g.transpose(1, 2)
-        else:
-            product = (D.flatten(1) @ G.flatten(1).T)[None]
-        out += product.masked_fill_(~is_edge, 0)
-
-
-class NeuronScorer(Scorer):
-    """A scorer of neurons: columns are the dimensions of the residual stream, for each writer's output.
-
-    A writer's gradient is the sum of the gradients at all later readers, which equals the gradient at the residual
-    stream just after the writer. The layers are therefore scored in reverse order, with ``g`` as the sum so far.
-    """
-
-    def _n_columns(self) -> int:
-        return self._model.layers[0].W_O.shape[-1]
-
-    def _add_piece(
-        self,
-        change: Writers,
-        runs: Sequence[ReaderGradients],
-        piece: slice,
-        out: Float[Tensor, "out_pos sources d_model"],
-    ) -> None:
-        graph = self._graph
-        g = self._final_reader(runs, piece)
-        readers = self._buffer("readers", self._n_attention_readers, *g.shape)
-
-        def add(row: int, D: Tensor) -> None:
-            """Add the scores of writers with changes ``D`` [writers, tokens, d_model], from ``row`` on."""
-            product = torch.unflatten(D * g, 1, (len(out), -1)).sum(2)
-            out[:, row : row + len(D)] += product.transpose(0, 1)
-
-        heads = self._buffer("writers", len(graph.sources), *g.shape)
-        for index in reversed(range(graph.n_layers)):
-            head, mlp = graph.head_row(index), graph.mlp_row(index)
-            self._write_heads(index, change, piece, heads)
-            if graph.parallel:
-                add(head, heads[head:mlp])
-            if graph.has_mlp:
-                add(mlp, self._tokens(change.mlp[index], piece)[None])
-                g += self._mlp_reader(index, runs, piece)
-            if not graph.parallel:
-                add(head, heads[head:mlp])
-            self._attention_readers(index, runs, piece, readers)
-            g += readers.sum(0)
-        add(0, self._tokens(change.embed, piece)[None])
 
 
 def _slices(parts: list[Tensor]) -> Iterator[slice]:

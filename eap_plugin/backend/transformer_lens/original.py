@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from eap_plugin.data.prompts import Prompts
 from eap_plugin.errors import CannotCompareError
 from eap_plugin.model.residual_model import SourceComparison
+from eap_plugin.model.residues import residues
 
 _COMPARED: WeakKeyDictionary[nn.Module, dict[bool, SourceComparison]] = WeakKeyDictionary()
 """For each bridge, the earlier comparisons: in compatibility mode (true) and raw (false)."""
@@ -47,15 +48,14 @@ def _compare(bridge: Any, prompts: Prompts) -> SourceComparison:
     there = original(input_ids=tokens, use_cache=False, **mask, **_positions(original, attention_mask))
     there = _centred(getattr(there, "logits", there))
     here, there = here[prompts.real], there[prompts.real]
-    size = there.pow(2).mean(-1, keepdim=True).sqrt() + here.abs() + there.abs()
-    residues = (here - there).abs() / size.clamp_min(torch.finfo(size.dtype).tiny)
-    worst = int(residues.argmax())
+    apart = residues(here, there)
+    worst = int(apart.argmax())
     return SourceComparison(
         backend="TransformerBridge",
         original=type(original).__name__,
         here=float(here.flatten()[worst]),
         there=float(there.flatten()[worst]),
-        residue=float(residues.flatten()[worst]),
+        residue=float(apart.flatten()[worst]),
         advice=_advice(bridge, original),
     )
 

@@ -70,7 +70,7 @@ class Runs:
         """Return the evaluation.
 
         Args:
-            measured: what ``evaluation.program.measure`` returned for ``all``.
+            measured: what ``runner.evaluator`` measured of ``all``.
             resamples: the number of resamples of prompts for intervals.
             seed: the seed of resampling.
             curve: whether the candidates are selections of several sizes from the same scores.

@@ -1,9 +1,9 @@
-"""The program of an evaluation, executed where the weights are by ``model.run``: one metric per run and prompt.
+"""Runs of circuits on one microbatch: one metric per run and prompt. ``runner.evaluation`` runs all microbatches.
 
-For each microbatch, the model runs on the corrupt and on the clean prompts, and then once for each circuit, from the
-side with fewer edges (``interventions.circuit_patch``). The whole model and the empty circuit are known from the two
-runs; on the first prompts, both are also computed edge by edge, so that an evaluation whose patching does not reproduce
-the model is never reported.
+The model runs on the corrupt and on the clean prompts, and then once for each circuit, from the side with fewer edges
+(``interventions.circuit_patch``). The whole model and the empty circuit are known from the two runs; on the first
+prompts, both are also computed edge by edge, so that an evaluation whose patching does not reproduce the model is never
+reported.
 """
 
 from __future__ import annotations
@@ -18,13 +18,14 @@ from torch import Tensor
 from eap_plugin.data.batch import Batch
 from eap_plugin.data.microbatches import Microbatch
 from eap_plugin.interventions.circuit_patch import CircuitPatch
-from eap_plugin.interventions.counterfactual import Ablation, Counterfactual
+from eap_plugin.interventions.counterfactual import Counterfactual
 from eap_plugin.interventions.recording import WriterRecorder
 from eap_plugin.interventions.workspace import Buffers
 from eap_plugin.interventions.writer_outputs import Writers
 from eap_plugin.metric.metric import Metric
 from eap_plugin.model.edge_matrix import edge_mask
 from eap_plugin.model.graph import Graph
+from eap_plugin.model.prefix import with_prefix
 from eap_plugin.model.residual_model import ResidualModel
 
 _CHECKED = 2
@@ -72,48 +73,29 @@ class Measured:
     empty_error: float
 
 
-def measure(
+def measure_piece(
     model: ResidualModel,
-    data: Sequence[Microbatch],
-    runs: Sequence[PatchedRun],
-    metric: Metric,
-    ablation: Ablation,
-    progress: Callable[[], None],
-) -> Measured:
-    """Compute the metric on the clean and corrupt prompts, of the empty circuit and of every run.
-
-    Args:
-        model: the model, frozen.
-        data: the prompt pairs, as many at a time as can be run.
-        runs: the circuits.
-        metric: the metric.
-        ablation: what flows along edges that are not in the circuit.
-        progress: called after every run of a circuit.
-    """
-    with torch.no_grad():
-        counterfactual = Counterfactual(model, data, ablation)
-        errors = _errors(model, data[0].batch, counterfactual)
-        found = [_measure_piece(model, piece.batch, runs, metric, counterfactual, progress) for piece in data]
-    per_prompt = all(value.ndim == 1 for piece in found for value in piece)
-    columns = [
-        torch.stack([value.double().cpu().expand(len(piece.batch)) for value in values])
-        for piece, values in zip(data, found, strict=True)
-    ]
-    clean, corrupt, empty, *circuits = torch.cat(columns, 1)
-    rows = torch.stack(circuits) if circuits else clean.new_zeros(0, len(clean))
-    return Measured(clean, corrupt, empty, rows, per_prompt, *errors)
-
-
-def _measure_piece(
-    model: ResidualModel,
-    batch: Batch,
+    piece: Microbatch,
     runs: Sequence[PatchedRun],
     metric: Metric,
     counterfactual: Counterfactual,
     progress: Callable[[], None],
-) -> list[Tensor]:
-    """Return the metric on one microbatch: clean, corrupt, empty, and every run."""
-    batch = batch.to(model.device)
+) -> Float[Tensor, "rows *prompts"]:
+    """Compute the metric on one microbatch; for ``model.run``, without gradients.
+
+    Args:
+        model: the model, frozen.
+        piece: the prompt pairs.
+        runs: the circuits.
+        metric: the metric.
+        counterfactual: what flows along edges that are not in the circuit.
+        progress: called after every run of a circuit.
+
+    Returns:
+        One row each for the clean, the corrupt and the empty run, and for every circuit; [rows] if the metric gives
+        only a mean.
+    """
+    batch = with_prefix(model, piece)
     reference = Reference(model, batch, counterfactual)
     clean = model.forward(batch.clean_prompts, {})
     batch = replace(batch, clean_logits=clean)
@@ -123,7 +105,7 @@ def _measure_piece(
         known = _known(run)
         values.append(metric.values(reference.run(run), batch) if known is None else values[known])
         progress()
-    return values
+    return torch.stack([value.double().cpu() for value in values])
 
 
 def _known(run: PatchedRun) -> int | None:
@@ -146,7 +128,7 @@ class Reference:
     def __init__(self, model: ResidualModel, batch: Batch, counterfactual: Counterfactual) -> None:
         """Run the corrupt prompts; ``batch`` is on the model's device."""
         self._model, self._batch, self._buffers = model, batch, Buffers()
-        self._start = batch.first_difference if counterfactual.corrupt else 0
+        self._start = batch.first_difference - batch.n_prefix if counterfactual.corrupt else 0
         recorder = WriterRecorder(model, self._start)
         self.corrupt = model.forward(batch.corrupt_prompts, recorder.visitors() if counterfactual.corrupt else {})
         self._other: Writers = recorder.writers() if counterfactual.corrupt else counterfactual.constant(batch)
@@ -169,10 +151,11 @@ class Reference:
         return logits[: len(prompts)]
 
 
-def _errors(model: ResidualModel, batch: Batch, counterfactual: Counterfactual) -> tuple[float, float]:
+def reproduction_errors(model: ResidualModel, piece: Microbatch, counterfactual: Counterfactual) -> tuple[float, float]:
     """Compute the whole model from kept edges and the empty circuit from patched ones; return the relative errors."""
-    whole_batches = model.run_constraints.whole_batches
-    batch = batch.select(slice(0, None if whole_batches else _CHECKED)).to(model.device)
+    if not model.run_constraints.whole_batches:
+        piece = piece._replace(batch=piece.batch.select(slice(0, _CHECKED)))
+    batch = with_prefix(model, piece)
     reference = Reference(model, batch, counterfactual)
     everything = PatchedRun(model.graph, edge_mask(model.graph))
     clean = model.forward(batch.clean_prompts, {})

@@ -16,6 +16,7 @@ from eap_plugin.circuits.evaluation.bootstrap import Area, Interval
 from eap_plugin.circuits.hypothesis_tests.result import HypothesisTest, read_test
 from eap_plugin.errors import UsageError
 from eap_plugin.files import read_text, write_whole
+from eap_plugin.results.displayable import Displayable
 
 SCHEMA = 1
 """Version of the file, increased whenever an older version of this package would misread it."""
@@ -66,7 +67,7 @@ class Point:
 
 
 @dataclass(frozen=True, eq=False)
-class Evaluation:
+class Evaluation(Displayable):
     """The evaluation of circuits.
 
     Attributes:

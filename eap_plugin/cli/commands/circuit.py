@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from eap_plugin.cli.circuits import circuit_json, circuit_table, empty_advice, selection_facts
+from eap_plugin.cli.destination import check_output, overwrite_option
 from eap_plugin.cli.find import FindOptions, find
 from eap_plugin.cli.load import ModelChoice, recorded_model_options
 from eap_plugin.cli.output import facts, json_option, print_json, stdout, top_option
 from eap_plugin.cli.work import working
-from eap_plugin.files import check_writable
 from eap_plugin.host.options import build_options, parse_assignments
 
 if TYPE_CHECKING:
@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 @recorded_model_options
 @click.option("--anyway", is_flag=True, help="Go on if the model is not the one that SCORES records.")
 @click.option("--output", "-o", type=click.Path(path_type=Path), help="Save the circuit to this JSON file.")
+@overwrite_option
 @top_option
 @json_option
 def circuit(
@@ -57,6 +58,7 @@ def circuit(
     batch_size: int | None,
     anyway: bool,
     output: Path | None,
+    overwrite: bool,
     top: int,
     as_json: bool,
     **sizes: Any,
@@ -67,8 +69,7 @@ def circuit(
     selection, so the circuit may be smaller. With --faithfulness, the smallest size is searched for: the model runs
     on prompts of the task that were not scored. Model and task are those that SCORES records.
     """
-    if output is not None:
-        check_writable(output)
+    check_output(output, overwrite)
     finding = FindOptions(same_prompts, held_out, task, batch_size, anyway)
     finding.check(faithfulness is not None, sizes)
     with working(not as_json) as work:

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 
 import click
 
+from eap_plugin.cli.destination import check_output, overwrite_option
 from eap_plugin.cli.edges import counted, edges_table, scores_json
 from eap_plugin.cli.output import json_option, print_json, stdout, top_option
 from eap_plugin.cli.work import working
-from eap_plugin.files import check_writable
 
 if TYPE_CHECKING:
     from eap_plugin.results.combination import How, Normalization
@@ -36,11 +36,20 @@ if TYPE_CHECKING:
 @click.option(
     "--output", "-o", type=click.Path(path_type=Path), required=True, help="Save the scores to this safetensors file."
 )
+@overwrite_option
 @top_option
 @json_option
-def combine(files: Sequence[Path], how: How, normalize: Normalization, output: Path, top: int, as_json: bool) -> None:
+def combine(
+    files: Sequence[Path],
+    how: How,
+    normalize: Normalization,
+    output: Path,
+    overwrite: bool,
+    top: int,
+    as_json: bool,
+) -> None:
     """Combine the scores in FILES, which must be of the same graph, and list the strongest edges."""
-    check_writable(output)
+    check_output(output, overwrite)
     with working(not as_json):
         from eap_plugin import api
         from eap_plugin.api import load_scores

@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from eap_plugin.cli.destination import check_output, overwrite_option
 from eap_plugin.cli.load import ModelChoice, recorded_model_options
 from eap_plugin.cli.output import json_option, print_json, stdout
+from eap_plugin.cli.ranks import is_distributed, is_first, joined
 from eap_plugin.cli.recorded import TaskChoice, load_evaluated, require_same_performance, require_same_prompts
+from eap_plugin.cli.text_curve import text_curve
 from eap_plugin.cli.work import working
 from eap_plugin.errors import UsageError
-from eap_plugin.files import check_writable
 from eap_plugin.host.options import build_options, parse_assignments
 
 if TYPE_CHECKING:
     from eap_plugin.circuits.evaluation.result import Evaluation
+    from eap_plugin.model.residual_model import ResidualModel
+    from eap_plugin.task.task import Task
 
 ABLATIONS = ("corrupt", "zero", "mean", "mean-per-position")
 
@@ -51,9 +55,15 @@ ABLATIONS = ("corrupt", "zero", "mean", "mean-per-position")
     metavar="N",
     help="Number of prompt pairs to run at once; by default as many as fit in memory.",
 )
+@click.option(
+    "--share-prefix/--no-share-prefix",
+    default=True,
+    help="Run what clean and corrupt prompts have in common at their start only once, where possible (default).",
+)
 @recorded_model_options
 @click.option("--anyway", is_flag=True, help="Go on if model or prompts are not those that FILE records.")
 @click.option("--output", "-o", type=click.Path(path_type=Path), help="Save the evaluation to this JSON file.")
+@overwrite_option
 @json_option
 def evaluate(
     choice: Callable[[Any], ModelChoice],
@@ -69,8 +79,10 @@ def evaluate(
     tests: bool,
     metric: str | None,
     batch_size: int | None,
+    share_prefix: bool,
     anyway: bool,
     output: Path | None,
+    overwrite: bool,
     as_json: bool,
     **task_options: Any,
 ) -> None:
@@ -79,10 +91,11 @@ def evaluate(
     The model runs with every edge outside the circuit ablated. Faithfulness is 1 if the circuit behaves like the model,
     and 0 if it does no better than a circuit without edges. Model, prompts and metric are those that FILE records,
     unless given.
+
+    To split the prompts among N processes: torchrun --nproc-per-node N -m eap_plugin evaluate FILE ...
     """
-    if output is not None:
-        check_writable(output)
-    with working(not as_json) as work:
+    check_output(output, overwrite)
+    with working(is_first() and not as_json) as work:
         from eap_plugin import api
         from eap_plugin.circuits.circuit import Circuit
 
@@ -95,33 +108,46 @@ def evaluate(
         judge = metric or about.get("metric", "logit_diff")
         _ = api.metrics()[judge]
         chosen = choice(about)
-        model = chosen.load()
         tasks = TaskChoice(**task_options)
-        task = tasks.load(model, about)
-        if not (anyway or tasks.changed):
-            require_same_prompts(about, task)
-        work.step("Evaluating")
-        found = api.evaluate(
-            model,
-            task,
-            what,
-            metric=judge,
-            ablation=ablation,
-            ablation_data=None if ablation_task is None else api.load_task(ablation_task, model),
-            complement=complement,
-            random=random,
-            tests=tests,
-            batch_size=batch_size or "auto",
-            progress=work.advance,
-            timeout=chosen.timeout,
-            status=work.tell,
-            **selection,
-        )
+        with joined() as ranks:
+            model, task, other = ranks.agree(lambda: _load(chosen, tasks, about, ablation_task))
+            if not (anyway or tasks.changed):
+                require_same_prompts(about, task)
+            work.step("Evaluating", "runs")
+            found = api.evaluate(
+                model,
+                task,
+                what,
+                metric=judge,
+                ablation=ablation,
+                ablation_data=other,
+                complement=complement,
+                random=random,
+                tests=tests,
+                batch_size=batch_size or "auto",
+                progress=work.advance,
+                timeout=chosen.timeout,
+                status=work.tell,
+                distributed=is_distributed(),
+                share_prefix=share_prefix,
+                **selection,
+            )
+    if not is_first():
+        return
     if not anyway:
         require_same_performance(about, found)
     if output is not None:
         found.save(output)
     _print(found, output, as_json)
+
+
+def _load(
+    chosen: ModelChoice, tasks: TaskChoice, about: Mapping[str, Any], ablation_task: str | None
+) -> tuple[ResidualModel, Task, Task | None]:
+    from eap_plugin import api
+
+    model = chosen.load()
+    return model, tasks.load(model, about), None if ablation_task is None else api.load_task(ablation_task, model)
 
 
 def _selection(
@@ -158,6 +184,8 @@ def _print(found: Evaluation, output: Path | None, as_json: bool) -> None:
         soft_wrap=True,
     )
     console.print(found.table(), soft_wrap=True)
+    if console.is_terminal and (curve := text_curve(found, console.width, console.encoding)):
+        console.print(f"\n{curve}", soft_wrap=True)
     console.print(
         f"\n{f'Saved to {output}' if output is not None else 'Not saved; to keep it, add -o eval.json'}", soft_wrap=True
     )

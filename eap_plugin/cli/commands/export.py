@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from eap_plugin.cli.destination import overwrite_option, require_new
 from eap_plugin.cli.output import stderr, stdout
 from eap_plugin.cli.work import working
 
@@ -14,6 +15,7 @@ from eap_plugin.cli.work import working
 @click.argument("file", type=click.Path(path_type=Path))
 @click.option("--format", required=True, help="Format to write (see eap score-formats).")
 @click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="File or folder to write.")
+@overwrite_option
 @click.option("--from", "source", help="Format of FILE, if it is not recognized.")
 @click.option("--circuit", "as_circuit", is_flag=True, help="Write the circuit in FILE where it also has scores.")
 @click.option("--d-model", type=click.IntRange(min=1), help="Width of the residual stream, if FILE does not say.")
@@ -22,6 +24,7 @@ def export(
     file: Path,
     format: str,
     output: Path,
+    overwrite: bool,
     source: str | None,
     as_circuit: bool,
     d_model: int | None,
@@ -31,6 +34,7 @@ def export(
 
     What the format cannot hold is printed first.
     """
+    require_new(output, overwrite)
     with working(True):
         from eap_plugin.api.files import exportable, load
 

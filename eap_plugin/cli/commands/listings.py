@@ -7,12 +7,13 @@ from typing import Any
 
 import click
 
-from eap_plugin.cli.output import json_option, print_json, stdout, table, visible
+from eap_plugin.cli.output import json_option, print_json, stdout, table
 from eap_plugin.cli.work import quiet
 from eap_plugin.errors import blaming
 from eap_plugin.host import get_host
 from eap_plugin.host.plugin import one_line
 from eap_plugin.host.registry import Registry
+from eap_plugin.results.visible_text import visible
 
 Describe = Callable[[Any], dict[str, Any]]
 

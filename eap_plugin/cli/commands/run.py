@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from eap_plugin.cli.destination import check_output, overwrite_option
 from eap_plugin.cli.edges import edges_table, scores_json
 from eap_plugin.cli.estimate import tell_estimate
 from eap_plugin.cli.load import ModelChoice, model_options
@@ -17,7 +18,6 @@ from eap_plugin.cli.ranks import is_distributed, is_first, joined
 from eap_plugin.cli.run_options import RunOptions
 from eap_plugin.cli.verdict import report_dropped, require_behaviour, summary
 from eap_plugin.cli.work import Work, working
-from eap_plugin.files import check_writable
 
 if TYPE_CHECKING:
     from eap_plugin.model.residual_model import ResidualModel
@@ -76,6 +76,7 @@ if TYPE_CHECKING:
 )
 @model_options
 @click.option("--output", "-o", type=click.Path(path_type=Path), help="Save the scores to this safetensors file.")
+@overwrite_option
 @top_option
 @click.option("--force", is_flag=True, help="Report scores even if the model does not do the task.")
 @json_option
@@ -90,8 +91,7 @@ def run(choice: ModelChoice, **given: Any) -> None:
     To split the prompts among N processes: torchrun --nproc-per-node N -m eap_plugin run MODEL ...
     """
     options = RunOptions(**given)
-    if options.output is not None:
-        check_writable(options.output)
+    check_output(options.output, options.overwrite)
     with keeping(options.parts), working(is_first() and not (options.quiet or options.as_json)) as work:
         work.step("Loading the model")
         options.check_names()

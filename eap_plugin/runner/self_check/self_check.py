@@ -27,7 +27,9 @@ from eap_plugin.errors import CannotCompareError, EapPluginError
 from eap_plugin.interventions.recording import make_differentiable, merge
 from eap_plugin.interventions.site_recorder import SiteRecorder
 from eap_plugin.model.residual_model import ResidualModel, SourceComparison
+from eap_plugin.model.residues import residues
 from eap_plugin.model.sites import Site
+from eap_plugin.runner.nan_weights import nan_weights
 from eap_plugin.runner.self_check.backward_check import arrivals, gradient_sites, random_loss
 from eap_plugin.runner.self_check.forward_check import at_first_tokens, comparisons, value_sites
 from eap_plugin.runner.self_check.other_readers import other_readers
@@ -146,10 +148,11 @@ def compare(model: ResidualModel, prompts: Prompts, seen: Values, gradients: Val
         firsts: the values from ``at_first_tokens``.
     """
     rows = [
-        CheckRow(layer, what, _residue(said, found)) for layer, what, said, found in comparisons(model, seen, firsts)
+        CheckRow(layer, what, float(residues(said, found).max()))
+        for layer, what, said, found in comparisons(model, seen, firsts)
     ]
     rows += [
-        CheckRow(layer, f"{GRADIENT} {reader}", _residue(explained, found))
+        CheckRow(layer, f"{GRADIENT} {reader}", float(residues(explained, found).max()))
         for layer, reader, explained, found in arrivals(model, seen, gradients)
     ]
     tolerance = TOLERANCE.get(model.dtype, FULL_TOLERANCE)
@@ -188,15 +191,11 @@ def _watch(model: ResidualModel, prompts: Prompts) -> tuple[Values, Values]:
     return {place: at_real_tokens(value) for place, value in values.items()}, gradients
 
 
-def _residue(said: Tensor, found: Tensor) -> float:
-    """Return the largest difference, relative to the numbers' sizes and the root mean square over their token."""
-    size = found.pow(2).mean(-1, keepdim=True).sqrt() + said.abs() + found.abs()
-    return float(((said - found).abs() / size.clamp_min(torch.finfo(found.dtype).tiny)).max())
-
-
 def _with_cause(report: CheckReport, model: ResidualModel, prompts: Prompts) -> CheckReport:
-    """Return the report with the cause of its first failing row, if that is a gradient."""
+    """Return the report with the cause of its first failing row, if that is NaN or a gradient."""
     first = report.failing[0]
+    if isnan(first.residue) and (cause := nan_weights(model)):
+        return replace(report, rows=tuple(replace(row, cause=cause) if row is first else row for row in report.rows))
     if not first.what.startswith(GRADIENT):
         return report
     named = replace(first, cause=_unknown_reader(model, prompts, first.layer))

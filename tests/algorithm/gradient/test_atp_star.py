@@ -25,6 +25,8 @@ from tests.oracle.recomputed import atp_star, attention_effects
 from tests.support.bridges import bridge
 from tests.support.zoo import FIRST_WORD, VOCAB, build, prompts
 
+pytestmark = pytest.mark.exhaustive
+
 BILINEAR = [name for name in MODELS if name not in ("gemma2", "gemma3", "qwen3", "olmo2")]
 """Not those with soft caps, or norms of queries and keys: there the scores are not linear in them."""
 

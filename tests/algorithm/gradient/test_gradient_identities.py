@@ -29,6 +29,8 @@ from tests.support.golden_models import MAKERS
 from tests.support.linear_model import VOCAB, LinearModel
 from tests.support.zoo import ARCHITECTURES, build, prompts
 
+pytestmark = pytest.mark.exhaustive
+
 BACKENDS: dict[str, Callable[[Any], Any]] = {"TransformerBridge": bridge, "nnsight": nnsight.NNsight}
 LOGIT_DIFF = METRICS[0]
 BATCH = Batch(*prompts(3, 6))

@@ -20,6 +20,8 @@ from tests.oracle.precision import InFloat64
 from tests.support.bridges import bridge
 from tests.support.zoo import ARCHITECTURES, build, prompts
 
+pytestmark = pytest.mark.exhaustive
+
 BACKENDS: dict[str, Callable[[Any], Any]] = {"TransformerBridge": bridge, "nnsight": nnsight.NNsight}
 FEW = ("gpt2", "gemma3", "olmo2", "gptj", "falcon", "mixtral")
 """Learned positions; grouped heads and post-norms; post-norms alone; parallel blocks; one key head; experts."""

@@ -9,7 +9,10 @@ import torch
 from torch import Tensor
 
 import eap_plugin
-from eap_plugin.algorithm.gradient import scorer
+from eap_plugin.algorithm.gradient import edge_scorer
+from eap_plugin.algorithm.gradient.edge_scorer import EdgeScorer
+from eap_plugin.algorithm.gradient.neuron_scorer import NeuronScorer
+from eap_plugin.algorithm.gradient.scorer import Scorer
 from eap_plugin.data.batch import Batch
 from eap_plugin.interventions import workspace
 from eap_plugin.interventions.recording import GradientRecorder, ReaderGradients, WriterRecorder
@@ -56,7 +59,7 @@ def test_the_size_of_the_workspace_does_not_matter(
     found = []
     for size, n_readers in SHAPES.values():
         monkeypatch.setitem(workspace.WORKSPACE, "cpu", size)
-        monkeypatch.setattr(scorer, "FAST_READERS", n_readers)
+        monkeypatch.setattr(edge_scorer, "FAST_READERS", n_readers)
         found.append(scores(model, **options))
     largest = float(found[0].abs().max())
     for other in found[1:]:
@@ -65,8 +68,8 @@ def test_the_size_of_the_workspace_does_not_matter(
         assert not found[0].masked_fill(edge_mask(model.graph), 0).any()
 
 
-@pytest.mark.parametrize("kind", [scorer.EdgeScorer, scorer.NeuronScorer])
-def test_runs_add_up(kind: type[scorer.Scorer], model: ResidualModel) -> None:
+@pytest.mark.parametrize("kind", [EdgeScorer, NeuronScorer])
+def test_runs_add_up(kind: type[Scorer], model: ResidualModel) -> None:
     """Gradients of two runs with different norms, given together and one after the other."""
     clean, corrupt, *_ = prompts(2, 4)
     writers, runs = [], list[ReaderGradients]()

@@ -17,6 +17,8 @@ from tests.support.bridges import bridge
 from tests.support.passes import assert_declared
 from tests.support.zoo import build, prompts
 
+pytestmark = pytest.mark.exhaustive
+
 TOKENS = prompts(2, 5)
 
 

@@ -23,6 +23,8 @@ from tests.support.bridges import bridge
 from tests.support.quick import QUICK
 from tests.support.zoo import ARCHITECTURES, build, prompts
 
+pytestmark = pytest.mark.exhaustive
+
 DATA = [Batch(*prompts(4, 7)), Batch(*prompts(3, 5, seed=1))]
 
 

@@ -1,0 +1,1 @@
+"""Figures of scores, circuits and evaluations, one file for each kind; drawn with matplotlib, without pyplot."""
