@@ -1,14 +1,14 @@
 """Compare this package with other tools: on the same weights and prompts, in turns on the same machine.
 
-    python benchmarks/bench_peers.py [--rounds 3] [--slow-rounds 1] [--prompts 8] [--tokens 16]
+    python benchmarks/bench_peers.py [--rounds 3] [--prompts 8] [--tokens 16]
 
 The model has GPT-2 small's shape, and random weights, biases and norms. AutoCircuit and EAP-IG run in ``--legacy``,
 TransformerLens 4 and this package in the environment of this program, each in a process that loads the model once and
 waits for its turns (``peers/worker.py``). EAP-IG is imported from the folder in the environment variable
-``EAP_IG_SOURCE``; if that is not set, it must be installed. ``make bench-peers`` fetches it. Times are medians of
-processor time on one thread after a warm-up; of TransformerLens' attribution and AutoCircuit's seed function, over the
-slow rounds only. Memory is the peak growth of the resident size over the loaded model. A difference is the largest one
-of scores over the largest score, or of metrics over the largest metric.
+``EAP_IG_SOURCE``, which ``make bench-peers`` fetches; if that is not set, it must be installed. Times are medians of
+processor time on one thread after a warm-up; slow methods are run only once, without one. Memory is the peak growth of
+the resident size over the loaded model. A difference is the largest one of scores over the largest score, or of metrics
+over the largest metric.
 """
 
 from __future__ import annotations
@@ -28,7 +28,6 @@ from typing import Any, NamedTuple
 import torch
 from safetensors.torch import save_file
 from shapes import gpt2, random_batch
-from torch import Tensor
 
 FOLDER = Path(__file__).parent / "peers"
 OURS = "eap_plugin"
@@ -64,7 +63,7 @@ class Worker:
         self._process = process
 
     def ask(self, wanted: str, method: str) -> Any:
-        """Return the seconds, the memory or the result of a method."""
+        """Return the seconds or the memory that a method takes, or both and its result."""
         to, back = self._process.stdin, self._process.stdout
         assert to is not None
         assert back is not None
@@ -108,36 +107,35 @@ def make_inputs(folder: Path, n_prompts: int, n_tokens: int) -> None:
     save_file({name: value.contiguous() for name, value in tensors.items()}, folder / "prompts.safetensors")
 
 
-def compare(contest: Contest, workers: dict[str, Worker], rounds: int, slow_rounds: int) -> list[str]:
+def compare(contest: Contest, workers: dict[str, Worker], rounds: int) -> list[str]:
     """Return the rows of the table for methods that compute the same."""
     all_of = ((OURS, contest.ours, False), *contest.theirs)
-    results = {one: torch.tensor(workers[one[0]].ask("result", one[1])) for one in all_of}  # the warm-up
-    seconds: dict[tuple[str, str, bool], list[float]] = {one: [] for one in all_of}
-    for turn in range(rounds):
+    firsts = {one: workers[one[0]].ask("all", one[1]) for one in all_of}
+    seconds = {one: [float(firsts[one]["seconds"])] if one[2] else [] for one in all_of}
+    for _ in range(rounds):
         for tool, method, slow in all_of:
-            if not slow or turn < slow_rounds:
-                seconds[tool, method, slow].append(workers[tool].ask("time", method))
-    memory = {one: workers[one[0]].ask("memory", one[1]) for one in all_of}
-    ours = all_of[0]
-    rows = []
+            if not slow:
+                seconds[tool, method, slow].append(workers[tool].ask("seconds", method))
+    memory = {one: firsts[one]["memory"] if one[2] else workers[one[0]].ask("memory", one[1]) for one in all_of}
+    ours, rows = all_of[0], []
     for one in all_of:
-        ratio = median(a / b for a, b in zip(seconds[one], seconds[ours], strict=False))
-        difference = _difference(results[one], results[ours])
+        time, difference = median(seconds[one]), _difference(firsts[one]["result"], firsts[ours]["result"])
         rows.append(
-            f"| {one[0]} | {one[1]} | {median(seconds[one]):.2f} | {ratio:.1f} | {memory[one]:.0f} | "
+            f"| {one[0]} | {one[1]} | {time:.2f} | {time / median(seconds[ours]):.1f} | {memory[one]:.0f} | "
             f"{memory[one] / memory[ours]:.1f} | {difference:.1e} |"
         )
     return rows
 
 
-def _difference(found: Tensor, want: Tensor) -> float:
-    return float((found.abs() - want.abs()).abs().max() / want.abs().max())
+def _difference(found: list[Any], want: list[Any]) -> float:
+    """Return the largest difference over the largest number."""
+    expected = torch.tensor(want)
+    return float((torch.tensor(found) - expected).abs().max() / expected.abs().max())
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--slow-rounds", type=int, default=1)
     parser.add_argument("--prompts", type=int, default=8)
     parser.add_argument("--tokens", type=int, default=16)
     parser.add_argument("--legacy", default=".venv-legacy/bin/python", help="Python with AutoCircuit and EAP-IG")
@@ -148,12 +146,12 @@ def main() -> None:
         make_inputs(folder, args.prompts, args.tokens)
         tools = (OURS, "auto_circuit", "eap_ig", "transformer_lens")
         workers = {tool: stack.enter_context(working(tool, pythons.get(tool, args.legacy), folder)) for tool in tools}
-        scores = torch.tensor(workers[OURS].ask("result", "eap"))
+        scores = torch.tensor(workers[OURS].ask("all", "eap")["result"])
         save_file({"scores": scores}, folder / "scores.safetensors")
         print("| tool | method | CPU s | × ours | peak MiB | × ours | difference |")
         print("| --- | --- | ---: | ---: | ---: | ---: | ---: |")
         for contest in CONTESTS:
-            print(*compare(contest, workers, args.rounds, args.slow_rounds), sep="\n", flush=True)
+            print(*compare(contest, workers, args.rounds), sep="\n", flush=True)
 
 
 if __name__ == "__main__":

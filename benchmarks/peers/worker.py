@@ -1,7 +1,7 @@
 """One tool in a process of its own: it loads the model and the prompts, and runs its methods as it is told.
 
-A line on standard input names a method and says what is wanted: ``time``, ``memory`` or ``result``. The answer is one
-line of JSON on standard output: seconds of processor time, the peak growth of memory in MiB, or the result.
+A line on standard input names a method and says what is wanted. The answer is one line of JSON on standard output: for
+``seconds`` the processor time, for ``memory`` the peak growth in MiB, and for ``all`` these of one run, and its result.
 """
 
 from __future__ import annotations
@@ -79,10 +79,16 @@ def serve(methods: Mapping[str, Method]) -> None:
 
 
 def _answer(wanted: str, method: Method) -> Any:
-    if wanted == "memory":
-        return peak_growth(method)
-    if wanted == "result":
-        return method().tolist()
-    started = time.process_time()
-    method()
-    return time.process_time() - started
+    found: dict[str, Any] = {}
+
+    def run() -> None:
+        started = time.process_time()
+        found["result"] = method()
+        found["seconds"] = time.process_time() - started
+
+    if wanted == "seconds":
+        run()
+    else:
+        found["memory"] = peak_growth(run)
+    found["result"] = found["result"].tolist()
+    return found if wanted == "all" else found[wanted]

@@ -28,7 +28,7 @@ MEASURE = """async () => {
   const times = {};
   for (const [name, act] of Object.entries(acts)) {
     times[name] = [];
-    for (let i = 0; i < 7; i++) {
+    for (let i = 0; i < 15; i++) {
       const start = performance.now();
       act(i);
       await frame();
@@ -52,8 +52,8 @@ def test_2000_edges_answer_within_100_ms(
     assert "2,000 shown" in viewer.page.inner_text("#counts")
     times = viewer.page.evaluate(MEASURE)
     for name, taken in times.items():
-        record_property(f"takes {name}", f"{taken[0]:.0f} ms, median {taken[3]:.0f}")
-    assert all(taken[0] < 100 for taken in times.values()), times  # others may use the machine: the best of seven
+        record_property(f"takes {name}", f"{taken[0]:.0f} ms, median {taken[7]:.0f}")
+    assert all(taken[0] < 100 for taken in times.values()), times  # others may use the machine: the best of fifteen
 
 
 def test_32491_edges_load(html: str, viewer: Viewer) -> None:

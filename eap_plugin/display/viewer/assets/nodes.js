@@ -58,7 +58,7 @@ function drawNodes(world, scene) {
     made.append("text").attr("class", "label");
     made.append("text").attr("class", "given");
     made.append("path").attr("class", "pin").attr("d", "M0,-5L4,0L0,5L-4,0Z");
-    made.append("g").attr("class", "ports");
+    made.append("g").attr("class", "ports").each(function ports(place) { drawPorts(d3.select(this), place); });
     return made;
   });
   const dataset = scene.view.datasets[0];
@@ -80,12 +80,18 @@ function drawNodes(world, scene) {
       .attr("width", (place) => place.w + 2 * grown).attr("height", (place) => place.h + 2 * grown)
       .attr("rx", (place) => (place.kind === "mlp" ? 3 : place.h / 2.4) + grown);
   }
-  groups.select("text.label").attr("dy", "0.35em").text((place) => clipped(shortName(place), 11));
-  groups.select("text.given")
-    .attr("x", (place) => place.w / 2 + 5).attr("dy", "0.35em")
-    .text((place) => (state.names[place.key] && place.kind !== "group" ? clipped(state.names[place.key], 24) : ""));
+  setText(groups.select("text.label").attr("dy", "0.35em"), (place) => clipped(shortName(place), 11));
+  setText(groups.select("text.given").attr("x", (place) => place.w / 2 + 5).attr("dy", "0.35em"),
+    (place) => (state.names[place.key] && place.kind !== "group" ? clipped(state.names[place.key], 24) : ""));
   groups.select("path.pin").attr("transform", (place) => `translate(${place.w / 2 - 2},${-place.h / 2 + 1})`);
-  groups.select("g.ports").each(function ports(place) { drawPorts(d3.select(this), place); });
+}
+
+/** Set the text where it differs: text that is set anew is laid out anew. */
+function setText(selection, text) {
+  selection.each(function set(place) {
+    const wanted = text(place);
+    if (this.textContent !== wanted) this.textContent = wanted;
+  });
 }
 
 /** The letters q, k and v at a head's lower edge; with grouped-query attention, its q only. */
