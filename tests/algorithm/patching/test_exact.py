@@ -21,6 +21,8 @@ from tests.support.golden_models import MAKERS
 from tests.support.passes import assert_declared
 from tests.support.zoo import ARCHITECTURES, build, prompts
 
+pytestmark = pytest.mark.exhaustive
+
 BACKENDS = {"transformer_lens": bridge, "nnsight": nnsight.NNsight}
 
 

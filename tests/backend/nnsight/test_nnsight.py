@@ -17,6 +17,8 @@ from tests.support.bridges import bridge
 from tests.support.verdicts import ALLOWED, PROMPTS, expected, score_error, worst
 from tests.support.zoo import ARCHITECTURES, FAMILIES, build, prompts
 
+pytestmark = pytest.mark.exhaustive
+
 MASKS = {
     "left": [[0, 0, 1, 1, 1, 1], [1, 1, 1, 1, 1, 1], [0, 0, 0, 1, 1, 1]],
     "right": [[1, 1, 1, 1, 0, 0], [1, 1, 1, 1, 1, 1], [1, 1, 0, 0, 0, 0]],
