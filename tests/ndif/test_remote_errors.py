@@ -75,7 +75,7 @@ def test_an_api_key_is_asked_for_and_seen_nowhere(
     accepted = CliRunner().invoke(main, run)
     assert accepted.exit_code == 0, accepted.output
     with api(server, NDIF_POSTGRES_URL="postgresql://127.0.0.1:1/keys"):
-        refused = CliRunner().invoke(main, run)
+        refused = CliRunner().invoke(main, (*run, "--overwrite"))
         with pytest.raises(EapPluginError) as caught:
             eap_plugin.prune_scores(model, DATA)
         monkeypatch.setattr(CONFIG.API, "APIKEY", None)
