@@ -73,8 +73,8 @@ def find_circuit(
         ablation_data: as for ``evaluate``.
         around: the number of sizes below and above the answer to measure.
         batch_size: as for ``evaluate``.
-        progress: called with the number of runs done so far and the number of those decided on so far, which grows with
-            every round of the search; not on a server.
+        progress: called as by ``evaluate``, with the sums over all rounds of the search so far; the total grows with
+            every round.
         remote: as for ``prune_scores``.
         timeout: as for ``prune_scores``.
         status: as for ``prune_scores``.

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any, TypeGuard
 
 from rich.table import Table
 
-from eap_plugin.cli.edges import score_header
 from eap_plugin.cli.output import number, numbers, percent, table
+from eap_plugin.results.score_unit import with_unit
 
 if TYPE_CHECKING:
     from eap_plugin.circuits.circuit import Circuit
@@ -105,7 +105,7 @@ def circuit_table(circuit: Circuit, k: int) -> Table:
         edges = circuit.top(k)
         scores = numbers([edge.score for edge in edges])
         scored = [(edge.name, score) for edge, score in zip(edges, scores, strict=True)]
-        return table(("Edge", score_header(circuit.metadata)), scored)
+        return table(("Edge", with_unit("Score", circuit.metadata)), scored)
     columns, counts = ["Node", "Edges out"], [circuit.edges.sum(1)]
     if circuit.neurons is not None:
         columns, counts = [*columns, "Neurons"], [*counts, circuit.neurons.sum(1)]

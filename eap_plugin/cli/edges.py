@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
 
 from eap_plugin.cli.output import numbers, table
+from eap_plugin.results.score_unit import with_unit
 
 if TYPE_CHECKING:
     from eap_plugin.results.node_scores import Node, NodeScores
@@ -49,7 +50,7 @@ def edges_json(scores: PruneScores | NodeScores, k: int) -> list[dict[str, Any]]
 def edges_table(scores: PruneScores | NodeScores, k: int) -> Table:
     """Return a table of the ``k`` strongest and their scores, the strongest first."""
     edges, grouped = _top(scores, k), scores.groups is not None
-    score = score_header(scores.metadata)
+    score = with_unit("Score", scores.metadata)
     columns = [scores.level.capitalize(), *["Position"] * scores.has_positions, score, *["Std. error"] * grouped]
     errors = [text.replace("+", "±", 1) for text in numbers([edge.stderr or 0.0 for edge in edges])]
     rows = [
@@ -57,12 +58,6 @@ def edges_table(scores: PruneScores | NodeScores, k: int) -> Table:
         for edge, text, error in zip(edges, numbers([edge.score for edge in edges]), errors, strict=True)
     ]
     return table(columns, rows, right=("Position",))
-
-
-def score_header(metadata: Mapping[str, Any]) -> str:
-    """Return the header of a column of scores, with their unit; files without it have scores in the metric's."""
-    unit = metadata.get("score_unit", metadata.get("metric_unit"))
-    return f"Score ({unit})" if unit else "Score"
 
 
 def _top(scores: PruneScores | NodeScores, k: int) -> Sequence[Edge | Node]:

@@ -46,6 +46,11 @@ class Microbatch(NamedTuple):
     n_prefix: int = 0
 
 
+def n_pairs(pieces: Iterable[Microbatch]) -> int:
+    """Return the number of prompt pairs in microbatches."""
+    return sum(len(piece.batch) for piece in pieces)
+
+
 def microbatches(batches: Iterable[Batch], size: int | None, reference: Iterable[Batch] = ()) -> list[Microbatch]:
     """Split batches into microbatches of at most ``size`` prompt pairs; one per batch if ``size`` is ``None``.
 

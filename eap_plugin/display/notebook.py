@@ -15,6 +15,7 @@ from eap_plugin.display.plots.files import write_figure
 from eap_plugin.display.viewer.page import page
 from eap_plugin.files import write_whole
 from eap_plugin.results.prune_scores import PruneScores
+from eap_plugin.results.score_unit import with_unit
 from eap_plugin.results.visible_text import visible
 
 if TYPE_CHECKING:
@@ -98,8 +99,7 @@ def _table(thing: Plottable) -> str:
         (part.name if part.position is None else f"{part.name}, position {part.position}", f"{part.score:+.4g}")
         for part in thing.top(ROWS)
     ]
-    unit = thing.metadata.get("metric_unit")
-    return _html_table((level, f"Score ({unit})" if unit else "Score"), rows)
+    return _html_table((level, with_unit("Score", thing.metadata)), rows)
 
 
 def _html_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

@@ -15,7 +15,7 @@ import torch
 
 from eap_plugin.algorithm.base import Progress
 from eap_plugin.circuits.evaluation.program import Measured, PatchedRun
-from eap_plugin.data.microbatches import Microbatch
+from eap_plugin.data.microbatches import Microbatch, n_pairs
 from eap_plugin.interventions.counterfactual import Ablation
 from eap_plugin.metric.metric import Metric
 from eap_plugin.model.residual_model import ResidualModel
@@ -56,7 +56,7 @@ class Evaluator:
     @property
     def n_prompts(self) -> int:
         """The number of prompt pairs."""
-        return sum(map(_n_prompts, self.parts))
+        return sum(map(n_pairs, self.parts))
 
     def measure(self, runs: Sequence[PatchedRun], progress: Progress = nothing) -> Measured:
         """Measure circuits.
@@ -68,7 +68,7 @@ class Evaluator:
         found = []
         for start in range(0, len(self.parts), self.ranks.size):
             together = self.parts[start : start + self.ranks.size]
-            share = sum(map(_n_prompts, together)) / self.n_prompts
+            share = sum(map(n_pairs, together)) / self.n_prompts
             work = partial(self._run, together, runs, partial(_scaled, progress, share))
             found += [part for part in self.ranks.gather(work) if part is not None]
         return _joined(found)
@@ -84,10 +84,6 @@ class Evaluator:
         tick = nothing if self.model.remote else progress
         part = together[self.ranks.rank]
         return self.model.run(evaluate_runs, part, self.size, runs, self.metric, self.ablation, sharing, tick)
-
-
-def _n_prompts(part: Sequence[Microbatch]) -> int:
-    return sum(len(piece.batch) for piece in part)
 
 
 def _scaled(progress: Progress, scale: float, fraction: float = 1.0) -> None:

@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 import torch
 
 from eap_plugin.algorithm.base import Attribution, Progress
-from eap_plugin.data.microbatches import Microbatch, Reference, split_microbatches
+from eap_plugin.data.microbatches import Microbatch, Reference, n_pairs, split_microbatches
 from eap_plugin.errors import is_out_of_memory
 from eap_plugin.metric.metric import Metric
 from eap_plugin.model.residual_model import ResidualModel
@@ -43,7 +43,7 @@ def score_fitting(
     largest = max(len(piece.batch) for piece in data)
     reference = data[0].reference or Reference(piece.batch for piece in data)
     data = [piece._replace(reference=reference) for piece in data]
-    tick = progress([sum(len(piece.batch) for piece in data)])
+    tick = progress([n_pairs(data)])
     scores = partial(_scores, model, attribute, metric, options, sharing, reference)
     if most is None or not attribute.additive:
         found, most = _all_at_once(scores, data, most or largest, tick, retry=not attribute.additive)
@@ -81,7 +81,7 @@ def one_by_one(
         pieces: the microbatches.
         progress: called with the fraction of all prompts that is done since the last call.
     """
-    n_prompts = sum(len(piece.batch) for piece in pieces)
+    n_prompts = n_pairs(pieces)
     waiting = list(pieces)
     while waiting:
         piece, n_here = waiting[0], len(waiting[0].batch)

@@ -19,7 +19,7 @@ from typing import Any, cast
 
 from eap_plugin.algorithm.base import Algorithm, Attribution, Progress
 from eap_plugin.data.batch import Batch
-from eap_plugin.data.microbatches import Microbatch, microbatches
+from eap_plugin.data.microbatches import Microbatch, microbatches, n_pairs
 from eap_plugin.errors import UsageError
 from eap_plugin.runner.program import score
 from eap_plugin.runner.ranks import Ranks
@@ -112,7 +112,7 @@ def _found(
     ranks: Ranks,
 ) -> Iterator[Attribution]:
     """Yield the scores of the parts in order; with n processes, the next n parts are run at the same time."""
-    sizes = [sum(len(piece.batch) for piece in part) for part in parts]
+    sizes = list(map(n_pairs, parts))
     counter = _ProgressCounter(sum(sizes), progress)
     for start in range(0, len(parts), ranks.size):
         indices = range(start, min(start + ranks.size, len(parts)))
@@ -141,7 +141,7 @@ def _idle() -> Attribution | None:
 
 def _run_part(run: Run, part: Sequence[Microbatch], counter: _ProgressCounter) -> Attribution:
     """Score a part; of several parts, each in the same way whichever process runs it, and after whichever others."""
-    one_of_several = sum(len(piece.batch) for piece in part) < sum(map(len, run.batches))
+    one_of_several = n_pairs(part) < sum(map(len, run.batches))
     progress = silent if run.model.remote else counter.over
     sharing = replace(run.sharing, count_checks=not one_of_several)
     outcome = run.model.run(score, part, run.batch_size, run.checked, run.metric, run.prepared, sharing, progress)

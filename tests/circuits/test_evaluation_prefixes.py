@@ -19,9 +19,8 @@ from eap_plugin.data.batch import Batch
 from eap_plugin.data.prompts import Prompts
 from eap_plugin.model.edge_matrix import edge_mask, ungrouped
 from eap_plugin.model.residual_model import ResidualModel
-from eap_plugin.runner import evaluation, shared_prefixes
 from tests.oracle.precision import InFloat64
-from tests.support.alike import alike
+from tests.support.alike import alike, shared_prefix_lengths
 from tests.support.bridges import bridge
 from tests.support.zoo import build
 
@@ -33,17 +32,7 @@ FAMILIES = ("gpt2", "llama", "gemma2", "gptj", "mixtral", "bloom", "gpt_neox")
 @pytest.fixture
 def prefixes(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Share prefixes although prompts are short, and list the length of each microbatch's prefix."""
-    lengths: list[int] = []
-
-    def spy(*args: Any, **named: Any) -> Any:
-        parts = split_for(*args, **named)
-        lengths.extend(part.n_prefix for part in parts)
-        return parts
-
-    split_for = shared_prefixes.split_for
-    monkeypatch.setattr(shared_prefixes, "PASS_OVERHEAD", {"cpu": 0})
-    monkeypatch.setattr(evaluation, "split_for", spy)
-    return lengths
+    return shared_prefix_lengths(monkeypatch)
 
 
 def circuits(model: ResidualModel) -> list[Circuit]:

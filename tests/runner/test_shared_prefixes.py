@@ -19,11 +19,10 @@ from eap_plugin.data.common_prefix import PassCost, split_by_prefix
 from eap_plugin.data.microbatches import microbatches
 from eap_plugin.data.prompts import Prefix, Prompts
 from eap_plugin.model.residual_model import ResidualModel
-from eap_plugin.runner import fitting, program, shared_prefixes
 from eap_plugin.runner.self_check import scoring_check
 from tests.backend.nnsight.test_objects import with_wrong_heads
 from tests.oracle.precision import InFloat64
-from tests.support.alike import N_POS, alike
+from tests.support.alike import N_POS, alike, shared_prefix_lengths
 from tests.support.bridges import bridge
 from tests.support.zoo import FAMILIES, build
 
@@ -35,18 +34,7 @@ METRIC = eap_plugin.metrics()["logit_diff"]
 @pytest.fixture
 def prefixes(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Share prefixes although prompts are short, and list the length of each microbatch's prefix."""
-    lengths: list[int] = []
-
-    def spy(*args: Any, **named: Any) -> Any:
-        parts = split_for(*args, **named)
-        lengths.extend(part.n_prefix for part in parts)
-        return parts
-
-    split_for = shared_prefixes.split_for
-    monkeypatch.setattr(shared_prefixes, "PASS_OVERHEAD", {"cpu": 0})
-    for caller in (program, fitting):
-        monkeypatch.setattr(caller, "split_for", spy)
-    return lengths
+    return shared_prefix_lengths(monkeypatch)
 
 
 def difference(found: Tensor, want: Tensor) -> float:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -93,6 +94,16 @@ class Evaluation(Displayable):
     cpr_area: Area | None = None
     cmd_area: Area | None = None
     tests: tuple[HypothesisTest, ...] = ()
+
+    @property
+    def evaluated(self) -> Mapping[str, Any]:
+        """The metadata of the circuit, or of the first of those that were selected; empty if it is not recorded."""
+        return _mapping(self.metadata.get("evaluated"))
+
+    @property
+    def selection(self) -> Mapping[str, Any]:
+        """How circuits were selected, such as the method's name; empty if it is not recorded."""
+        return _mapping(self.evaluated.get("selection"))
 
     @property
     def faithfulness(self) -> float:
@@ -197,6 +208,10 @@ def is_evaluation(path: Path) -> bool:
             return bool(_OPENING.match(file.read(1024).decode(errors="replace")))
     except OSError:
         return False
+
+
+def _mapping(value: object) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}
 
 
 def _parse(document: dict[str, Any]) -> Evaluation:

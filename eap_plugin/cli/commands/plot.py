@@ -10,8 +10,7 @@ import click
 from eap_plugin.cli.destination import check_output, overwrite_option
 from eap_plugin.cli.output import stdout
 from eap_plugin.cli.work import working
-
-KINDS = ("faithfulness", "scores", "scatter", "positions", "nodes", "circuit")
+from eap_plugin.display.plots.kinds import KINDS
 
 
 @click.command(short_help="Draw a figure for a paper or a talk.")

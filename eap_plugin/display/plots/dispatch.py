@@ -14,6 +14,7 @@ from eap_plugin.circuits.selection.top import Top
 from eap_plugin.display.plots.circuit import circuit_figure
 from eap_plugin.display.plots.faithfulness import evaluation_name, faithfulness_figure
 from eap_plugin.display.plots.heat_map import heat_map_figure
+from eap_plugin.display.plots.kinds import KINDS
 from eap_plugin.display.plots.nodes import nodes_figure
 from eap_plugin.display.plots.positions import positions_figure
 from eap_plugin.display.plots.scatter import scatter_figure
@@ -25,16 +26,6 @@ if TYPE_CHECKING:
 
 Plottable = Scores | Circuit | Evaluation
 """What can be drawn."""
-
-KINDS = {
-    "faithfulness": "faithfulness by size, of one or more evaluations",
-    "scores": "heat map of the scores of edges, writers × readers",
-    "scatter": "two scores against each other",
-    "positions": "sums of scores by token position",
-    "nodes": "strength of heads and MLPs by layer",
-    "circuit": "the circuit itself",
-}
-"""The kinds of figures, each with what it shows."""
 
 DRAWN_EDGES = 50
 """The number of the strongest edges that are drawn as a circuit from scores, by default."""

@@ -84,9 +84,7 @@ def faithfulness_figure(
 
 def evaluation_name(evaluation: Evaluation, file: str | None = None) -> str:
     """Return what to call an evaluation: the algorithm of its scores; otherwise the file, or ``circuit``."""
-    evaluated = evaluation.metadata.get("evaluated")
-    algorithm = evaluated.get("algorithm") if isinstance(evaluated, dict) else None
-    return str(algorithm or file or "circuit")
+    return str(evaluation.evaluated.get("algorithm") or file or "circuit")
 
 
 def _unit(evaluations: Sequence[Evaluation]) -> str:
@@ -95,11 +93,7 @@ def _unit(evaluations: Sequence[Evaluation]) -> str:
     Raises:
         UsageError: if it is not the same in all evaluations.
     """
-    levels = []
-    for evaluation in evaluations:
-        evaluated = evaluation.metadata.get("evaluated")
-        selection = evaluated.get("selection") if isinstance(evaluated, dict) else None
-        levels.append(str(selection.get("level", "edge")) if isinstance(selection, dict) else "edge")
+    levels = [str(evaluation.selection.get("level", "edge")) for evaluation in evaluations]
     if len(set(levels)) > 1:
         raise UsageError(f"circuits of {'s and of '.join(sorted(set(levels)))}s cannot be drawn in one figure")
     return f"{levels[0].capitalize()}s"

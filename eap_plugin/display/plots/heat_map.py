@@ -11,6 +11,7 @@ from eap_plugin.display.plots.style import finished, is_dark, sign_colors, style
 from eap_plugin.model.graph import Graph
 from eap_plugin.results.export import to_numpy
 from eap_plugin.results.prune_scores import PruneScores
+from eap_plugin.results.score_unit import with_unit
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -60,8 +61,7 @@ def heat_map_figure(scores: PruneScores, *, style: str | Path = "paper", width: 
         axes.set_xlabel("Reader")
         axes.set_ylabel("Writer")
         axes.spines[["top", "right"]].set_visible(True)
-        unit = flat.metadata.get("metric_unit")
-        bar = figure.colorbar(image, ax=axes, label=f"Score ({unit})" if unit else "Score", pad=0.02)
+        bar = figure.colorbar(image, ax=axes, label=with_unit("Score", flat.metadata), pad=0.02)
         places = ticks(-largest, largest)
         bar.set_ticks(places, labels=[tick_text(place) for place in places])
         bar.minorticks_off()

@@ -13,6 +13,7 @@ from eap_plugin.circuits.selection.base import Scores
 from eap_plugin.display.plots.scale import set_signed_scale
 from eap_plugin.display.plots.style import finished, sign_colors, styled
 from eap_plugin.results.prune_scores import PruneScores
+from eap_plugin.results.score_unit import with_unit
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -59,8 +60,7 @@ def nodes_figure(scores: Scores, *, style: str | Path = "paper", width: str | fl
         axes.set_xticks([-1, *layers], labels=["input", *map(str, layers)])
         axes.set_xlabel("Layer")
         what = "Σ |score| of edges out" if isinstance(scores, PruneScores) else "|score|"
-        unit = scores.metadata.get("metric_unit")
-        axes.set_ylabel(f"{what} ({unit})" if unit else what)
+        axes.set_ylabel(with_unit(what, scores.metadata))
         _name_strongest(axes, scores, strengths)
         figure.legend(loc="outside lower center", ncols=3)
         return finished(figure)

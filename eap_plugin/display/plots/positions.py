@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from eap_plugin.circuits.selection.base import Scores
 from eap_plugin.display.plots.style import finished, label, sign_colors, styled
 from eap_plugin.errors import UsageError
+from eap_plugin.results.score_unit import with_unit
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -61,8 +62,7 @@ def positions_figure(
             axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
         elif len(texts) <= MOST_LABELS:
             axes.set_xticks(places, labels=[label(text) or "␣" for text in texts], rotation=90)
-        unit = scores.metadata.get("metric_unit")
         axes.set_xlabel("Position")
-        axes.set_ylabel(f"Sum of scores ({unit})" if unit else "Sum of scores")
+        axes.set_ylabel(with_unit("Sum of scores", scores.metadata))
         figure.legend(loc="outside lower center", ncols=2)
         return finished(figure)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 from eap_plugin.circuits.evaluation.bootstrap import Interval
@@ -11,11 +10,9 @@ from eap_plugin.circuits.evaluation.result import Evaluation
 
 def curve(evaluation: Evaluation) -> dict[str, Any]:
     """Return the points of an evaluation, the selection that they are of, and the areas under the curves."""
-    evaluated = evaluation.metadata.get("evaluated")
-    selection = evaluated.get("selection") if isinstance(evaluated, Mapping) else None
     return {
-        "method": selection.get("method") if isinstance(selection, Mapping) else None,
-        "created": evaluated.get("created") if isinstance(evaluated, Mapping) else None,
+        "method": evaluation.selection.get("method"),
+        "created": evaluation.evaluated.get("created"),
         "points": [
             {
                 "size": point.size,

@@ -194,11 +194,12 @@ def _watch(model: ResidualModel, prompts: Prompts) -> tuple[Values, Values]:
 def _with_cause(report: CheckReport, model: ResidualModel, prompts: Prompts) -> CheckReport:
     """Return the report with the cause of its first failing row, if that is NaN or a gradient."""
     first = report.failing[0]
-    if isnan(first.residue) and (cause := nan_weights(model)):
-        return replace(report, rows=tuple(replace(row, cause=cause) if row is first else row for row in report.rows))
-    if not first.what.startswith(GRADIENT):
+    cause = nan_weights(model) if isnan(first.residue) else ""
+    if not cause and first.what.startswith(GRADIENT):
+        cause = _unknown_reader(model, prompts, first.layer)
+    if not cause:
         return report
-    named = replace(first, cause=_unknown_reader(model, prompts, first.layer))
+    named = replace(first, cause=cause)
     return replace(report, rows=tuple(named if row is first else row for row in report.rows))
 
 

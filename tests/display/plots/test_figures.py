@@ -35,6 +35,20 @@ def lines(axes: Any) -> dict[str, Any]:
     return {line.get_label(): line for line in axes.lines if not str(line.get_label()).startswith("_")}
 
 
+def test_scores_have_the_unit_of_their_algorithm() -> None:
+    """Not that of the metric, where the algorithm's scores have another."""
+    for own, metadata in (("probability", {"score_unit": "probability", "metric_unit": "logits"}), ("logits", {})):
+        made = scores(n_positions=3)
+        made.metadata.pop("score_unit", None)
+        made.metadata.update({"metric_unit": "logits"} | metadata)
+        nodes, places = drawn(made.plot("nodes")), drawn(made.plot("positions"))
+        heat_map = made.plot("scores")
+        assert nodes.get_ylabel() == f"Σ |score| of edges out ({own})"
+        assert places.get_ylabel() == f"Sum of scores ({own})"
+        assert heat_map.axes[1].get_ylabel() == f"Score ({own})"
+        assert f"<th>Score ({own})</th>" in made._repr_html_()
+
+
 def test_one_evaluation_is_two_curves_with_bands() -> None:
     found = evaluation(random=True)
     axes = drawn(eap_plugin.plot(found))

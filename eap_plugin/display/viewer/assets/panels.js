@@ -104,7 +104,8 @@ function drawLegend() {
 }
 
 function unitText() {
-  const unit = DATASETS[0].metadata.metric_unit;
+  const { score_unit: own, metric_unit: metric } = DATASETS[0].metadata;
+  const unit = own ?? metric;
   return typeof unit === "string" && unit ? ` ${clipped(unit, 20)}` : "";
 }
 
